@@ -1,0 +1,76 @@
+"""From a request's bearer token to the viewer. Knows headers; the look-up is persistence's."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from starlette.types import Scope
+
+from api.errors import Unauthenticated
+from api.settings import Settings
+from api.wire import header_values
+from persistence.engine import Database
+from persistence.sessions import Sessions, Viewer, find_layout
+
+MAX_TOKEN: Final = 4096
+"""The longest bearer token that is looked up, in bytes; better-auth's have 32 or 80."""
+
+
+class Authenticator:
+    """Tells who is asking, by the auth server's sessions in whichever layout it keeps them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sessions: Sessions | None = None
+        self._looking = asyncio.Lock()
+
+    async def viewer(self, scope: Scope, db: Database) -> Viewer:
+        """The viewer of a request. One SELECT.
+
+        Raises:
+            Unauthenticated: there is no token, or no session with it counts.
+            Unavailable: the database could not be asked.
+            UnusableSessions: the layout is still to be found, and cannot be.
+        """
+        token = bearer_token(scope)
+        sessions = self._sessions or await self.find_sessions(db)
+        viewer = await sessions.viewer(db, token)
+        if viewer is None:
+            raise Unauthenticated
+        return viewer
+
+    async def find_sessions(self, db: Database) -> Sessions:
+        """Look at the auth server's table, unless that was done before.
+
+        Raises:
+            UnusableSessions: the table is not as configured.
+            Unavailable: the database could not be asked; the next call tries again.
+        """
+        async with self._looking:
+            if self._sessions is None:
+                secret = self._settings.session_hash_secret
+                self._sessions = await find_layout(
+                    db,
+                    self._settings.session_store,
+                    table=self._settings.session_table,
+                    hash_secret=secret.get_secret_value().encode() if secret else b"",
+                    signing_secrets=self._settings.signing_secrets,
+                )
+            return self._sessions
+
+
+def bearer_token(scope: Scope) -> bytes:
+    """The token of the one ``Authorization: Bearer`` header (RFC 6750, 2.1), as it was sent.
+
+    Raises:
+        Unauthenticated: there is none, or more than one, or it is no token.
+    """
+    values = header_values(scope, b"authorization")
+    if len(values) != 1:
+        raise Unauthenticated
+    scheme, _, token = values[0].strip().partition(b" ")
+    token = token.strip()
+    if scheme.lower() != b"bearer" or not 1 <= len(token) <= MAX_TOKEN or b" " in token:
+        raise Unauthenticated
+    return token

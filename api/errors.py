@@ -1,0 +1,212 @@
+"""The catalogue of errors, and how any exception finds its line in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+
+from persistence.errors import Changed, Fact, FieldError, Invalid, NotFound, Unavailable
+from persistence.sessions import UnusableSessions
+
+
+class Unauthenticated(Fact):
+    """No session that counts. Which of the many reasons it was is nobody's business."""
+
+
+class MethodNotAllowed(Fact):
+    """The path exists, but not with this method.
+
+    Args:
+        allowed: every method that the path has.
+    """
+
+    def __init__(self, allowed: list[str]) -> None:
+        self.allowed = allowed
+        super().__init__(f"Allowed: {', '.join(allowed)}")
+
+
+class BodyTooSlow(Fact):
+    """The body took longer to arrive than anyone's connection needs."""
+
+
+class BodyTooLarge(Fact):
+    """The body is larger than any request here can be."""
+
+
+class UnsupportedMediaType(Fact):
+    """The body is not in a form that this path reads; the message says which it reads."""
+
+
+class UnknownHost(Fact):
+    """The request was meant for another host (RFC 9110, 15.5.20)."""
+
+
+class NotReady(Fact):
+    """This instance cannot serve at the moment.
+
+    Args:
+        part: the part that fails, in one word.
+        reason: what is the matter with it.
+    """
+
+    def __init__(self, part: str, reason: str) -> None:
+        self.part = part
+        super().__init__(f"Not ready: {part}: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the catalogue: what an error is called, whoever raised it."""
+
+    type: str
+    status: int
+    title: str
+    detail: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+RETRY_AFTER: Final = 2
+"""Seconds after which a client may ask again when a server behind us was not there."""
+
+INTERNAL: Final = Line(
+    "internal_error",
+    500,
+    "Internal server error",
+    "Something went wrong on our side. The request id leads to it in our log.",
+)
+
+_UNAVAILABLE: Final = Line(
+    "service_unavailable",
+    503,
+    "Service unavailable",
+    "The service cannot answer at the moment. Try again in a few seconds.",
+    {"Retry-After": str(RETRY_AFTER)},
+)
+
+CATALOGUE: Final[dict[type[Exception], Line]] = {
+    Invalid: Line(
+        "validation_error",
+        400,
+        "Request validation failed",
+        "One or more validation errors occurred",
+    ),
+    Unauthenticated: Line(
+        "authentication_error",
+        401,
+        "Authentication failed",
+        "Invalid or missing authentication credentials",
+        {"WWW-Authenticate": "Bearer"},
+    ),
+    NotFound: Line("not_found_error", 404, "Resource not found"),
+    MethodNotAllowed: Line("method_not_allowed", 405, "Method not allowed"),
+    BodyTooSlow: Line(
+        "request_timeout",
+        408,
+        "Request body took too long",
+        headers={"Connection": "close"},
+    ),
+    Changed: Line("precondition_failed", 412, "Task changed since you read it"),
+    BodyTooLarge: Line(
+        "payload_too_large",
+        413,
+        "Request body too large",
+        headers={"Connection": "close"},
+    ),
+    UnsupportedMediaType: Line("unsupported_media_type", 415, "Unsupported media type"),
+    UnknownHost: Line(
+        "misdirected_request",
+        421,
+        "Unknown host",
+        "This server does not answer for the host that the request names",
+    ),
+    NotReady: Line(
+        "service_unavailable",
+        503,
+        "Service unavailable",
+        headers={"Retry-After": str(RETRY_AFTER)},
+    ),
+    Unavailable: _UNAVAILABLE,
+    UnusableSessions: _UNAVAILABLE,
+    Exception: INTERNAL,
+}
+
+RESERVED: Final = Line("authorization_error", 403, "Access denied")
+"""Nothing answers this yet: someone else's task does not exist for you, it is not forbidden."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as both doors tell it, before either dresses it (RFC 9457 in structure)."""
+
+    line: Line
+    detail: str
+    errors: tuple[FieldError, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def code(self) -> str:
+        """The type as GraphQL clients know it."""
+        return self.line.type.upper()
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether the cause is a defect of ours, which only the log may tell."""
+        return self.line is INTERNAL
+
+    def members(self, *, instance: str, timestamp: str, request_id: str) -> dict[str, Any]:
+        """The members that both doors send.
+
+        Args:
+            instance: the path of the request.
+            timestamp: RFC 3339, to the second.
+            request_id: what the log has it under.
+        """
+        members: dict[str, Any] = {
+            "type": self.line.type,
+            "title": self.line.title,
+            "status": self.line.status,
+            "detail": self.detail,
+            "instance": instance,
+            "timestamp": timestamp,
+            "request_id": request_id,
+            **self.extra,
+        }
+        if self.errors:
+            members["errors"] = list(self.errors)
+        return members
+
+
+def describe(error: Exception) -> Problem:
+    """Find an exception's line in the catalogue; what stands in no line is ours to mend."""
+    error = _as_fact(error)
+    line = _line(error)
+    match error:
+        case Invalid(errors=errors):
+            return Problem(line, line.detail or "", tuple(errors), line.headers)
+        case MethodNotAllowed(allowed=allowed):
+            headers = {**line.headers, "Allow": ", ".join(allowed)}
+            return Problem(line, str(error), headers=headers)
+        case NotReady(part=part):
+            return Problem(line, str(error), headers=line.headers, extra={"failing": part})
+        case _:
+            return Problem(line, line.detail or str(error) or line.title, headers=line.headers)
+
+
+def _as_fact(error: Exception) -> Exception:
+    """The framework's own refusals in our words."""
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return _NoSuchPath()
+    return error
+
+
+class _NoSuchPath(NotFound):
+    def __init__(self) -> None:
+        Fact.__init__(self, "There is nothing at this path")
+
+
+def _line(error: Exception) -> Line:
+    return next(CATALOGUE[kind] for kind in type(error).__mro__ if kind in CATALOGUE)

@@ -1,0 +1,256 @@
+"""The environment, typed: every setting, its default, and what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from persistence.engine import PoolSettings
+from persistence.sessions import SessionStore
+from persistence.urls import parse_database_url
+
+
+class Environment(StrEnum):
+    """Where this instance runs."""
+
+    DEVELOPMENT = "development"
+    TESTING = "testing"
+    PRODUCTION = "production"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. ``problems`` holds one sentence for each thing wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(["The settings cannot be used:", *problems]))
+
+
+def _comma_separated(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)]
+
+MINIMUM_SECRET_LENGTH: Final = 32
+
+_ORIGIN: Final = re.compile(
+    r"(?P<scheme>https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?"
+)
+
+_DEVELOPMENT_ORIGINS: Final = [
+    "http://localhost:3000",
+    "http://127.0.0.1:3000",
+    "http://localhost",
+]
+
+# Connections kept, and more of them in a rush.
+_POOL: Final = {
+    Environment.DEVELOPMENT: (3, 5),
+    Environment.TESTING: (1, 0),
+    Environment.PRODUCTION: (10, 20),
+}
+
+
+class Settings(BaseSettings):
+    """What the environment says. Times are in seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        # What is missing is said by the validators, together with what is wrong.
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+    # First, because the rules of others depend on them.
+    environment: Environment = Environment.DEVELOPMENT
+    session_store: SessionStore = SessionStore.HASHED
+
+    database_url: SecretStr | None = None
+
+    session_table: str | None = None
+    session_hash_secret: SecretStr | None = None
+    better_auth_secrets: SecretStr | None = None
+
+    cors_origins: CommaSeparated | None = None
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+
+    sqlalchemy_pool_size: Annotated[int | None, Field(ge=1)] = None
+    sqlalchemy_max_overflow: Annotated[int | None, Field(ge=0)] = None
+    sqlalchemy_pool_timeout: Annotated[float, Field(gt=0)] = 30.0
+    sqlalchemy_pool_recycle: Annotated[int, Field(ge=-1)] = 3600
+    sqlalchemy_pool_pre_ping: bool = True
+    request_deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+
+    @field_validator("environment", "session_store", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.strip().upper() if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _can_be_understood(cls, value: SecretStr | None) -> SecretStr:
+        if value is None:
+            raise ValueError("It is missing: the PostgreSQL that the auth server uses too.")
+        parse_database_url(value.get_secret_value())
+        return value
+
+    @field_validator("session_hash_secret")
+    @classmethod
+    def _is_strong(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("session_store") is SessionStore.HASHED:
+            raise ValueError(
+                "It is missing: the secret with which the auth server hashes its tokens, at "
+                f"least {MINIMUM_SECRET_LENGTH} characters. (SESSION_STORE=better-auth needs none.)"
+            )
+        if value is not None and len(value.get_secret_value()) < MINIMUM_SECRET_LENGTH:
+            raise ValueError(f"It is weak: it must be at least {MINIMUM_SECRET_LENGTH} characters.")
+        return value
+
+    @field_validator("better_auth_secrets")
+    @classmethod
+    def _are_secrets(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _signing_secrets(value.get_secret_value())
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        production = info.data.get("environment") is Environment.PRODUCTION
+        if production and not value:
+            raise ValueError("It is missing: the https:// origins of the frontends.")
+        problems = [_origin_problem(origin, production) for origin in value or []]
+        if any(problems):
+            raise ValueError(" ".join(problem for problem in problems if problem))
+        return value
+
+    @property
+    def origins(self) -> list[str]:
+        """The browser origins that may call us."""
+        if self.cors_origins is not None:
+            return self.cors_origins
+        return [] if self.environment is Environment.PRODUCTION else _DEVELOPMENT_ORIGINS
+
+    @property
+    def is_production(self) -> bool:
+        """Whether this instance serves users."""
+        return self.environment is Environment.PRODUCTION
+
+    @property
+    def pool(self) -> PoolSettings:
+        """The pool's settings, by environment where nothing else was said."""
+        size, overflow = _POOL[self.environment]
+        return PoolSettings(
+            size=self.sqlalchemy_pool_size or size,
+            max_overflow=(
+                overflow if self.sqlalchemy_max_overflow is None else self.sqlalchemy_max_overflow
+            ),
+            timeout=self.sqlalchemy_pool_timeout,
+            recycle=self.sqlalchemy_pool_recycle,
+            pre_ping=self.sqlalchemy_pool_pre_ping,
+        )
+
+    @property
+    def signing_secrets(self) -> list[bytes]:
+        """better-auth's secrets, the current one first; none means signatures go unchecked."""
+        if self.better_auth_secrets is None:
+            return []
+        return _signing_secrets(self.better_auth_secrets.get_secret_value())
+
+    def masked(self) -> dict[str, str]:
+        """Every setting by its variable's name, as read, with nothing secret in it."""
+        return {name.upper(): _masked(value) for name, value in self}
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the environment and ``.env``.
+
+    Raises:
+        SettingsError: something is missing or wrong; it names everything at once.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_problems(error)) from None
+
+
+def _problems(error: ValidationError) -> list[str]:
+    return [
+        f"{str(found['loc'][0]).upper()}: {found['msg'].removeprefix('Value error, ')}"
+        for found in error.errors(include_input=False, include_url=False)
+    ]
+
+
+def _signing_secrets(text: str) -> list[bytes]:
+    """The secrets of ``a,b`` or of better-auth's own form ``2:new,1:old``, newest first."""
+    secrets = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        version, colon, rest = part.partition(":")
+        secret = rest.strip() if colon and version.isdecimal() else part
+        if not secret:
+            raise ValueError(f"The secret of version {version} is empty.")
+        secrets.append(secret.encode())
+    if not secrets:
+        raise ValueError("It holds no secret.")
+    return secrets
+
+
+def _origin_problem(origin: str, production: bool) -> str | None:
+    match = _ORIGIN.fullmatch(origin)
+    if not match:
+        return f"{origin!r} is not an origin: scheme://host, with a port or without, and no path."
+    if production and match["scheme"] != "https":
+        return f"{origin!r} must be https:// in production."
+    return None
+
+
+def _masked(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "********"
+    if isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    return "" if value is None else str(value)
+
+
+class _DatabaseSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+
+    database_url: SecretStr | None = None
+
+
+def load_database_url() -> str:
+    """``DATABASE_URL`` alone, for migrations, which need nothing else.
+
+    Raises:
+        SettingsError: it is missing.
+    """
+    url = _DatabaseSettings().database_url
+    if url is None:
+        raise SettingsError(["DATABASE_URL: It is missing."])
+    return url.get_secret_value()

@@ -1,0 +1,70 @@
+"""What the auth server would bring: its tables, a user and a session, for development.
+
+Only for the embedded server. A database that was given has an auth server of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import asyncpg
+
+USER_ID: Final = "demo"
+
+_AUTH_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS users (
+    id         text PRIMARY KEY,
+    email      text NOT NULL UNIQUE,
+    name       text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE IF NOT EXISTS user_sessions (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id    text NOT NULL REFERENCES users ON DELETE CASCADE,
+    token_hash text NOT NULL UNIQUE,
+    expires_at timestamptz NOT NULL,
+    revoked    boolean NOT NULL DEFAULT false,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+"""
+
+_USER: Final = """
+INSERT INTO users (id, email, name) VALUES ($1, 'demo@example.com', 'Demo')
+ON CONFLICT (id) DO NOTHING
+"""
+
+_SESSION: Final = """
+INSERT INTO user_sessions (user_id, token_hash, expires_at)
+VALUES ($1, $2, now() + interval '30 days')
+ON CONFLICT (token_hash) DO UPDATE SET expires_at = excluded.expires_at, revoked = false
+"""
+
+_NEWEST_TASK: Final = "SELECT id FROM tasks WHERE user_id = $1 ORDER BY created_at DESC, id DESC"
+_FIRST_TASK: Final = "INSERT INTO tasks (user_id, title) VALUES ($1, 'Say hello') RETURNING id"
+
+
+async def create_database(server: str, name: str) -> None:
+    """Make the database `name`, if need be, on the server with the URL `server`."""
+    connection = await asyncpg.connect(server)
+    try:
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+            await connection.execute(f'CREATE DATABASE "{name}"')
+    finally:
+        await connection.close()
+
+
+async def seed(database: str, token_hash: str) -> int:
+    """Bring the auth server's tables, a user, and a session that lasts another thirty days.
+
+    Returns the id of the user's newest task; a user without any gets a first one.
+    """
+    connection = await asyncpg.connect(database)
+    try:
+        async with connection.transaction():
+            await connection.execute(_AUTH_TABLES)
+            await connection.execute(_USER, USER_ID)
+            await connection.execute(_SESSION, USER_ID, token_hash)
+            newest = await connection.fetchval(_NEWEST_TASK, USER_ID)
+            return int(newest or await connection.fetchval(_FIRST_TASK, USER_ID))
+    finally:
+        await connection.close()

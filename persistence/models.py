@@ -1,0 +1,58 @@
+"""The tables this service owns, and the names of their constraints."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+    func,
+    text,
+)
+
+TITLE_LENGTH: Final = 200
+"""The longest title, in code points."""
+
+DESCRIPTION_LENGTH: Final = 1000
+"""The longest description, in code points."""
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    }
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    # Text, and no foreign key: the users are the auth server's, and so is the form of their ids.
+    Column("user_id", Text, nullable=False),
+    Column("title", String(TITLE_LENGTH), nullable=False),
+    Column("description", Text),
+    Column("completed", Boolean, nullable=False, server_default=false()),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("char_length(title) >= 1", name="title_not_empty"),
+    CheckConstraint(f"char_length(description) <= {DESCRIPTION_LENGTH}", name="description_length"),
+    CheckConstraint("version >= 1", name="version_positive"),
+    # The list's order, per owner; PostgreSQL reads it backwards for newest first.
+    Index(None, "user_id", "created_at", "id"),
+)

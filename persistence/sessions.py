@@ -1,0 +1,266 @@
+"""Reading the auth server's sessions: who a bearer token belongs to. Writes nothing, ever.
+
+The auth server owns the table, and how it looks is found out by looking (``find_layout``).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, NamedTuple, Protocol
+from urllib.parse import unquote
+
+from persistence.engine import Database, Record, Statement
+
+
+class Viewer(NamedTuple):
+    """Who is asking: a session that counts. ``session_expires_at`` is in UTC."""
+
+    user_id: str
+    session_expires_at: datetime
+
+
+class SessionStore(StrEnum):
+    """How the auth server keeps its sessions."""
+
+    HASHED = "hashed"
+    BETTER_AUTH = "better-auth"
+
+
+class UnusableSessions(Exception):
+    """The sessions cannot be read as configured; the sentence says what to change."""
+
+
+class Sessions(Protocol):
+    """A layout that was found, ready to be asked."""
+
+    async def viewer(self, db: Database, token: bytes) -> Viewer | None:
+        """Whose token this is, or ``None`` when no session with it counts.
+
+        A session counts when it exists, is not revoked, and its end is in the future by the
+        database's clock.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HashedSessions:
+    """Rows that carry the hex HMAC-SHA256 of the token, and ``revoked``."""
+
+    secret: bytes
+    signing_secrets: Sequence[bytes]
+    lookup: Statement
+
+    async def viewer(self, db: Database, token: bytes) -> Viewer | None:
+        """See ``Sessions.viewer``; signatures are judged as in the other layout."""
+        presented = split_token(token)
+        digest = hash_token(self.secret, presented.raw)
+        viewer = _counting(await db.read(self.lookup, key=digest), digest)
+        return viewer if is_signature_right(presented, self.signing_secrets) else None
+
+
+@dataclass(frozen=True, slots=True)
+class BetterAuthSessions:
+    """Rows as a stock better-auth server writes them: plain tokens, gone when revoked."""
+
+    secrets: Sequence[bytes]
+    lookup: Statement
+
+    async def viewer(self, db: Database, token: bytes) -> Viewer | None:
+        """See ``Sessions.viewer``.
+
+        A signature that is there must be right under one of the secrets, where there are any.
+        It is judged after the look-up, so that a wrong one takes as long as a right one.
+        """
+        presented = split_token(token)
+        try:
+            key = presented.raw.decode()
+        except UnicodeDecodeError:
+            return None
+        if "\0" in key:  # Percent-decoded, and nothing PostgreSQL could look for.
+            return None
+        viewer = _counting(await db.read(self.lookup, key=key), key)
+        return viewer if is_signature_right(presented, self.secrets) else None
+
+
+def _counting(records: Sequence[Record], key: str) -> Viewer | None:
+    # Compared again here, in constant time and byte for byte: what equality means in the
+    # auth server's column (a collation, citext, padding) is not ours to know.
+    for found, user_id, expires_at in records:
+        if hmac.compare_digest(found.encode(), key.encode()):
+            return Viewer(user_id, expires_at)
+    return None
+
+
+def hash_token(secret: bytes, token: bytes) -> str:
+    """64 hex characters: HMAC-SHA256 of the token's UTF-8 bytes, as the auth server does it."""
+    return hmac.new(secret, token, hashlib.sha256).hexdigest()
+
+
+class PresentedToken(NamedTuple):
+    """A bearer token taken apart. ``signature`` is empty when there is none."""
+
+    raw: bytes
+    signature: bytes
+
+
+def split_token(token: bytes) -> PresentedToken:
+    """Tell better-auth's signed form ``token.signature`` from a raw token.
+
+    A suffix after the last dot that, percent-decoded, is 44 characters of padded base64 is a
+    signature; otherwise the whole string is the token. Never ``unquote_plus``: ``+`` is base64.
+    """
+    head, dot, tail = token.rpartition(b".")
+    if not (dot and head):
+        return PresentedToken(token, b"")
+    signature = _decoded(tail)
+    if len(signature) != _SIGNATURE_LENGTH or not signature.endswith(b"="):
+        return PresentedToken(token, b"")
+    try:
+        base64.b64decode(signature, validate=True)
+    except binascii.Error:
+        return PresentedToken(token, b"")
+    return PresentedToken(_decoded(head), signature)
+
+
+_SIGNATURE_LENGTH: Final = 44  # 32 bytes of SHA-256 in base64, padded
+
+
+def _decoded(text: bytes) -> bytes:
+    if b"%" not in text:
+        return text
+    return unquote(text.decode("latin-1"), "latin-1").encode("latin-1")
+
+
+def is_signature_right(token: PresentedToken, secrets: Sequence[bytes]) -> bool:
+    """Whether the signature is one of the secrets'. True where there is nothing to check."""
+    if not token.signature or not secrets:
+        return True
+    # Every secret is tried, so that the time does not tell which one it was.
+    checks = [hmac.compare_digest(sign(secret, token.raw), token.signature) for secret in secrets]
+    return any(checks)
+
+
+def sign(secret: bytes, token: bytes) -> bytes:
+    """better-auth's signature of a token: padded standard base64 of HMAC-SHA256."""
+    return base64.b64encode(hmac.new(secret, token, hashlib.sha256).digest())
+
+
+async def find_layout(
+    db: Database,
+    store: SessionStore,
+    *,
+    table: str | None,
+    hash_secret: bytes,
+    signing_secrets: Sequence[bytes],
+) -> Sessions:
+    """Look at the auth server's table and prepare the look-up for it.
+
+    Args:
+        table: its name, as SQL would write it, where the usual ones do not fit.
+        hash_secret: for ``SessionStore.HASHED``.
+        signing_secrets: better-auth's own; none means signatures go unchecked.
+
+    Raises:
+        UnusableSessions: there is no such table, or more than one, or it has other columns.
+        Unavailable: the database could not be asked.
+    """
+    found = await _find_table(db, store, (table,) if table else _TABLES[store])
+    if store is SessionStore.HASHED:
+        return HashedSessions(hash_secret, signing_secrets, _hashed_lookup(found))
+    return BetterAuthSessions(signing_secrets, _better_auth_lookup(found))
+
+
+class _Table(NamedTuple):
+    """A table as the catalogue has it: its quoted name, and its columns' types by name."""
+
+    name: str
+    columns: Mapping[str, str]
+
+    def column(self, *spellings: str) -> str:
+        """The one spelling that the table has, quoted.
+
+        Raises:
+            UnusableSessions: it has none of them, or more than one.
+        """
+        present = [name for name in spellings if name in self.columns]
+        if len(present) != 1:
+            problem = "both columns" if present else "no column"
+            raise UnusableSessions(
+                f"The session table {self.name} has {problem} "
+                f"{' and '.join(present) or ' or '.join(spellings)}; SESSION_STORE may not fit it."
+            )
+        return f'"{present[0]}"'
+
+    def instant(self, *spellings: str) -> str:
+        """SQL for a timestamp column as an instant; one without a time zone is UTC."""
+        column = self.column(*spellings)
+        if self.columns[column.strip('"')] == "timestamp without time zone":
+            return f"{column} AT TIME ZONE 'UTC'"
+        return column
+
+
+_TABLES: Final = {
+    SessionStore.HASHED: ("user_sessions",),
+    SessionStore.BETTER_AUTH: ("session", "sessions"),
+}
+
+_DESCRIBE: Final = Statement(
+    """
+    SELECT c.oid::regclass::text, a.attname::text, format_type(a.atttypid, NULL)
+    FROM unnest($1::text[]) AS wanted (name)
+    JOIN pg_class c ON c.oid = to_regclass(wanted.name)
+    JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped
+    """,
+    ("names",),
+)
+
+
+async def _find_table(db: Database, store: SessionStore, names: Sequence[str]) -> _Table:
+    tables: dict[str, dict[str, str]] = {}
+    for name, column, type_name in await db.read(_DESCRIBE, names=list(names)):
+        tables.setdefault(name, {})[column] = type_name
+    if not tables:
+        raise UnusableSessions(
+            f"There is no table {' or '.join(names)} in the database. SESSION_STORE={store} reads "
+            "the auth server's sessions from it: run the auth server's migrations, name the table "
+            "in SESSION_TABLE, or, if the auth server keeps its sessions in Redis alone, let it "
+            "keep them in the database too (session.storeSessionInDatabase)."
+        )
+    if len(tables) > 1:
+        raise UnusableSessions(
+            f"The database has the tables {' and '.join(sorted(tables))}; "
+            "name the one with the sessions in SESSION_TABLE."
+        )
+    [(name, columns)] = tables.items()
+    return _Table(name, columns)
+
+
+def _hashed_lookup(table: _Table) -> Statement:
+    expires = table.instant("expires_at")
+    return _lookup(
+        table, table.column("token_hash"), table.column("user_id"), expires,
+        f"AND {table.column('revoked')} IS NOT TRUE",
+    )  # fmt: skip
+
+
+def _better_auth_lookup(table: _Table) -> Statement:
+    expires = table.instant("expiresAt", "expires_at")
+    user_id = table.column("userId", "user_id")
+    return _lookup(table, table.column("token"), user_id, expires, "")
+
+
+def _lookup(table: _Table, key: str, user_id: str, expires: str, condition: str) -> Statement:
+    # Every identifier is one that PostgreSQL's own catalogue quoted or that stands in this file.
+    return Statement(
+        f"SELECT {key}::text, {user_id}::text, {expires} FROM {table.name} "  # noqa: S608
+        f"WHERE {key} = $1 AND {expires} > now() {condition}",
+        ("key",),
+    )

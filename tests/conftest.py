@@ -1,0 +1,163 @@
+"""The house under test: a real PostgreSQL, the app on it, and the people who use it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.settings import Settings
+from persistence.embedded import Postgres
+from persistence.embedded import postgres as embedded_postgres
+from persistence.migrations import upgrade
+from tests import documented
+from tests.people import SESSION_TABLES, Person, sign_in
+from tests.surfaces import RestSurface, Surface
+from tests.trips import TripCounter
+
+HASH_SECRET = "a secret of the tests, shared with nobody"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server of its own, in a temporary directory that goes with it."""
+    with embedded_postgres(durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def database_url(postgres: Postgres) -> str:
+    """A migrated database with the auth server's tables."""
+    url = await new_database(postgres, "twofold")
+    await asyncio.to_thread(upgrade, url)
+    await run_sql(url, SESSION_TABLES)
+    return url
+
+
+@pytest.fixture(scope="session")
+async def trips(database_url: str) -> AsyncIterator[TripCounter]:
+    """Stands between the app and PostgreSQL, and counts the round trips."""
+    async with TripCounter.before(database_url) as counter:
+        yield counter
+
+
+@pytest.fixture(scope="session")
+def settings(trips: TripCounter) -> Settings:
+    """The settings of the app under test."""
+    return testing_settings(database_url=trips.url)
+
+
+@pytest.fixture(scope="session")
+async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+    """The app, started."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture(scope="session")
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that knows nobody's token."""
+    async with new_client(app) as client:
+        yield client
+
+
+@pytest.fixture
+async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A look at the database behind the app's back."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(autouse=True)
+async def _empty_tables(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    yield
+    if "database_url" in request.fixturenames:
+        url = request.getfixturevalue("database_url")
+        await run_sql(url, "DELETE FROM tasks; DELETE FROM user_sessions; DELETE FROM users")
+
+
+@pytest.fixture(params=["rest"])
+def surface(request: pytest.FixtureRequest, client: httpx.AsyncClient) -> Surface:
+    """A door of the house; what is asked of a surface holds for every door."""
+    return {"rest": RestSurface}[request.param](client)
+
+
+@pytest.fixture
+async def ada(surface: Surface, sql: asyncpg.Connection) -> Person:
+    """Someone with a session."""
+    return await sign_in(sql, surface, "ada", HASH_SECRET)
+
+
+@pytest.fixture
+async def bob(surface: Surface, sql: asyncpg.Connection) -> Person:
+    """Someone else with a session."""
+    return await sign_in(sql, surface, "bob", HASH_SECRET)
+
+
+@pytest.fixture
+async def adas(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
+    """Ada's own HTTP client: her token goes with everything she sends. For what is REST alone."""
+    async with new_client(app) as client:
+        ada = await sign_in(sql, RestSurface(client), "ada", HASH_SECRET)
+        client.headers["Authorization"] = f"Bearer {ada.token}"
+        yield client
+
+
+@pytest.fixture
+async def bobs(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
+    """Bob's."""
+    async with new_client(app) as client:
+        bob = await sign_in(sql, RestSurface(client), "bob", HASH_SECRET)
+        client.headers["Authorization"] = f"Bearer {bob.token}"
+        yield client
+
+
+@pytest.fixture
+def stranger(surface: Surface) -> Person:
+    """Someone without a session."""
+    return Person("stranger", "", surface)
+
+
+def testing_settings(**given: object) -> Settings:
+    """Settings of the tests' own; the environment and ``.env`` of whoever runs them don't count."""
+    defaults = {
+        "environment": "testing",
+        "session_hash_secret": HASH_SECRET,
+        "sqlalchemy_pool_size": 5,
+    }
+    return Settings(_env_file=None, **(defaults | given))  # type: ignore[arg-type]
+
+
+def new_client(app: FastAPI) -> httpx.AsyncClient:
+    """A client of an app in this process. An answer that is not documented fails the test."""
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+        base_url="http://localhost",
+        event_hooks={"response": [documented.check]},
+    )
+
+
+async def new_database(postgres: Postgres, name: str) -> str:
+    """An empty database. Returns its URL."""
+    await run_sql(postgres.url("postgres"), f'CREATE DATABASE "{name}"')
+    return postgres.url(name)
+
+
+async def run_sql(url: str, statements: str) -> None:
+    """Run statements on a connection of their own."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statements)
+    finally:
+        await connection.close()
+
+
+ROOT = Path(__file__).parent.parent

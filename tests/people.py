@@ -1,0 +1,90 @@
+"""People who use the API, and how the auth server would let them in."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.surfaces import Deleted, Listed, Refused, Surface, Task
+
+SESSION_TABLES = """
+CREATE TABLE users (id text PRIMARY KEY, email text UNIQUE);
+CREATE TABLE user_sessions (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id text NOT NULL REFERENCES users,
+    token_hash text NOT NULL UNIQUE,
+    expires_at timestamptz NOT NULL,
+    revoked boolean NOT NULL DEFAULT false
+);
+"""
+"""The auth server's tables in the layout ``hashed``."""
+
+
+@dataclass(slots=True)
+class Person:
+    """Someone at one of the doors. Their verbs are the surface's, in their name."""
+
+    user_id: str
+    token: str
+    surface: Surface
+    _refusals: list[Refused] = field(default_factory=list)
+
+    async def list_tasks(self, **query: Any) -> Listed:
+        """See ``Surface.list_tasks``."""
+        return await self.surface.list_tasks(self.token, **query)
+
+    async def create_task(self, title: Any, **members: Any) -> Task:
+        """See ``Surface.create_task``."""
+        return await self.surface.create_task(self.token, {"title": title, **members})
+
+    async def get_task(self, task_id: Any) -> Task:
+        """See ``Surface.get_task``."""
+        return await self.surface.get_task(self.token, task_id)
+
+    async def change_task(self, task_id: Any, version: int | None = None, **changes: Any) -> Task:
+        """See ``Surface.change_task``."""
+        return await self.surface.change_task(self.token, task_id, changes, version)
+
+    async def delete_task(self, task_id: Any, version: int | None = None) -> None:
+        """See ``Surface.delete_task``."""
+        await self.surface.delete_task(self.token, task_id, version)
+
+    async def delete_tasks(self, task_ids: list[Any]) -> Deleted:
+        """See ``Surface.delete_tasks``."""
+        return await self.surface.delete_tasks(self.token, task_ids)
+
+    @contextmanager
+    def refused(self, error_type: str) -> Iterator[pytest.ExceptionInfo[Refused]]:
+        """What is done in the block must be refused, with this type of the catalogue."""
+        with pytest.raises(Refused) as refusal:
+            yield refusal
+        assert refusal.value.problem["type"] == error_type, refusal.value.problem
+
+
+async def sign_in(
+    sql: asyncpg.Connection,
+    surface: Surface,
+    name: str,
+    secret: str,
+    lasting: timedelta = timedelta(hours=1),
+) -> Person:
+    """Give someone a session, as the auth server does."""
+    token = secrets.token_urlsafe(32)
+    digest = hmac.new(secret.encode(), token.encode(), hashlib.sha256).hexdigest()
+    await sql.execute("INSERT INTO users (id) VALUES ($1) ON CONFLICT DO NOTHING", name)
+    await sql.execute(
+        "INSERT INTO user_sessions (user_id, token_hash, expires_at) VALUES ($1, $2, now() + $3)",
+        name,
+        digest,
+        lasting,
+    )
+    return Person(name, token, surface)

@@ -1,0 +1,294 @@
+"""The command `twofold`, as a person at a terminal meets it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from api import cli
+from api.settings import load
+from tests.test_embedded import family, linux, lives, wait_until_gone
+
+SECRET = "a secret that nobody may see, ever"
+NOWHERE = f"postgresql://ada:{SECRET.split()[-1]}@127.0.0.1:1/tasks"
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the person who runs the tests, neither in variables nor in `.env`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parent.parent))
+    for name in ("DATABASE_URL", "SESSION_HASH_SECRET", "BETTER_AUTH_SECRETS", "CORS_ORIGINS",
+                 "ENVIRONMENT", "SESSION_STORE", "SESSION_TABLE", "HOST", "PORT", "LOG_LEVEL",
+                 "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "DEMO_TOKEN"):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def usable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings with which everything starts; the database is away."""
+    monkeypatch.setenv("DATABASE_URL", NOWHERE)
+    monkeypatch.setenv("SESSION_HASH_SECRET", SECRET)
+
+
+# --- check --------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("usable")
+def test_check_shows_the_settings_and_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    code = cli.main(["check"])
+
+    said = capsys.readouterr()
+    assert code == 0
+    assert re.search(r"^ENVIRONMENT +development$", said.out, re.MULTILINE)
+    assert re.search(r"^SESSION_HASH_SECRET +\*{8}$", said.out, re.MULTILINE)
+    assert SECRET not in said.out + said.err
+    assert "ever" not in said.out + said.err
+
+
+def test_check_names_everything_that_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SESSION_HASH_SECRET", "short-and-secret")
+    monkeypatch.setenv("LOG_LEVEL", "LOUD")
+
+    code = cli.main(["check"])
+
+    said = capsys.readouterr()
+    assert code == 1
+    assert re.search(r"^LOG_LEVEL +LOUD$", said.out, re.MULTILINE)
+    assert "DATABASE_URL: " in said.err
+    assert "SESSION_HASH_SECRET: " in said.err
+    assert "LOG_LEVEL: " in said.err
+    assert "short-and-secret" not in said.out + said.err
+
+
+def test_check_reads_the_env_file(capsys: pytest.CaptureFixture[str]) -> None:
+    Path(".env").write_text(f"DATABASE_URL={NOWHERE}\nSESSION_HASH_SECRET={SECRET}\n")
+
+    assert cli.main(["check"]) == 0
+
+
+# --- migrate ------------------------------------------------------------------------------
+
+
+def test_migrate_says_which_setting_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["migrate"]) == 2
+    assert capsys.readouterr().err.startswith("DATABASE_URL is not set")
+
+
+def test_migrate_needs_nothing_but_a_database_that_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", NOWHERE)
+
+    code = cli.main(["migrate"])
+
+    said = capsys.readouterr().err
+    assert code == 1
+    assert said.startswith("The database could not be migrated: ")
+    assert said.count("\n") == 1
+    assert "ever" not in said
+
+
+# --- serve --------------------------------------------------------------------------------
+
+
+def test_serve_in_production_without_settings_lists_every_problem(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+
+    code = cli.main(["serve"])
+
+    said = capsys.readouterr().err
+    assert code == 2
+    assert [line.split(":")[0] for line in said.splitlines()[1:]] == [
+        "  DATABASE_URL",
+        "  SESSION_HASH_SECRET",
+        "  CORS_ORIGINS",
+    ]
+
+
+@pytest.mark.usefixtures("usable")
+def test_serve_refuses_a_number_of_workers_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "many")
+
+    assert cli.main(["serve"]) == 2
+    assert "WEB_CONCURRENCY: 'many'" in capsys.readouterr().err
+
+
+async def client_seen_by_the_app(**options: Any) -> tuple[str, int]:
+    """Who the app takes for the client of a request from loopback that claims another address."""
+    seen: list[tuple[str, int]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["client"])
+
+    config = uvicorn.Config(app, **options | {"factory": False, "log_config": None})
+    config.load()
+    claim = [(b"x-forwarded-for", b"203.0.113.7"), (b"x-forwarded-proto", b"https")]
+    scope = {"type": "http", "client": ("127.0.0.1", 1), "scheme": "http", "headers": claim}
+    await config.loaded_app(scope, None, None)
+    return seen[0]
+
+
+@pytest.mark.usefixtures("usable")
+async def test_serve_believes_no_forged_address() -> None:
+    options = cli._server_options(load())
+
+    assert await client_seen_by_the_app(**options) == ("127.0.0.1", 1)
+
+
+@pytest.mark.usefixtures("usable")
+async def test_serve_believes_the_proxies_it_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
+
+    options = cli._server_options(load())
+
+    assert await client_seen_by_the_app(**options) == ("203.0.113.7", 0)
+
+
+@pytest.mark.usefixtures("usable")
+def test_serve_answers_without_naming_its_server_and_ends_on_sigterm() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api.cli", "serve", "--port", "0"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr
+    address = next(filter(None, (re.search(r"http://(\S+)", line) for line in process.stderr)))[1]
+
+    connection = http.client.HTTPConnection(address)
+    connection.request("GET", "/health")
+    answer = connection.getresponse()
+    connection.close()
+    process.terminate()
+    process.communicate(timeout=10)
+
+    assert answer.status == 200
+    assert answer.headers["server"] is None
+    assert process.returncode in (0, -signal.SIGTERM)
+
+
+# --- dev ----------------------------------------------------------------------------------
+
+
+class Terminal:
+    """`twofold dev`, started in a folder and read until it says how to stop it."""
+
+    def __init__(self, folder: Path, *command: str) -> None:
+        command = command or (sys.executable, "-m", "api.cli", "dev")
+        environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH")} | {"PORT": "0"}
+        self.process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout
+        lines = iter(self.process.stdout.readline, "")
+        said = []
+        for line in lines:
+            said.append(line.strip())
+            if line.startswith("Ctrl-C"):
+                break
+        self.commands = [line for line in said if line.startswith("curl")]
+        self.processes = family(self.process.pid)
+
+    def paste(self, command: str) -> Any:
+        done = subprocess.run(["sh", "-c", command], capture_output=True, check=True)
+        return json.loads(done.stdout)
+
+    def end(self, number: int, *, times: int = 1) -> int:
+        for _ in range(times):
+            self.process.send_signal(number)
+        self.process.communicate(timeout=20)
+        wait_until_gone(self.processes)
+        return self.process.returncode
+
+
+Start = Callable[..., Terminal]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start `twofold dev`, again and again in the same folder."""
+    started: list[Terminal] = []
+
+    def start(*command: str) -> Terminal:
+        started.append(Terminal(Path(folder), *command))
+        return started[-1]
+
+    with tempfile.TemporaryDirectory() as folder:
+        # As `nobody` cannot reach pytest's own.
+        Path(folder).chmod(0o711)
+        yield start
+        for process in filter(lives, chain.from_iterable(each.processes for each in started)):
+            process.kill()
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="this machine has no curl")
+def test_dev_prints_commands_that_work_and_keeps_what_they_made(start: Start) -> None:
+    terminal = start()
+    read, create, complete = terminal.commands
+    [first] = terminal.paste(read)
+    created = terminal.paste(create)
+    completed = terminal.paste(complete)
+    code = terminal.end(signal.SIGINT)
+
+    again = start()
+    kept = again.paste(again.commands[0])
+    # A terminal that is closed says so to every process, and then once more.
+    again.end(signal.SIGHUP, times=20)
+
+    changed = {"completed": True, "version": 2, "updated_at": completed["updated_at"]}
+    assert completed == first | changed
+    assert kept == [created, completed]
+    assert code == 0
+    assert token_in(again.commands[0]) == token_in(read)
+
+
+def token_in(command: str) -> str:
+    found = re.search(r"Bearer (\S+)'", command)
+    assert found
+    return found[1]
+
+
+@linux
+def test_nothing_of_dev_outlives_it_or_its_parent_when_killed(start: Start) -> None:
+    dev = f"{sys.executable} -m api.cli dev --parent $$"
+    through_make = start("sh", "-c", f"{dev} & wait")
+    through_make.end(signal.SIGKILL)
+
+    alone = start()
+    alone.end(signal.SIGKILL)
+
+    assert len(alone.processes) > 4
+
+
+def test_dev_says_in_a_sentence_that_the_port_is_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "PORT_PATIENCE", 0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        with (
+            pytest.raises(cli.Refusal, match=f"Port {port} of 127.0.0.1 is in use"),
+            cli._listening("127.0.0.1", port),
+        ):
+            pass

@@ -1,0 +1,316 @@
+"""The embedded servers: what they keep, whom they let in, and that they leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError
+
+from persistence import embedded
+from persistence.embedded import EmbeddedError, Postgres
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent")
+root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step aside")
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A folder that `nobody` can reach, as they cannot reach pytest's own."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder) / "postgres"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with embedded.postgres(durable=False) as server:
+        yield server
+
+
+async def run(server: Postgres, statement: str) -> object:
+    connection = await asyncpg.connect(server.url())
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all that came from it."""
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def wait_until_gone(processes: list[psutil.Process]) -> None:
+    deadline = time.monotonic() + 10
+    while still_there := [process for process in processes if lives(process)]:
+        assert time.monotonic() < deadline, f"{still_there} are still there"
+        time.sleep(0.02)
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        # A container's first process may not bury the dead.
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Parent:
+    """Another Python process that has started servers and waits."""
+
+    def __init__(self, script: str, *arguments: object) -> None:
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                f"{script}\nprint('ready', flush=True)\nimport time; time.sleep(60)",
+            ]
+            + [str(argument) for argument in arguments],
+            stdout=subprocess.PIPE,
+        )
+        assert self.process.stdout
+        assert self.process.stdout.readline() == b"ready\n"
+        self.children = family(self.process.pid)[1:]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+START_POSTGRES = """
+import sys
+from pathlib import Path
+from persistence import embedded
+server = embedded.postgres(Path(sys.argv[1]))
+server.__enter__()
+"""
+
+START_BOTH = f"""{START_POSTGRES}
+valkey = embedded.valkey()
+valkey.__enter__()
+"""
+
+START_UNTIED = f"""
+from persistence import embedded
+embedded._tie = lambda *_: None
+{START_POSTGRES}
+"""
+
+
+# --- PostgreSQL ---------------------------------------------------------------------------
+
+
+async def test_data_survive_a_crash_and_a_restart(directory: Path) -> None:
+    with embedded.postgres(directory) as server:
+        await run(server, "CREATE TABLE plants AS SELECT 'monstera' AS name")
+        address = server.url()
+
+        server.kill()
+        server.start()
+        after_crash = await run(server, "SELECT name FROM plants")
+        server.restart()
+
+        assert after_crash == await run(server, "SELECT name FROM plants") == "monstera"
+        assert server.url() == address
+
+
+async def test_data_are_there_in_the_next_run(directory: Path) -> None:
+    with embedded.postgres(directory) as server:
+        await run(server, "CREATE TABLE plants AS SELECT 'monstera' AS name")
+
+    with embedded.postgres(directory) as server:
+        assert await run(server, "SELECT name FROM plants") == "monstera"
+
+
+async def test_text_is_unicode(server: Postgres) -> None:
+    assert await run(server, "SELECT lower('ÄÉ') || current_setting('server_encoding')") == "äéUTF8"
+
+
+async def test_the_password_is_for_this_user_alone(server: Postgres) -> None:
+    status = (server.home / "password").stat()
+
+    assert status.st_mode & 0o777 == 0o600
+    assert status.st_uid == os.geteuid()
+    assert server.password not in repr(server)
+    assert server.password not in "".join(psutil.Process(server.process.pid).cmdline())
+
+
+async def test_a_wrong_password_is_refused(server: Postgres) -> None:
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(server.url().replace(server.password, "guessed"))
+
+
+def test_a_second_starter_is_refused_with_a_sentence(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "LOCK_PATIENCE", 0.1)
+
+    with (
+        pytest.raises(EmbeddedError, match=f"already run by process {os.getpid()}"),
+        embedded.postgres(server.home),
+    ):
+        pass
+
+
+def test_a_temporary_server_leaves_nothing_behind() -> None:
+    with embedded.postgres(durable=False) as server:
+        processes = family(server.process.pid)
+
+    wait_until_gone(processes)
+    assert not server.home.exists()
+
+
+@linux
+def test_nothing_outlives_a_killed_parent(directory: Path) -> None:
+    parent = Parent(START_BOTH, directory)
+
+    parent.kill()
+
+    assert len(parent.children) > 2
+    wait_until_gone(parent.children)
+
+
+def test_the_next_start_dismisses_a_server_left_behind(directory: Path) -> None:
+    parent = Parent(START_UNTIED, directory)
+    parent.kill()
+    assert all(map(lives, parent.children))
+
+    with embedded.postgres(directory):
+        wait_until_gone(parent.children)
+
+
+async def test_a_process_id_taken_over_by_another_process_is_no_obstacle(server: Postgres) -> None:
+    server.kill()
+    said = (server.data / "postmaster.pid").read_text()
+    stale = said.replace(str(server.process.pid), str(os.getpid()), 1)
+    (server.data / "postmaster.pid").write_text(stale)
+
+    server.start()
+
+    assert await run(server, "SELECT 1") == 1
+
+
+def test_a_lost_race_for_the_port_is_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as winner:
+        taken = winner.getsockname()[1]
+        free = embedded._free_port()
+        ports = iter([taken, free])
+        monkeypatch.setattr(embedded, "_free_port", lambda: next(ports))
+
+        with embedded.postgres(durable=False) as server:
+            assert server.port == free
+
+
+def test_an_interrupted_initdb_is_thrown_away(directory: Path) -> None:
+    (directory / "data.new").mkdir(parents=True)
+    (directory / "data.new" / "half").touch()
+    (directory / "password.new").touch()
+
+    with embedded.postgres(directory, durable=False):
+        assert not (directory / "data.new").exists()
+        assert not (directory / "password.new").exists()
+
+
+def test_data_of_another_major_version_are_left_alone(directory: Path) -> None:
+    (directory / "data").mkdir(parents=True)
+    (directory / "data" / "PG_VERSION").write_text("14\n")
+
+    with pytest.raises(EmbeddedError, match="made by PostgreSQL 14"), embedded.postgres(directory):
+        pass
+
+
+def test_where_nothing_runs_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_candidates", lambda: iter([Path("/nowhere")]))
+
+    with pytest.raises(EmbeddedError, match="Install PostgreSQL 15 or newer"), embedded.postgres():
+        pass
+
+
+@pytest.mark.skipif(
+    not (shutil.which("postgres") or list(Path("/usr/lib/postgresql").glob("*/bin/postgres"))),
+    reason="this machine has no PostgreSQL of its own",
+)
+async def test_the_systems_postgresql_steps_in_where_no_wheel_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(embedded, "_package_folder", lambda _: None)
+
+    with embedded.postgres(durable=False) as server:
+        assert "site-packages" not in str(server.binaries)
+        assert await run(server, "SELECT lower('ÄÉ')") == "äé"
+
+
+@root
+async def test_root_runs_it_as_nobody_who_needs_no_way_into_the_clone(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = directory.parent / "private"
+    private.mkdir(mode=0o700)
+    within_reach = directory.parent / "reachable"
+    monkeypatch.setattr(embedded, "REACHABLE", within_reach)
+    monkeypatch.setattr(embedded, "_reachable", lambda _: False)
+
+    with embedded.postgres(private / "postgres") as server:
+        assert psutil.Process(server.process.pid).username() == "nobody"
+        assert server.home.is_relative_to(within_reach)
+        assert server.binaries.is_relative_to(within_reach)
+        assert await run(server, "SELECT 1") == 1
+
+    assert list(private.iterdir()) == []
+    assert embedded._home(private / "postgres") == server.home
+
+
+@root
+def test_data_of_another_user_are_left_alone(directory: Path) -> None:
+    with embedded.postgres(directory, durable=False) as server:
+        data = server.data
+    os.chown(data, 12345, 12345)
+
+    with pytest.raises(EmbeddedError, match="made by another user"), embedded.postgres(directory):
+        pass
+
+
+# --- Valkey -------------------------------------------------------------------------------
+
+
+async def test_valkey_answers_after_a_crash_at_the_same_address() -> None:
+    with embedded.valkey() as server:
+        async with Redis.from_url(server.url) as before:
+            assert await before.ping()
+
+        server.kill()
+        server.start()
+
+        async with Redis.from_url(server.url) as after:
+            assert await after.ping()
+
+
+async def test_valkey_asks_for_its_password() -> None:
+    with embedded.valkey() as server:
+        async with Redis.from_url(server.url.replace(server.password, "guessed")) as stranger:
+            with pytest.raises(AuthenticationError):
+                await stranger.ping()
+
+        assert server.password not in repr(server)
+        assert server.password not in "".join(psutil.Process(server.process.pid).cmdline())
+
+
+def test_valkey_ends_with_its_block() -> None:
+    with embedded.valkey() as server:
+        assert server.process.poll() is None
+
+    assert server.process.returncode in (0, -signal.SIGTERM)
