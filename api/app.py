@@ -10,7 +10,12 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
+from api.errors import MethodNotAllowed
 from api.middleware import (
     CORS,
     Head,
@@ -21,9 +26,11 @@ from api.middleware import (
 )
 from api.settings import Settings, load
 from api.state import State, opened
+from graphql_schema import http as graphql_http
+from graphql_schema import routes as graphql_routes
 from persistence.errors import Unavailable
 from rest import browser, health, openapi, tasks
-from rest.errors import answer, handle_framework_refusal
+from rest import errors as rest_errors
 
 _log = logging.getLogger("twofold")
 
@@ -36,6 +43,11 @@ _ALLOWED_HEADERS = (
     "X-Request-ID",
 )
 _EXPOSED_HEADERS = (
+    "RateLimit",
+    "RateLimit-Policy",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
     "Content-Type",
     "ETag",
     "Link",
@@ -61,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("twofold"),
         lifespan=_lifespan(settings),
         middleware=_middleware(settings),
-        exception_handlers={HTTPException: handle_framework_refusal},
+        exception_handlers={HTTPException: _answer_framework},
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
@@ -71,8 +83,32 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # The routes themselves: including a router puts FastAPI's own layers around each.
         app.router.routes.extend(router.routes)
     app.router.routes.extend(browser.routes())
+    app.router.routes.extend(graphql_routes.routes(settings))
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
+
+
+def _answer(scope: Scope, error: Exception) -> Response:
+    """The answer to an exception, in the dress of the door at which it was raised."""
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        error = MethodNotAllowed(_allowed_methods(scope))
+    at_graphql = scope["path"].rstrip("/") == graphql_routes.PATH
+    return graphql_http.answer(scope, error) if at_graphql else rest_errors.answer(scope, error)
+
+
+async def _answer_framework(request: Request, error: Exception) -> Response:
+    """Starlette's own 404 and 405, for its exception middleware."""
+    return _answer(request.scope, error)
+
+
+def _allowed_methods(scope: Scope) -> list[str]:
+    """Every method of the path; Starlette names only those of the first route that matches."""
+    app: FastAPI = scope["app"]
+    allowed: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
+            allowed |= route.methods or set()
+    return sorted(allowed | ({"HEAD"} if "GET" in allowed else set()))
 
 
 def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
@@ -107,7 +143,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
         Middleware(RequestContext, headers=headers),
         Middleware(
             CORS,
-            answer=answer,
+            answer=_answer,
             allow_origins=settings.origins,
             allow_methods=_ALLOWED_METHODS,
             allow_headers=_ALLOWED_HEADERS,
@@ -116,7 +152,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
             max_age=600,
         ),
         Middleware(Head),
-        Middleware(Problems, answer=answer),
+        Middleware(Problems, answer=_answer),
         Middleware(TrailingSlash),
     ]
     if not settings.is_production:

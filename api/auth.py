@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from starlette.types import Scope
@@ -23,7 +22,6 @@ class Authenticator:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._sessions: Sessions | None = None
-        self._looking = asyncio.Lock()
 
     async def viewer(self, scope: Scope, db: Database) -> Viewer:
         """The viewer of a request. One SELECT.
@@ -47,17 +45,17 @@ class Authenticator:
             UnusableSessions: the table is not as configured.
             Unavailable: the database could not be asked; the next call tries again.
         """
-        async with self._looking:
-            if self._sessions is None:
-                secret = self._settings.session_hash_secret
-                self._sessions = await find_layout(
-                    db,
-                    self._settings.session_store,
-                    table=self._settings.session_table,
-                    hash_secret=secret.get_secret_value().encode() if secret else b"",
-                    signing_secrets=self._settings.signing_secrets,
-                )
-            return self._sessions
+        # No lock: requests that waited for one another's look would wait beyond their deadlines.
+        if self._sessions is None:
+            secret = self._settings.session_hash_secret
+            self._sessions = await find_layout(
+                db,
+                self._settings.session_store,
+                table=self._settings.session_table,
+                hash_secret=secret.get_secret_value().encode() if secret else b"",
+                signing_secrets=self._settings.signing_secrets,
+            )
+        return self._sessions
 
 
 def bearer_token(scope: Scope) -> bytes:

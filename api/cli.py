@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
@@ -207,7 +207,7 @@ def _server_options(settings: Settings) -> dict[str, Any]:
         # The app logs its requests itself, with their ids.
         "access_log": False,
         # uvicorn alone would believe anything that connects from this machine.
-        "forwarded_allow_ips": _given("FORWARDED_ALLOW_IPS") or "",
+        "forwarded_allow_ips": settings.forwarded_allow_ips,
         "log_config": _log_config(settings.log_level),
     }
 
@@ -239,10 +239,22 @@ def _dev(given: argparse.Namespace) -> None:
         if _given("DATABASE_URL"):
             _develop_on_given_database()
         else:
-            with embedded.postgres(DATA / "postgres") as server:
+            with embedded.postgres(DATA / "postgres") as server, _shared_budget():
                 _develop_on(server)
     except embedded.EmbeddedError as error:
         raise Refusal(str(error)) from None
+
+
+@contextmanager
+def _shared_budget() -> Iterator[None]:
+    """Budgets on an embedded Valkey; in process where there is none for this machine."""
+    from persistence import embedded
+
+    with ExitStack() as stack:
+        if not _given("REDIS_URL"):
+            with suppress(embedded.EmbeddedError):
+                os.environ["REDIS_URL"] = stack.enter_context(embedded.valkey()).url
+        yield
 
 
 def _end_with(parent: int | None) -> None:
@@ -360,6 +372,7 @@ def _welcome(base: str, database: str, to_try: list[str]) -> str:
         "",
         *(f"  {name:10}  {base}{path}" for name, path in PAGES),
         f"  PostgreSQL  {database}",
+        f"  budgets     {_budgets()}",
         "",
         *(f"  {line}" for line in to_try),
         "",
@@ -367,6 +380,10 @@ def _welcome(base: str, database: str, to_try: list[str]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _budgets() -> str:
+    return "on Redis" if os.environ.get("REDIS_URL") else "in process"
 
 
 def _serve_with_reload(settings: Settings, listener: socket.socket, welcome: str) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from slowapi.errors import RateLimitExceeded
+from slowapi.wrappers import Limit as SlowapiLimit
 from starlette.exceptions import HTTPException
 
 from persistence.errors import Changed, Fact, FieldError, Invalid, NotFound, Unavailable
 from persistence.sessions import UnusableSessions
+
+_log = logging.getLogger("twofold.error")
 
 
 class Unauthenticated(Fact):
@@ -36,12 +41,41 @@ class BodyTooLarge(Fact):
     """The body is larger than any request here can be."""
 
 
+class NotAcceptable(Fact):
+    """The client takes no media type that this path can answer with."""
+
+
 class UnsupportedMediaType(Fact):
     """The body is not in a form that this path reads; the message says which it reads."""
 
 
 class UnknownHost(Fact):
     """The request was meant for another host (RFC 9110, 15.5.20)."""
+
+
+class Exhausted(RateLimitExceeded):
+    """The payer cannot pay at the moment; nothing of the cost was taken.
+
+    Args:
+        limit: the one that was hit.
+        charge: the budget's own account of it.
+        remaining: what is left, too little.
+        reset: the Unix second at which everything is left again.
+        retry_after: whole seconds until this cost fits.
+    """
+
+    def __init__(
+        self, limit: SlowapiLimit, charge: Any, *, remaining: int, reset: int, retry_after: int
+    ) -> None:
+        self.charge = charge
+        self.retry_after = retry_after
+        self.rate_limit_info = {
+            "limit": limit.limit.amount,
+            "remaining": remaining,
+            "reset": reset,
+            "window_seconds": limit.limit.get_expiry(),
+        }
+        super().__init__(limit)
 
 
 class NotReady(Fact):
@@ -102,6 +136,7 @@ CATALOGUE: Final[dict[type[Exception], Line]] = {
     ),
     NotFound: Line("not_found_error", 404, "Resource not found"),
     MethodNotAllowed: Line("method_not_allowed", 405, "Method not allowed"),
+    NotAcceptable: Line("not_acceptable", 406, "Not acceptable"),
     BodyTooSlow: Line(
         "request_timeout",
         408,
@@ -122,6 +157,7 @@ CATALOGUE: Final[dict[type[Exception], Line]] = {
         "Unknown host",
         "This server does not answer for the host that the request names",
     ),
+    RateLimitExceeded: Line("rate_limit_exceeded", 429, "Rate limit exceeded"),
     NotReady: Line(
         "service_unavailable",
         503,
@@ -190,10 +226,25 @@ def describe(error: Exception) -> Problem:
         case MethodNotAllowed(allowed=allowed):
             headers = {**line.headers, "Allow": ", ".join(allowed)}
             return Problem(line, str(error), headers=headers)
+        case Exhausted(retry_after=seconds, rate_limit_info=info):
+            return Problem(
+                line,
+                f"Too many requests. Retry after {seconds} seconds.",
+                headers={"Retry-After": str(seconds)},
+                extra={"retry_after": seconds, "rate_limit_info": info},
+            )
         case NotReady(part=part):
             return Problem(line, str(error), headers=line.headers, extra={"failing": part})
         case _:
             return Problem(line, line.detail or str(error) or line.title, headers=line.headers)
+
+
+def report(error: Exception, problem: Problem, request_id: str) -> None:
+    """Log what an operator has to know: a defect with its traceback, a server that was away."""
+    if problem.is_internal:
+        _log.error("unhandled exception request_id=%s", request_id, exc_info=error)
+    elif isinstance(error, Unavailable | UnusableSessions):
+        _log.warning("unavailable: %s request_id=%s", error, request_id)
 
 
 def _as_fact(error: Exception) -> Exception:

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.budget import Charge
 from api.errors import UnknownHost
 from api.wire import header_values
 from persistence.errors import FieldError, Invalid
@@ -45,13 +46,15 @@ class RequestContext:
         started = time.perf_counter()
         request_id = _request_id(scope)
         scope["request_id"] = request_id
+        charges: list[Charge] = []
+        scope["charges"] = charges
         status = 0
 
         async def dressed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._dress(message, request_id)
+                self._dress(message, request_id, charges)
             await send(message)
 
         try:
@@ -60,11 +63,13 @@ class RequestContext:
             if access_log.isEnabledFor(logging.INFO):
                 _log_access(scope, status, time.perf_counter() - started)
 
-    def _dress(self, message: Message, request_id: str) -> None:
+    def _dress(self, message: Message, request_id: str, charges: list[Charge]) -> None:
         headers = list(message.get("headers", ()))
         present = {name for name, _ in headers}
         headers += [pair for pair in self._defaults if pair[0] not in present]
         headers.append((b"x-request-id", request_id.encode()))
+        for charge in charges:
+            headers += charge.headers
         message["headers"] = headers
 
 

@@ -6,7 +6,9 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
+from limits import parse as parse_limit
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -17,6 +19,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from persistence.engine import PoolSettings
+from persistence.inputs import MAX_PAGE
 from persistence.sessions import SessionStore
 from persistence.urls import parse_database_url
 
@@ -43,13 +46,21 @@ def _comma_separated(value: object) -> object:
     return value
 
 
+def _understood_limit(text: str) -> str:
+    try:
+        parse_limit(text)
+    except ValueError:
+        raise ValueError("It is not a limit like 100/minute.") from None
+    return text
+
+
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)]
 
 MINIMUM_SECRET_LENGTH: Final = 32
 
-_ORIGIN: Final = re.compile(
-    r"(?P<scheme>https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?"
-)
+_ORIGIN: Final = re.compile(r"(?P<scheme>https?)://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
+
+_REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 _DEVELOPMENT_ORIGINS: Final = [
     "http://localhost:3000",
@@ -100,6 +111,21 @@ class Settings(BaseSettings):
     sqlalchemy_pool_pre_ping: bool = True
     request_deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
 
+    redis_url: SecretStr | None = None
+    rate_limit_enabled: bool = True
+    rate_limit_read: Annotated[str, AfterValidator(_understood_limit)] = "100/minute"
+    rate_limit_write: Annotated[str, AfterValidator(_understood_limit)] = "30/minute"
+    rate_limit_timeout_ms: Annotated[int, Field(ge=1, le=10_000)] = 500
+    forwarded_allow_ips: str = ""
+
+    graphql_introspection: bool | None = None
+    graphql_max_depth: Annotated[int, Field(ge=1)] = 10
+    graphql_max_aliases: Annotated[int, Field(ge=0)] = 50
+    graphql_max_tokens: Annotated[int, Field(ge=1)] = 1000
+    graphql_max_definitions: Annotated[int, Field(ge=1)] = 20
+    graphql_max_page_size: Annotated[int, Field(ge=1, le=MAX_PAGE)] = MAX_PAGE
+    demo_token: SecretStr | None = None
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     @field_validator("environment", "session_store", mode="before")
@@ -139,6 +165,16 @@ class Settings(BaseSettings):
             _signing_secrets(value.get_secret_value())
         return value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_shared(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        production = info.data.get("environment") is Environment.PRODUCTION
+        if value is None and production:
+            raise ValueError("It is missing: the Redis with which the instances share budgets.")
+        if value is not None and not value.get_secret_value().startswith(_REDIS_SCHEMES):
+            raise ValueError(f"It must begin with {' or '.join(_REDIS_SCHEMES)}.")
+        return value
+
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, value: list[str] | None, info: ValidationInfo) -> list[str] | None:
@@ -148,7 +184,7 @@ class Settings(BaseSettings):
         problems = [_origin_problem(origin, production) for origin in value or []]
         if any(problems):
             raise ValueError(" ".join(problem for problem in problems if problem))
-        return value
+        return None if value is None else [_as_browsers_write(origin) for origin in value]
 
     @property
     def origins(self) -> list[str]:
@@ -156,6 +192,13 @@ class Settings(BaseSettings):
         if self.cors_origins is not None:
             return self.cors_origins
         return [] if self.environment is Environment.PRODUCTION else _DEVELOPMENT_ORIGINS
+
+    @property
+    def is_introspectable(self) -> bool:
+        """Whether clients may explore the schema: outside production, unless set otherwise."""
+        if self.graphql_introspection is not None:
+            return self.graphql_introspection
+        return not self.is_production
 
     @property
     def is_production(self) -> bool:
@@ -222,12 +265,21 @@ def _signing_secrets(text: str) -> list[bytes]:
 
 
 def _origin_problem(origin: str, production: bool) -> str | None:
-    match = _ORIGIN.fullmatch(origin)
+    match = _ORIGIN.fullmatch(origin.lower())
     if not match:
         return f"{origin!r} is not an origin: scheme://host, with a port or without, and no path."
     if production and match["scheme"] != "https":
         return f"{origin!r} must be https:// in production."
     return None
+
+
+def _as_browsers_write(origin: str) -> str:
+    """An origin in lower case, without its scheme's own port; any other would never match."""
+    scheme, _, host = origin.lower().partition("://")
+    return f"{scheme}://{host.removesuffix(_OWN_PORTS[scheme])}"
+
+
+_OWN_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 def _masked(value: object) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import Scope
 
 from api.auth import Authenticator
+from api.budget import Budget
 from api.settings import Settings
 from persistence.engine import Database, create_engine
 
@@ -25,6 +26,7 @@ class State:
     settings: Settings
     engine: AsyncEngine
     authenticator: Authenticator
+    budget: Budget
     draining: bool = False
 
     def database(self) -> Database:
@@ -41,9 +43,12 @@ async def opened(settings: Settings) -> AsyncIterator[State]:
     """Everything that a running app needs, closed again at the end. Connects to nothing yet."""
     assert settings.database_url is not None
     engine = create_engine(settings.database_url.get_secret_value(), settings.pool)
+    budget = Budget(settings)
+    await budget.open()
     try:
-        yield State(settings, engine, Authenticator(settings))
+        yield State(settings, engine, Authenticator(settings), budget)
     finally:
+        await budget.close()
         await engine.dispose()
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -47,6 +48,41 @@ def now_to_the_second() -> str:
 def header_values(scope: Scope, name: bytes) -> list[bytes]:
     """Every value of a header, in order. ``name`` is in lower case."""
     return [value for key, value in scope["headers"] if key == name]
+
+
+def best_media_type(scope: Scope, offers: Sequence[str]) -> str | None:
+    """Which of the offers the client likes best; the first where it does not care.
+
+    Types are matched exactly; only a charset other than UTF-8 makes a type another one. See RFC
+    9110, 12.5.1.
+    """
+    values = header_values(scope, b"accept")
+    if not values:
+        return offers[0]
+    ranges = dict(_media_ranges(b",".join(values).decode("latin-1").lower()))
+    liked = [(_quality(ranges, offer), -place) for place, offer in enumerate(offers)]
+    quality, place = max(liked)
+    return offers[-place] if quality > 0 else None
+
+
+def _media_ranges(accept: str) -> Iterator[tuple[str, float]]:
+    for part in accept.split(","):
+        media_range, *parameters = (piece.strip() for piece in part.split(";"))
+        given = dict(pair.partition("=")[::2] for pair in parameters)
+        if given.get("charset", "utf-8").strip('"') in ("utf-8", "utf8"):
+            yield media_range, _q(given.get("q", "1"))
+
+
+_WEIGHT: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
+
+
+def _q(text: str) -> float:
+    return float(text) if _WEIGHT.fullmatch(text) else 0.0
+
+
+def _quality(ranges: Mapping[str, float], offer: str) -> float:
+    kind = offer.partition("/")[0]
+    return next((ranges[name] for name in (offer, f"{kind}/*", "*/*") if name in ranges), 0.0)
 
 
 async def read_json(scope: Scope, receive: Receive, media_types: Sequence[str]) -> Any:

@@ -351,6 +351,8 @@ def shown(value: Any, field: str = "") -> Any:
         text = msgspec.json.encode(value).decode()
     except (TypeError, ValueError, RecursionError, OverflowError, UnicodeError):
         return None
+    if _SECRET.search(text):
+        return None
     return value if len(text) <= VALUE_LENGTH else text[:VALUE_LENGTH]
 
 

@@ -13,10 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import unquote
 
+import asyncpg
+
 from persistence.engine import Database, Record, Statement
+from persistence.errors import Unavailable
 
 
 class Viewer(NamedTuple):
@@ -61,7 +64,7 @@ class HashedSessions:
         """See ``Sessions.viewer``; signatures are judged as in the other layout."""
         presented = split_token(token)
         digest = hash_token(self.secret, presented.raw)
-        viewer = _counting(await db.read(self.lookup, key=digest), digest)
+        viewer = _counting(await db.read(self.lookup, key=digest), digest.encode())
         return viewer if is_signature_right(presented, self.signing_secrets) else None
 
 
@@ -79,21 +82,17 @@ class BetterAuthSessions:
         It is judged after the look-up, so that a wrong one takes as long as a right one.
         """
         presented = split_token(token)
-        try:
-            key = presented.raw.decode()
-        except UnicodeDecodeError:
-            return None
-        if "\0" in key:  # Percent-decoded, and nothing PostgreSQL could look for.
-            return None
-        viewer = _counting(await db.read(self.lookup, key=key), key)
+        # What PostgreSQL could not hold is looked for in vain, in the same time as all else.
+        key = presented.raw.decode(errors="replace").replace("\0", "\ufffd")
+        viewer = _counting(await db.read(self.lookup, key=key), presented.raw)
         return viewer if is_signature_right(presented, self.secrets) else None
 
 
-def _counting(records: Sequence[Record], key: str) -> Viewer | None:
+def _counting(records: Sequence[Record], key: bytes) -> Viewer | None:
     # Compared again here, in constant time and byte for byte: what equality means in the
     # auth server's column (a collation, citext, padding) is not ours to know.
     for found, user_id, expires_at in records:
-        if hmac.compare_digest(found.encode(), key.encode()):
+        if hmac.compare_digest(found.encode(), key):
             return Viewer(user_id, expires_at)
     return None
 
@@ -168,13 +167,31 @@ async def find_layout(
         signing_secrets: better-auth's own; none means signatures go unchecked.
 
     Raises:
-        UnusableSessions: there is no such table, or more than one, or it has other columns.
+        UnusableSessions: there is no such table, or more than one, or it has other columns, or
+            they are of other types, or we may not read it.
         Unavailable: the database could not be asked.
     """
     found = await _find_table(db, store, (table,) if table else _TABLES[store])
-    if store is SessionStore.HASHED:
-        return HashedSessions(hash_secret, signing_secrets, _hashed_lookup(found))
-    return BetterAuthSessions(signing_secrets, _better_auth_lookup(found))
+    hashed = store is SessionStore.HASHED
+    lookup = _hashed_lookup(found) if hashed else _better_auth_lookup(found)
+    doubt = f"The session table {found.name} cannot be read as SESSION_STORE={store} describes it"
+    await _try(db, lookup, doubt, key="")
+    if hashed:
+        return HashedSessions(hash_secret, signing_secrets, lookup)
+    return BetterAuthSessions(signing_secrets, lookup)
+
+
+async def _try(db: Database, wanted: Statement, doubt: str, **values: Any) -> Sequence[Record]:
+    """Run a statement that PostgreSQL may refuse for what it is, and say why if it does."""
+    try:
+        return await db.read(wanted, **values)
+    except asyncpg.PostgresError as error:
+        reason = error.args[0]
+    except Unavailable as error:
+        if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+            raise
+        reason = error.__cause__.args[0]
+    raise UnusableSessions(f"{doubt}: {reason}.")
 
 
 class _Table(NamedTuple):
@@ -225,7 +242,8 @@ _DESCRIBE: Final = Statement(
 
 async def _find_table(db: Database, store: SessionStore, names: Sequence[str]) -> _Table:
     tables: dict[str, dict[str, str]] = {}
-    for name, column, type_name in await db.read(_DESCRIBE, names=list(names)):
+    doubt = f"The database cannot look for a table {' or '.join(names)}"
+    for name, column, type_name in await _try(db, _DESCRIBE, doubt, names=list(names)):
         tables.setdefault(name, {})[column] = type_name
     if not tables:
         raise UnusableSessions(
@@ -261,6 +279,6 @@ def _lookup(table: _Table, key: str, user_id: str, expires: str, condition: str)
     # Every identifier is one that PostgreSQL's own catalogue quoted or that stands in this file.
     return Statement(
         f"SELECT {key}::text, {user_id}::text, {expires} FROM {table.name} "  # noqa: S608
-        f"WHERE {key} = $1 AND {expires} > now() {condition}",
+        f"WHERE {key} = $1 AND {expires} > now() AND {user_id} IS NOT NULL {condition}",
         ("key",),
     )

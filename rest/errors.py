@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import Any, Final
 
 import msgspec
-from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from slowapi.errors import RateLimitExceeded
 from starlette.responses import Response
-from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from api.budget import configured_limit
 from api.errors import (
     CATALOGUE,
     BodyTooLarge,
     BodyTooSlow,
-    MethodNotAllowed,
+    Exhausted,
     NotReady,
     Unauthenticated,
     UnknownHost,
     UnsupportedMediaType,
     describe,
+    report,
 )
 from api.wire import encode_json, header_values, now_to_the_second, too_large, too_slow
 from persistence.errors import Changed, FieldError, Invalid, NotFound, Unavailable
-from persistence.sessions import UnusableSessions
 
 PROBLEM_JSON: Final = "application/problem+json"
-
-_log = logging.getLogger("twofold.error")
 
 
 def answer(scope: Scope, error: Exception) -> Response:
     """The response to a request that ended in an exception, whichever it was."""
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        error = MethodNotAllowed(_allowed_methods(scope))
     problem = describe(error)
-    if problem.is_internal:
-        _log.error("unhandled exception request_id=%s", scope["request_id"], exc_info=error)
-    elif isinstance(error, Unavailable | UnusableSessions):
-        _log.warning("unavailable: %s request_id=%s", error, scope["request_id"])
+    report(error, problem, scope["request_id"])
     members = problem.members(
         instance=scope["path"],
         timestamp=now_to_the_second(),
@@ -50,11 +40,6 @@ def answer(scope: Scope, error: Exception) -> Response:
     )
     headers = {**problem.headers, "Vary": "Accept", "Cache-Control": "no-store"}
     return Response(encode_json(members), problem.line.status, headers, _media_type(scope))
-
-
-async def handle_framework_refusal(request: Request, error: Exception) -> Response:
-    """Starlette's own 404 and 405, for its exception middleware."""
-    return answer(request.scope, error)
 
 
 def _media_type(scope: Scope) -> str:
@@ -66,16 +51,6 @@ def _media_type(scope: Scope) -> str:
 
 
 _REFUSED: Final = re.compile(r";[ \t]*q=0(\.0*)?[ \t]*(;|$)")  # RFC 9110, 12.4.2
-
-
-def _allowed_methods(scope: Scope) -> list[str]:
-    """Every method of the path; Starlette names only those of the first route that matches."""
-    app: FastAPI = scope["app"]
-    allowed: set[str] = set()
-    for route in app.routes:
-        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
-            allowed |= route.methods or set()
-    return sorted(allowed | ({"HEAD"} if "GET" in allowed else set()))
 
 
 def problems(*kinds: type[Exception]) -> dict[int | str, dict[str, Any]]:
@@ -109,6 +84,9 @@ _EXAMPLES: Final[dict[type[Exception], Exception]] = {
     BodyTooLarge: too_large(),
     UnsupportedMediaType: UnsupportedMediaType("The request body must be application/json"),
     UnknownHost: UnknownHost(),
+    RateLimitExceeded: Exhausted(
+        configured_limit("100/minute"), None, remaining=0, reset=1765370142, retry_after=45
+    ),
     Exception: Exception(),
     NotReady: NotReady("database", "it does not answer"),
     Unavailable: Unavailable(""),
@@ -140,5 +118,7 @@ def _documented(error: Exception) -> dict[str, Any]:
 EVERY_PATH: Final = problems(UnknownHost, Exception)
 """The errors that every path can answer."""
 
-EVERY_OPERATION: Final = problems(Invalid, Unauthenticated, UnknownHost, Exception, Unavailable)
+EVERY_OPERATION: Final = problems(
+    Invalid, Unauthenticated, UnknownHost, RateLimitExceeded, Exception, Unavailable
+)
 """The errors that every operation on tasks can answer."""

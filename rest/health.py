@@ -49,7 +49,7 @@ async def ready(request: Request) -> Response:
         raise NotReady("database", "it does not answer") from error
     except UnusableSessions as error:
         raise NotReady("sessions", str(error)) from error
-    return _ok(database="ok")
+    return _ok(database="ok", **({"redis": state.budget.redis} if state.budget.redis else {}))
 
 
 def _ok(**parts: str) -> Response:

@@ -58,6 +58,18 @@ _ANSWERS: Final = (
 )
 
 
+_RATE_HEADERS: Final = {
+    name: {"description": description, "schema": {"type": kind}, "example": example}
+    for name, description, kind, example in (
+        ("X-RateLimit-Limit", "What anyone has of this kind, a minute.", "integer", 100),
+        ("X-RateLimit-Remaining", "What you have left of it.", "integer", 57),
+        ("X-RateLimit-Reset", "The Unix second at which it is full.", "integer", 1765370142),
+        ("RateLimit-Policy", "The same, in the IETF draft's words.", "string", '"read";q=100;w=60'),
+        ("RateLimit", "The same, in the IETF draft's words.", "string", '"read";r=57;t=42'),
+    )
+}
+
+
 def document(app: FastAPI) -> dict[str, Any]:
     """The document of an app's routes."""
     if app.openapi_schema is None:
@@ -80,7 +92,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     found["components"] = {
         "schemas": _schemas(),
         "responses": documented_responses(),
-        "headers": {"X-Request-ID": _REQUEST_ID},
+        "headers": {"X-Request-ID": _REQUEST_ID, **_RATE_HEADERS},
         "securitySchemes": _SECURITY,
     }
     for response in found["components"]["responses"].values():
@@ -102,6 +114,9 @@ def _tell_the_truth(method: str, operation: dict[str, Any]) -> None:
             content["schema"].pop("title", None)
     if "401" in responses:
         operation["security"] = [{"session": []}]
+        for response in responses.values():
+            if "$ref" not in response:
+                response["headers"] |= {name: _header(name) for name in _RATE_HEADERS}
     if method in ("put", "patch"):
         content = operation["requestBody"]["content"]
         operation["requestBody"]["content"] = dict.fromkeys(MERGE_PATCH, content[MERGE_PATCH[0]])
@@ -115,7 +130,11 @@ def _tell_the_truth(method: str, operation: dict[str, Any]) -> None:
 
 def _add_request_id(response: dict[str, Any]) -> None:
     headers = response.setdefault("headers", {})
-    headers["X-Request-ID"] = {"$ref": "#/components/headers/X-Request-ID"}
+    headers["X-Request-ID"] = _header("X-Request-ID")
+
+
+def _header(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/headers/{name}"}
 
 
 def _schemas() -> dict[str, Any]:
@@ -131,6 +150,10 @@ def _schemas() -> dict[str, Any]:
     for schema in schemas.values():
         for described in schema["properties"].values():
             described.pop("title", None)
+            if "default" in described:
+                # Generators take a member with a default for one that is always there.
+                absent = json.dumps(described.pop("default"))
+                described["description"] += f" Absent means {absent}."
     return schemas
 
 

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from api.budget import ONE_READ, ONE_WRITE, Cost, admit, charge, viewer_payer
 from api.state import state_of
 from api.wire import read_json
 from persistence.engine import Database
@@ -46,6 +47,8 @@ def database(request: Request) -> Database:
     db: Database = request.scope["database"]
     return db
 
+
+_COSTS: Final[dict[Callable[..., Any], Cost]] = {reader: ONE_READ, writer: ONE_WRITE}
 
 Reader = Annotated[Viewer, Depends(reader)]
 Writer = Annotated[Viewer, Depends(writer)]
@@ -78,8 +81,10 @@ class Operation(APIRoute):
         request = Request(scope, receive)
         state = state_of(scope)
         scope["database"] = db = state.database()
-        if needs.viewer:
-            scope["viewer"] = await state.authenticator.viewer(scope, db)
+        if needs.cost:
+            viewer = await admit(scope, state.authenticator, state.budget, db, needs.cost)
+            await charge(scope, state.budget, viewer_payer(viewer), needs.cost)
+            scope["viewer"] = viewer
         arguments: dict[str, Any] = {}
         if needs.body:
             body = await read_json(scope, receive, self._media_types)
@@ -87,10 +92,11 @@ class Operation(APIRoute):
         said = _said_in_query(scope, needs.query)
         if needs.query:
             arguments[needs.query.name] = parse(needs.query.model, said)
-        for name, field in needs.ids:
-            arguments[name] = parse_task_id(request.path_params[field], field)
         for name, provide in needs.provided:
             arguments[name] = provide(request)
+        # Last, because an id that no task can have is not wrong, there is just no such task.
+        for name, field in needs.ids:
+            arguments[name] = parse_task_id(request.path_params[field], field)
         response = await self._call(**arguments)
         await response(scope, receive, send)
 
@@ -103,7 +109,7 @@ class _Named(NamedTuple):
 class _Needs(NamedTuple):
     """What an endpoint's signature asks for."""
 
-    viewer: bool
+    cost: Cost | None
     body: _Named | None
     query: _Named | None
     ids: list[tuple[str, str]]
@@ -111,14 +117,14 @@ class _Needs(NamedTuple):
 
 
 def _needs(endpoint: Callable[..., Any]) -> _Needs:
-    needs = _Needs(viewer=False, body=None, query=None, ids=[], provided=[])
+    needs = _Needs(cost=None, body=None, query=None, ids=[], provided=[])
     for name, parameter in inspect.signature(endpoint, eval_str=True).parameters.items():
         kind, *metadata = get_args(parameter.annotation)
         marker = metadata[0]
         match marker:
             case params.Depends(dependency=provide) if provide is not None:
                 needs.provided.append((name, provide))
-                needs = needs._replace(viewer=needs.viewer or provide in (reader, writer))
+                needs = needs._replace(cost=_COSTS.get(provide, needs.cost))
             case params.Path(alias=field):
                 needs.ids.append((name, field or name))
             case params.Query():

@@ -80,6 +80,17 @@ class FieldErrorDocument(BaseModel):
     value: Annotated[Any, Field(description="The offending input, cut at 200 characters.")]
 
 
+class RateLimitInfoDocument(BaseModel):
+    """The budget that is used up."""
+
+    model_config = ConfigDict(title="RateLimitInfo", extra="forbid")
+
+    limit: Annotated[int, Field(description="What anyone has of it, in a window.")]
+    remaining: Annotated[int, Field(description="What you have left of it.")]
+    reset: Annotated[int, Field(description="The Unix second at which it is full.")]
+    window_seconds: int
+
+
 _TYPES: Final[list[Any]] = list(dict.fromkeys(line.type for line in CATALOGUE.values()))
 
 
@@ -98,6 +109,14 @@ class ProblemDocument(BaseModel):
     errors: Annotated[
         list[FieldErrorDocument],
         Field(default_factory=list, max_length=MAX_ERRORS, description="Of `validation_error`."),
+    ]
+    retry_after: Annotated[
+        int,
+        Field(default_factory=int, description="Of `rate_limit_exceeded`: in how many seconds."),
+    ]
+    rate_limit_info: Annotated[
+        RateLimitInfoDocument,
+        Field(default_factory=dict, description="Of `rate_limit_exceeded`."),
     ]
     failing: Annotated[
         str, Field(default_factory=str, description="Of `/health/ready`: the part that fails.")
@@ -121,6 +140,13 @@ class ReadinessDocument(BaseModel):
     status: Literal["ok"]
     timestamp: datetime
     database: Literal["ok"]
+    redis: Annotated[
+        Literal["ok", "degraded"],
+        Field(
+            default_factory=str,
+            description="Where there is one. Degraded: each instance counts by itself.",
+        ),
+    ]
 
 
 def encode_task(task: Task) -> bytes:

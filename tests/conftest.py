@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+import api.state
 from api.app import create_app
 from api.settings import Settings
 from persistence.embedded import Postgres
@@ -18,7 +19,7 @@ from persistence.embedded import postgres as embedded_postgres
 from persistence.migrations import upgrade
 from tests import documented
 from tests.people import SESSION_TABLES, Person, sign_in
-from tests.surfaces import RestSurface, Surface
+from tests.surfaces import GraphQLSurface, RestSurface, Surface
 from tests.trips import TripCounter
 
 HASH_SECRET = "a secret of the tests, shared with nobody"
@@ -50,7 +51,7 @@ async def trips(database_url: str) -> AsyncIterator[TripCounter]:
 @pytest.fixture(scope="session")
 def settings(trips: TripCounter) -> Settings:
     """The settings of the app under test."""
-    return testing_settings(database_url=trips.url)
+    return settings_of_tests(database_url=trips.url)
 
 
 @pytest.fixture(scope="session")
@@ -84,10 +85,10 @@ async def _empty_tables(request: pytest.FixtureRequest) -> AsyncIterator[None]:
         await run_sql(url, "DELETE FROM tasks; DELETE FROM user_sessions; DELETE FROM users")
 
 
-@pytest.fixture(params=["rest"])
+@pytest.fixture(params=["rest", "graphql"])
 def surface(request: pytest.FixtureRequest, client: httpx.AsyncClient) -> Surface:
     """A door of the house; what is asked of a surface holds for every door."""
-    return {"rest": RestSurface}[request.param](client)
+    return {"rest": RestSurface, "graphql": GraphQLSurface}[request.param](client)
 
 
 @pytest.fixture
@@ -121,17 +122,44 @@ async def bobs(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[httpx.Asy
 
 
 @pytest.fixture
+async def penniless(adas: httpx.AsyncClient, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Ada's client of an app that allows one request of each kind a minute, after those."""
+    allowance = {"rate_limit_enabled": True} | dict.fromkeys(
+        ("rate_limit_read", "rate_limit_write"), "1/minute"
+    )
+    app = create_app(settings_of_tests(database_url=database_url, **allowance))
+    async with app.router.lifespan_context(app), new_client(app) as client:
+        client.headers["Authorization"] = adas.headers["Authorization"]
+        await client.get("/tasks")
+        await client.delete("/tasks/999")
+        yield client
+
+
+@pytest.fixture
+async def without_database(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """A client, with a token, of an app whose PostgreSQL does not answer."""
+    monkeypatch.setattr(api.state, "PROBE_SECONDS", 0.02)
+    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+    app = create_app(settings_of_tests(database_url=nowhere, request_deadline_seconds=0.05))
+    async with app.router.lifespan_context(app), new_client(app) as client:
+        client.headers["Authorization"] = "Bearer x"
+        yield client
+
+
+@pytest.fixture
 def stranger(surface: Surface) -> Person:
     """Someone without a session."""
     return Person("stranger", "", surface)
 
 
-def testing_settings(**given: object) -> Settings:
+def settings_of_tests(**given: object) -> Settings:
     """Settings of the tests' own; the environment and ``.env`` of whoever runs them don't count."""
     defaults = {
         "environment": "testing",
         "session_hash_secret": HASH_SECRET,
         "sqlalchemy_pool_size": 5,
+        # Tests of anything else would run into it.
+        "rate_limit_enabled": False,
     }
     return Settings(_env_file=None, **(defaults | given))  # type: ignore[arg-type]
 

@@ -123,6 +123,7 @@ def test_serve_in_production_without_settings_lists_every_problem(
         "  DATABASE_URL",
         "  SESSION_HASH_SECRET",
         "  CORS_ORIGINS",
+        "  REDIS_URL",
     ]
 
 

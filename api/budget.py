@@ -1,0 +1,240 @@
+"""What a request costs, and who pays. One budget a person, whichever door and instance.
+
+slowapi's ``Limiter`` is the configured object: limit strings, the key, header names, its switch.
+Its own check asks Redis synchronously on the event loop and three times a request, so the hit is
+ours (``api.windows``).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from limits import parse as parse_limit
+from slowapi import Limiter
+from slowapi.extension import HEADERS
+from slowapi.wrappers import Limit as SlowapiLimit
+from starlette.requests import Request
+from starlette.types import Scope
+
+from api.auth import Authenticator
+from api.errors import Exhausted, Unauthenticated
+from api.settings import Settings
+from api.windows import Limit, LocalWindows, RedisWindows, Standing, Windows
+from persistence.engine import Database
+from persistence.errors import FieldError, Invalid
+from persistence.sessions import Viewer
+
+
+class Kind(StrEnum):
+    """What is counted apart."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Cost(NamedTuple):
+    """What a request costs: REST's operations one, a GraphQL document its root fields."""
+
+    kind: Kind
+    amount: int = 1
+
+
+ONE_READ: Final = Cost(Kind.READ)
+ONE_WRITE: Final = Cost(Kind.WRITE)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A request's cost, how its payer stands after it, and what the answer says of that.
+
+    Attributes:
+        reset: the Unix second, rounded up, at which everything is left again.
+        headers: slowapi's, and the IETF draft's.
+    """
+
+    cost: Cost
+    standing: Standing
+    reset: int
+    headers: list[tuple[bytes, bytes]]
+
+
+class Budget:
+    """Everyone's budget.
+
+    Args:
+        settings: the limits, the switch, and the Redis that the instances share.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.limiter = Limiter(
+            key_func=payer_of,
+            default_limits=[],
+            storage_uri="memory://",
+            headers_enabled=True,
+            key_prefix="twofold",
+            enabled=settings.rate_limit_enabled,
+        )
+        self._limits = {
+            Kind.READ: configured_limit(settings.rate_limit_read),
+            Kind.WRITE: configured_limit(settings.rate_limit_write),
+        }
+        self._windows: Windows = LocalWindows()
+        if settings.redis_url is not None:
+            self._windows = RedisWindows(
+                settings.redis_url.get_secret_value(), settings.rate_limit_timeout_ms / 1000
+            )
+
+    @property
+    def redis(self) -> str | None:
+        """How Redis is: ``"ok"``, ``"degraded"``, or ``None`` where there is none."""
+        match self._windows:
+            case RedisWindows(is_degraded=is_degraded):
+                return "degraded" if is_degraded else "ok"
+            case _:
+                return None
+
+    async def open(self) -> None:
+        """Connect, if there is something to connect to."""
+        if isinstance(self._windows, RedisWindows):
+            await self._windows.open()
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if isinstance(self._windows, RedisWindows):
+            await self._windows.close()
+
+    async def spend(self, payer: str, cost: Cost) -> Charge | None:
+        """Take a cost from a payer's budget, whole or not at all. One round trip.
+
+        Returns:
+            The charge, or ``None`` where budgets are switched off.
+
+        Raises:
+            Exhausted: it does not fit at the moment.
+            Invalid: it never will, being above the limit itself.
+        """
+        if not self.limiter.enabled:
+            return None
+        limit = self.limit(cost.kind)
+        if cost.amount > limit.amount:
+            raise Invalid([_above_limit(cost, limit)])
+        standing = await self._windows.hit(_key(payer, cost.kind), limit, cost.amount)
+        charge = self._charge(cost, standing)
+        if not standing.allowed:
+            raise Exhausted(
+                self._limits[cost.kind],
+                charge,
+                remaining=standing.remaining,
+                reset=charge.reset,
+                retry_after=max(1, math.ceil(standing.fits_in)),
+            )
+        return charge
+
+    async def look(self, payer: str, kind: Kind) -> Standing:
+        """How a payer's budget stands, without taking anything from it. One round trip."""
+        return await self._windows.hit(_key(payer, kind), self.limit(kind), 0)
+
+    def limit(self, kind: Kind) -> Limit:
+        """How much of a kind anyone has."""
+        item = self._limits[kind].limit
+        return Limit(item.amount, item.get_expiry())
+
+    def _charge(self, cost: Cost, standing: Standing) -> Charge:
+        """The charge, with the headers of its answer.
+
+        https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
+        """
+        names = self.limiter._header_mapping
+        kind, (amount, window) = cost.kind, standing.limit
+        reset = math.ceil(standing.now + standing.full_in)
+        said = {
+            names[HEADERS.LIMIT]: str(amount),
+            names[HEADERS.REMAINING]: str(standing.remaining),
+            names[HEADERS.RESET]: str(reset),
+            "RateLimit-Policy": f'"{kind}";q={amount};w={window}',
+            "RateLimit": f'"{kind}";r={standing.remaining};t={math.ceil(standing.full_in)}',
+        }
+        headers = [(name.lower().encode(), value.encode()) for name, value in said.items()]
+        return Charge(cost, standing, reset, headers)
+
+
+async def admit(
+    scope: Scope, authenticator: Authenticator, budget: Budget, db: Database, cost: Cost
+) -> Viewer:
+    """Who is asking. A stranger is told so at their address's expense, until that is spent.
+
+    Raises:
+        Unauthenticated: nobody we know.
+        Exhausted: nobody we know, and too often.
+        Unavailable: the database could not be asked.
+    """
+    try:
+        return await authenticator.viewer(scope, db)
+    except Unauthenticated:
+        await charge(scope, budget, address_payer(scope), cost)
+        raise
+
+
+async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
+    """Take a request's cost from its payer, and let its answer say so.
+
+    Raises:
+        Exhausted: it does not fit at the moment; nothing was taken.
+        Invalid: it never will, being above the limit itself.
+    """
+    try:
+        charged = await budget.spend(payer, cost)
+    except Exhausted as error:
+        scope["charges"].append(error.charge)
+        raise
+    if charged is not None:
+        scope["charges"].append(charged)
+
+
+def payer_of(request: Request) -> str:
+    """Who pays for a request: its viewer, or its address where there is none."""
+    viewer: Viewer | None = request.scope.get("viewer")
+    return viewer_payer(viewer) if viewer else address_payer(request.scope)
+
+
+def viewer_payer(viewer: Viewer) -> str:
+    """A person's key. Theirs alone: whatever the id is made of, it stands last."""
+    return f"user:{viewer.user_id}"
+
+
+def address_payer(scope: Scope) -> str:
+    """An address's key: the socket's, or what uvicorn made of a trusted proxy's headers.
+
+    IPv6 counts by /64, which is what one subscriber has.
+    """
+    client = scope.get("client")
+    text = client[0] if client else "unknown"
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return f"ip:{text[:64]}"
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped:
+            return f"ip:{address.ipv4_mapped}"
+        return f"ip:{ipaddress.ip_network((int(address), 64), strict=False)}"
+    return f"ip:{address}"
+
+
+def _key(payer: str, kind: Kind) -> str:
+    return f"twofold:{kind}:{payer}"
+
+
+def _above_limit(cost: Cost, limit: Limit) -> FieldError:
+    message = f"Costs {cost.amount} {cost.kind}s; {limit.amount} are allowed in {limit.seconds} s"
+    return FieldError("", message, "cost_above_limit", cost.amount)
+
+
+def configured_limit(text: str) -> SlowapiLimit:
+    """A limit string, as slowapi has it: ``100/minute``."""
+    return SlowapiLimit(
+        parse_limit(text), payer_of, None, False, None, None, None, 1, override_defaults=True
+    )

@@ -1,0 +1,26 @@
+"""GraphQL at the price of plain serialisation, for any Strawberry schema.
+
+A document is prepared once; selections on plain data become functions from resolved values
+to bytes, and everything else runs on the stock executor. Knows nothing of HTTP or tasks.
+
+    engine = CompiledSchema(schema)
+    call = engine.prepare(text).operation(name).bind(variables)
+    answer = await call.execute(context)
+"""
+
+from .leaves import Leaf
+from .limits import Limits
+from .refusals import Refused, Stage
+from .schema import Answer, Call, CompiledSchema, Document, Operation
+
+__all__ = [
+    "Answer",
+    "Call",
+    "CompiledSchema",
+    "Document",
+    "Leaf",
+    "Limits",
+    "Operation",
+    "Refused",
+    "Stage",
+]

@@ -1,0 +1,141 @@
+"""How leaf values are checked and handed to msgspec, written as lines of Python.
+
+A value is passed on only if the stock executor would write the very same JSON for it.
+"""
+
+import keyword
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from graphql import (
+    GraphQLBoolean,
+    GraphQLFloat,
+    GraphQLID,
+    GraphQLInt,
+    GraphQLLeafType,
+    GraphQLString,
+    Undefined,
+)
+from strawberry.schema.schema_converter import CustomGraphQLEnumType
+
+
+class Bail(Exception):
+    """The value is not what the compiled function expects: stock decides what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A quick way to write a custom scalar; it must agree with the scalar's `serialize`.
+
+    Values whose type is exactly `type` are given to msgspec: as they are where the
+    expression `as_is` holds (`{0}` stands for the value, `names` for what else it
+    mentions), otherwise as `to_wire` returns them. Anything `to_wire` raises sends the
+    value to the stock executor.
+    """
+
+    type: type
+    to_wire: Callable[[Any], Any]
+    as_is: str = "False"
+    names: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        compile(self.as_is.format("value"), "<as_is>", "eval")
+        for name in self.names:
+            if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
+                raise ValueError(f"{name!r} cannot name a constant of a leaf")
+
+
+Constant = Callable[[Any], str]
+"""Gives a Python object a name in the generated code."""
+
+
+def write_leaf(
+    type_: GraphQLLeafType,
+    value: str,
+    nullable: bool,
+    leaves: Mapping[str, Leaf],
+    constant: Constant,
+) -> Iterator[str]:
+    """Lines that check the variable `value` and set it to what msgspec shall encode."""
+    if leaf := leaves.get(type_.name):
+        lines = _custom(leaf, value, constant)
+    elif isinstance(type_, CustomGraphQLEnumType):
+        lines = _enum(type_, value, constant)
+    elif write := _BUILT_IN.get(type_):
+        lines = write(value)
+    else:
+        lines = _serialized(type_, value, constant)
+    if not nullable:
+        yield from lines
+        return
+    yield f"if {value} is not None:"
+    yield from (f"    {line}" for line in lines)
+
+
+def _string(value: str) -> list[str]:
+    return [f"if type({value}) is not str: raise Bail"]
+
+
+def _id(value: str) -> list[str]:
+    return [
+        f"if type({value}) is int: {value} = str({value})",
+        f"elif type({value}) is not str: raise Bail",
+    ]
+
+
+def _boolean(value: str) -> list[str]:
+    return [f"if {value} is not True and {value} is not False: raise Bail"]
+
+
+def _int(value: str) -> list[str]:
+    return [f"if type({value}) is not int or not -{2**31} <= {value} < {2**31}: raise Bail"]
+
+
+def _float(value: str) -> list[str]:
+    # Infinity minus itself is not a number, and that is not equal to itself.
+    return [f"if type({value}) is not float or {value} - {value} != 0.0: raise Bail"]
+
+
+_BUILT_IN: Mapping[GraphQLLeafType, Callable[[str], list[str]]] = {
+    GraphQLString: _string,
+    GraphQLID: _id,
+    GraphQLBoolean: _boolean,
+    GraphQLInt: _int,
+    GraphQLFloat: _float,
+}
+
+
+def _custom(leaf: Leaf, value: str, constant: Constant) -> list[str]:
+    as_is = leaf.as_is.format(value)
+    return [
+        f"if type({value}) is not {constant(leaf.type)}: raise Bail",
+        f"if not ({as_is}): {value} = {constant(leaf.to_wire)}({value})",
+    ]
+
+
+def _enum(type_: CustomGraphQLEnumType, value: str, constant: Constant) -> list[str]:
+    members: Iterable[Enum] = type_.wrapped_cls
+    names = {member.name: type_.coerce_output_value(member) for member in members}
+    return [
+        f"if type({value}) is not {constant(type_.wrapped_cls)}: raise Bail",
+        f"{value} = {constant(names)}[{value}._name_]",
+    ]
+
+
+def _serialized(type_: GraphQLLeafType, value: str, constant: Constant) -> list[str]:
+    return [
+        f"if type({value}) not in plain: vet({value})",
+        f"{value} = {constant(_serializer(type_))}({value})",
+    ]
+
+
+def _serializer(type_: GraphQLLeafType) -> Callable[[Any], Any]:
+    def serialize(value: Any) -> Any:
+        written = type_.coerce_output_value(value)
+        if written is None or written is Undefined:
+            raise Bail
+        return written
+
+    return serialize

@@ -1,0 +1,212 @@
+"""Strawberry's resolvers, with what it works out anew for every call worked out once.
+
+Strawberry looks up the type and the camel-cased name of every argument and input field each
+time a resolver runs. Here that is done once per schema; what is unusual (field extensions,
+permissions, `Maybe`, inputs that build themselves) keeps Strawberry's own wrapper.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING
+from inspect import isawaitable
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import strawberry
+from graphql import GraphQLFieldResolver, GraphQLObjectType, MiddlewareManager
+from strawberry.relay.types import GlobalID
+from strawberry.schema.compat import is_scalar
+from strawberry.types.arguments import StrawberryArgument
+from strawberry.types.base import (
+    StrawberryList,
+    StrawberryMaybe,
+    StrawberryObjectDefinition,
+    StrawberryOptional,
+    has_object_definition,
+)
+from strawberry.types.enum import StrawberryEnumDefinition, has_enum_definition
+from strawberry.types.field import StrawberryField
+from strawberry.types.fields.resolver import StrawberryResolver
+from strawberry.types.lazy_type import LazyType
+from strawberry.types.unset import UNSET
+
+
+class PreparedResolvers(MiddlewareManager):
+    """graphql-core asks it for the function to call instead of a field's resolver."""
+
+    def __init__(self, schema: strawberry.Schema) -> None:
+        super().__init__()
+        self._prepared: dict[GraphQLFieldResolver, GraphQLFieldResolver] = {}
+        for type_ in schema._schema.type_map.values():
+            if isinstance(type_, GraphQLObjectType):
+                self._prepare(type_, schema)
+
+    def _prepare(self, type_: GraphQLObjectType, schema: strawberry.Schema) -> None:
+        for field in type_.fields.values():
+            definition = field.extensions.get("strawberry-definition")
+            if field.resolve and isinstance(definition, StrawberryField):
+                prepared = prepare_resolver(definition, schema)
+                if prepared:
+                    self._prepared[field.resolve] = prepared
+
+    def get_field_resolver(self, field_resolver: GraphQLFieldResolver) -> GraphQLFieldResolver:
+        """The prepared resolver, or the one given."""
+        return self._prepared.get(field_resolver, field_resolver)
+
+
+def prepare_resolver(
+    field: StrawberryField, schema: strawberry.Schema
+) -> GraphQLFieldResolver | None:
+    """A function that does what Strawberry's wrapper does for this field, or None."""
+    resolver = field.base_resolver
+    if resolver is None or not _is_usual(field, resolver):
+        return None
+    arguments = [_argument(argument, schema) for argument in field.arguments]
+    usual = [argument for argument in arguments if argument is not None]
+    if len(usual) < len(arguments):
+        return None
+    return _wrap(field, resolver, usual, schema)
+
+
+def _is_usual(field: StrawberryField, resolver: StrawberryResolver[Any]) -> bool:
+    return (
+        not field.extensions
+        and not field.is_subscription
+        and type(field).get_result is StrawberryField.get_result
+        and type(resolver).__call__ is StrawberryResolver.__call__
+        and callable(resolver.wrapped_func)
+    )
+
+
+def _wrap(
+    field: StrawberryField,
+    resolver: StrawberryResolver[Any],
+    arguments: "list[Argument]",
+    schema: strawberry.Schema,
+) -> GraphQLFieldResolver:
+    function = cast("Callable[..., Any]", resolver.wrapped_func)
+    takes_self = resolver.self_parameter is not None
+    for_source = [
+        parameter.name
+        for parameter in (resolver.parent_parameter, resolver.root_parameter)
+        if parameter
+    ]
+    info_name = resolver.info_parameter.name if resolver.info_parameter else None
+    info_class = schema.config.info_class
+
+    def call(source: Any, info: Any, given: dict[str, Any]) -> Any:
+        kwargs = {
+            argument.python_name: argument.convert(given[argument.name])
+            for argument in arguments
+            if argument.name in given
+        }
+        for name in for_source:
+            kwargs[name] = source
+        if info_name:
+            kwargs[info_name] = info_class(_raw_info=info, _field=field)
+        return function(source, **kwargs) if takes_self else function(**kwargs)
+
+    def resolve(source: Any, info: Any, **given: Any) -> Any:
+        return call(source, info, given)
+
+    async def resolve_async(source: Any, info: Any, **given: Any) -> Any:
+        result = call(source, info, given)
+        return await result if isawaitable(result) else result
+
+    return resolve_async if field.is_async else resolve
+
+
+Convert: TypeAlias = Callable[[Any], Any]
+
+
+class Argument(NamedTuple):
+    """An argument of a field, or a field of an input."""
+
+    name: str
+    python_name: str
+    convert: Convert
+
+
+def _argument(argument: StrawberryArgument, schema: strawberry.Schema) -> Argument | None:
+    convert = Converters(schema).find(argument.type)
+    name = schema.config.name_converter.from_argument(argument)
+    return Argument(name, argument.python_name, convert) if convert else None
+
+
+class Converters:
+    """Finds how Strawberry converts coerced values of a type; None where it is unusual."""
+
+    def __init__(self, schema: strawberry.Schema) -> None:
+        self._config = schema.config
+        self._scalars = schema.schema_converter.scalar_registry
+        self._open: set[int] = set()
+
+    def find(self, type_: Any) -> Convert | None:
+        """The conversion of a value that graphql-core has coerced."""
+        if isinstance(type_, StrawberryMaybe) or type_ is GlobalID:
+            return None
+        if isinstance(type_, StrawberryOptional):
+            return self.find(type_.of_type)
+        if isinstance(type_, StrawberryList):
+            return self._list(type_)
+        if isinstance(type_, LazyType):
+            return self.find(type_.resolve_type())
+        if isinstance(type_, StrawberryEnumDefinition) or has_enum_definition(type_):
+            return _same
+        if is_scalar(type_, self._scalars):
+            return _same
+        return self._input(type_) if has_object_definition(type_) else None
+
+    def _list(self, type_: StrawberryList) -> Convert | None:
+        item = self.find(type_.of_type)
+        if item is None:
+            return None
+
+        def convert(value: Any) -> Any:
+            if value is None or value is UNSET:
+                return value
+            # A new list even of scalars: graphql-core hands the same default to everyone.
+            return list(value) if item is _same else [item(each) for each in value]
+
+        return convert
+
+    def _input(self, type_: Any) -> Convert | None:
+        definition: StrawberryObjectDefinition = type_.__strawberry_definition__
+        if id(type_) in self._open or definition.from_input or not definition.is_input:
+            return None
+        self._open.add(id(type_))
+        fields = [self._field(field, definition) for field in definition.fields]
+        self._open.remove(id(type_))
+        usual = [field for field in fields if field is not None]
+        return _builder(type_, definition, usual) if len(usual) == len(fields) else None
+
+    def _field(
+        self, field: StrawberryField, definition: StrawberryObjectDefinition
+    ) -> Argument | None:
+        convert = self.find(field.resolve_type(type_definition=definition))
+        name = self._config.name_converter.from_field(field)
+        return Argument(name, field.python_name, convert) if convert else None
+
+
+def _builder(
+    type_: Callable[..., Any], definition: StrawberryObjectDefinition, fields: list[Argument]
+) -> Convert:
+    # Nullable fields without a default are None, as Strawberry has it.
+    implied = {
+        field.python_name: None
+        for field in definition.fields
+        if field.default_value is MISSING and field.default_factory is MISSING
+    }
+
+    def convert(value: Mapping[str, Any] | None) -> Any:
+        if value is None or value is UNSET:
+            return value
+        kwargs: dict[str, Any] = dict(implied)
+        for name, python_name, convert_field in fields:
+            if name in value:
+                kwargs[python_name] = convert_field(value[name])
+        return type_(**kwargs)
+
+    return convert
+
+
+def _same(value: Any) -> Any:
+    return value

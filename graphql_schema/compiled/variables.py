@@ -1,0 +1,161 @@
+"""From the variables a client sent to the values resolvers get, in graphql-core's terms."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from graphql import (
+    GraphQLBoolean,
+    GraphQLError,
+    GraphQLID,
+    GraphQLInputType,
+    GraphQLInt,
+    GraphQLSchema,
+    GraphQLString,
+    OperationDefinitionNode,
+    Undefined,
+    get_named_type,
+    is_input_object_type,
+    is_non_null_type,
+)
+from graphql.execution.get_variable_signature import (
+    GraphQLVariableSignature,
+    get_variable_signature,
+)
+from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
+from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_value
+
+from .refusals import Refused, Stage
+
+MAX_ERRORS = 50
+
+
+class VariableReader:
+    """Coerces the variables of one operation: quickly if they are right, else as stock does."""
+
+    def __init__(
+        self, schema: GraphQLSchema, operation: OperationDefinitionNode, hide_suggestions: bool
+    ) -> None:
+        self._schema = schema
+        self._nodes = operation.variable_definitions or ()
+        self._hide_suggestions = hide_suggestions
+        signatures = [get_variable_signature(schema, node) for node in self._nodes]
+        self._expected: list[Expected] | None = None
+        if all(map(_is_quick, signatures)):
+            self._expected = [_expected(s) for s in signatures if not isinstance(s, GraphQLError)]
+
+    def read(self, inputs: Mapping[str, Any]) -> VariableValues:
+        """The coerced values with their sources; unknown names are ignored.
+
+        Raises:
+            Refused: a value is missing or of the wrong type.
+        """
+        values = _read_quickly(self._expected, inputs) if self._expected is not None else None
+        return self._read_as_stock(inputs) if values is None else values
+
+    def _read_as_stock(self, inputs: Mapping[str, Any]) -> VariableValues:
+        try:
+            values = get_variable_values(
+                self._schema,
+                self._nodes,
+                dict(inputs),
+                max_errors=MAX_ERRORS,
+                hide_suggestions=self._hide_suggestions,
+            )
+        except ValueError as error:
+            # Python prints no integer of over 4300 digits, not even in a message.
+            values = [GraphQLError("Variable values are too large.", original_error=error)]
+        if isinstance(values, list):
+            raise Refused(Stage.VARIABLES, values)
+        return values
+
+
+class Expected(NamedTuple):
+    """One variable of the operation."""
+
+    name: str
+    type: GraphQLInputType
+    is_required: bool
+    default: Any
+    absent: VariableValueSource
+    coerce: Callable[[Any], Any]
+
+
+def _read_quickly(
+    expectations: Sequence[Expected], inputs: Mapping[str, Any]
+) -> VariableValues | None:
+    """None when anything is missing or wrong: graphql-core then says what."""
+    sources: dict[str, VariableValueSource] = {}
+    coerced: dict[str, Any] = {}
+    for expected in expectations:
+        name = expected.name
+        if name not in inputs:
+            if expected.is_required:
+                return None
+            sources[name] = expected.absent
+            if expected.default is not Undefined:
+                coerced[name] = expected.default
+            continue
+        given = inputs[name]
+        value = expected.coerce(given)
+        if value is Undefined:
+            return None
+        sources[name] = VariableValueSource(expected.absent.signature, given)
+        coerced[name] = value
+    return VariableValues(sources, coerced)
+
+
+def _expected(signature: GraphQLVariableSignature) -> Expected:
+    default = coerce_default_value(signature)
+    is_required = default is Undefined and is_non_null_type(signature.type)
+    return Expected(
+        signature.name,
+        signature.type,
+        is_required,
+        default,
+        VariableValueSource(signature),
+        _coercer(signature.type),
+    )
+
+
+def _coercer(type_: GraphQLInputType) -> Callable[[Any], Any]:
+    exact = _EXACT.get(type_.of_type if is_non_null_type(type_) else type_)
+
+    def coerce(value: Any) -> Any:
+        if type(value) is exact and (type(value) is not int or -(2**31) <= value < 2**31):
+            return value
+        return coerce_input_value(value, type_)
+
+    return coerce
+
+
+_EXACT: Mapping[Any, type] = {
+    GraphQLString: str,
+    GraphQLID: str,
+    GraphQLBoolean: bool,
+    GraphQLInt: int,
+}
+
+
+def _is_quick(signature: GraphQLVariableSignature | GraphQLError) -> bool:
+    if isinstance(signature, GraphQLError):
+        return False
+    try:
+        default = coerce_default_value(signature)
+    except TypeError:
+        return False
+    # A mutable default must be a new one for every request.
+    return _is_flat(signature.type) and isinstance(default, _IMMUTABLE)
+
+
+_IMMUTABLE = (type(Undefined), type(None), str, int, float, bool)
+
+
+def _is_flat(type_: GraphQLInputType, above: frozenset[str] = frozenset()) -> bool:
+    """Whether values have a bounded depth: recursive input types go the stock way."""
+    named = get_named_type(type_)
+    if not is_input_object_type(named):
+        return True
+    if named.name in above:
+        return False
+    below = above | {named.name}
+    return all(_is_flat(field.type, below) for field in named.fields.values())

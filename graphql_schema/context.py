@@ -1,0 +1,27 @@
+"""What resolvers are given: who asks, the way to the database, and the budgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import strawberry
+
+from api.budget import Budget
+from persistence.engine import Database
+from persistence.sessions import Viewer
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request's. Sibling fields run concurrently; each statement has its own connection.
+
+    ``max_page`` is the most tasks that a page may have here.
+    """
+
+    viewer: Viewer
+    db: Database
+    budget: Budget
+    max_page: int
+
+
+Info = strawberry.Info[Context, None]

@@ -1,0 +1,81 @@
+// The page at GET /graphql: GraphiQL on this server's own schema, everything it needs
+// from this server. The server fills in where to ask and with which headers.
+
+import "monaco-graphql/esm/monaco-editor.js";
+import "@graphiql/react/style.css";
+import "@graphiql/plugin-doc-explorer/style.css";
+import "@graphiql/plugin-history/style.css";
+import "graphiql/graphiql.css";
+import "./main.css";
+
+import { DOC_EXPLORER_PLUGIN } from "@graphiql/plugin-doc-explorer";
+import { useGraphiQL, useGraphiQLActions } from "@graphiql/react";
+import { GraphiQL } from "graphiql";
+import { useEffect } from "react";
+import { createRoot } from "react-dom/client";
+
+import { examples } from "./examples.js";
+import { fetcherOf } from "./fetcher.js";
+import { openingTab, storageWithoutHeaders } from "./storage.js";
+
+globalThis.MonacoEnvironment = {
+  getWorker(_id, label) {
+    const name = { graphql: "graphql", json: "json" }[label] ?? "editor";
+    return new Worker(new URL(`./${name}.worker.js`, import.meta.url));
+  },
+};
+
+const { endpoint, headers } = JSON.parse(document.getElementById("twofold").textContent);
+const defaultHeaders = JSON.stringify(
+  { Authorization: "Bearer <session token>", ...headers },
+  null,
+  2,
+);
+const storage = storageWithoutHeaders(localStorage, defaultHeaders);
+const { query, variables } = openingTab(storage) ?? examples[0];
+
+/** What GraphiQL itself lacks where headers come with the page. Shows nothing. */
+function Headers() {
+  const { introspect, updateActiveTabValues } = useGraphiQLActions();
+  const refused = useGraphiQL((state) => !state.schema && state.fetchError !== null);
+  const tab = useGraphiQL((state) => state.activeTabIndex);
+  const typed = useGraphiQL((state) => state.tabs[state.activeTabIndex]?.headers);
+
+  // The editor shows the default headers, the tab doesn't know it: a history entry made
+  // from it would empty the editor.
+  useEffect(() => {
+    if (typed == null) updateActiveTabValues({ headers: defaultHeaders });
+  }, [tab, typed]);
+
+  // The schema may need a token that is typed in later: try again when headers change.
+  useEffect(() => {
+    if (!refused || !typed || typed === defaultHeaders) return undefined;
+    const timer = setTimeout(introspect, 600);
+    return () => clearTimeout(timer);
+  }, [typed]);
+
+  return null;
+}
+
+createRoot(document.getElementById("graphiql")).render(
+  <GraphiQL
+    fetcher={fetcherOf(endpoint, headers)}
+    defaultTabs={examples}
+    initialQuery={query ?? ""}
+    initialVariables={variables ?? ""}
+    defaultHeaders={defaultHeaders}
+    shouldPersistHeaders={false}
+    defaultEditorToolsVisibility={headers?.Authorization ? "variables" : "headers"}
+    visiblePlugin={DOC_EXPLORER_PLUGIN}
+    inputValueDeprecation
+    schemaDescription
+    storage={storage}
+  >
+    <GraphiQL.Logo>
+      <a className="graphiql-logo-link" href="/docs" title="The other door: REST">
+        Twofold
+      </a>
+    </GraphiQL.Logo>
+    <Headers />
+  </GraphiQL>,
+);

@@ -1,0 +1,194 @@
+"""GraphQL over HTTP: one request, one document, one answer.
+
+The order is REST's: who is asking, the body, the document, its cost, and only then anything runs.
+https://graphql.github.io/graphql-over-http/draft/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from graphql import OperationType
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api.budget import ONE_READ, Charge, Cost, Kind, admit, charge, viewer_payer
+from api.errors import MethodNotAllowed, NotAcceptable, describe, report
+from api.state import state_of
+from api.wire import best_media_type, encode_json, read_json
+from graphql_schema.compiled import CompiledSchema, Refused
+from graphql_schema.context import Context
+from graphql_schema.errors import field_error, not_persisted, refusal, request_error
+from persistence.errors import FieldError, Invalid
+
+GRAPHQL_JSON: Final = "application/graphql-response+json"
+JSON: Final = "application/json"
+
+
+class Door:
+    """The ASGI endpoint at ``/graphql``.
+
+    Args:
+        engine: runs the documents.
+        echo: whether messages may repeat what was sent, as helps a developer.
+        max_page: the most tasks in one page.
+    """
+
+    def __init__(self, engine: CompiledSchema, *, echo: bool, max_page: int) -> None:
+        self._engine = engine
+        self._echo = echo
+        self._max_page = max_page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        response = await self._answer(scope, receive)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        media_type = _media_type(scope)
+        if media_type is None:
+            raise NotAcceptable(f"An answer is {GRAPHQL_JSON} or {JSON}")
+        state = state_of(scope)
+        db = state.database()
+        viewer = await admit(scope, state.authenticator, state.budget, db, ONE_READ)
+        try:
+            asked = await _asked(scope, receive)
+            operation = self._engine.prepare(asked.query).operation(asked.operation_name)
+            call = operation.bind(asked.variables)
+        except Exception as error:
+            # What fails before it has a cost is one read, whatever it failed at.
+            await charge(scope, state.budget, viewer_payer(viewer), ONE_READ)
+            return self._refused(scope, media_type, error)
+        await charge(
+            scope, state.budget, viewer_payer(viewer), _cost(scope, operation.kind, call.cost)
+        )
+        answer = await call.execute(Context(viewer, db, state.budget, self._max_page))
+        errors = [field_error(scope, error) for error in answer.errors]
+        return _response(scope, media_type, 200, answer.data, errors)
+
+    def _refused(self, scope: Scope, media_type: str, error: Exception) -> Response:
+        if isinstance(error, Refused):
+            errors = refusal(scope, error, echo=self._echo)
+        elif isinstance(error, PersistedQuery):
+            errors = [not_persisted(scope)]
+        else:
+            raise error
+        # To a client of the older media type, 200 means no more than that the server was reached.
+        return _response(scope, media_type, 200 if media_type == JSON else 400, None, errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks to be run."""
+
+    query: str
+    operation_name: str | None
+    variables: Mapping[str, Any] | None
+
+
+class PersistedQuery(Exception):
+    """A document's hash came instead of the document."""
+
+
+async def _asked(scope: Scope, receive: Receive) -> Asked:
+    if scope["method"] == "POST":
+        members = await read_json(scope, receive, (JSON,))
+    else:
+        members = _members_of_query(scope)
+    if not isinstance(members, dict):
+        raise Invalid([FieldError("", "Body should be a JSON object", "dict_type")])
+    if members.get("query") is None and "persistedQuery" in (members.get("extensions") or ()):
+        raise PersistedQuery
+    problems = [
+        FieldError(name, f"Should be {words}", code)
+        for name, kinds, words, code in _MEMBERS
+        if not isinstance(members.get(name), kinds)
+    ]
+    if problems:
+        raise Invalid(problems)
+    return Asked(members["query"], members.get("operationName"), members.get("variables"))
+
+
+_NONE: Final = type(None)
+_MEMBERS: Final = (
+    ("query", str, "a string", "string_type"),
+    ("operationName", (str, _NONE), "a string", "string_type"),
+    ("variables", (dict, _NONE), "an object", "dict_type"),
+    ("extensions", (dict, _NONE), "an object", "dict_type"),
+)
+
+
+def _members_of_query(scope: Scope) -> dict[str, Any]:
+    members: dict[str, Any] = dict(Request(scope).query_params)
+    for name in ("variables", "extensions"):
+        if name in members:
+            try:
+                members[name] = msgspec.json.decode(members[name])
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                raise Invalid([FieldError(name, "Is not valid JSON", "json_invalid")]) from None
+    return members
+
+
+def _cost(scope: Scope, kind: OperationType, fields: int) -> Cost:
+    """The root fields that will run, at least one.
+
+    Raises:
+        MethodNotAllowed: a GET must not write.
+    """
+    if kind is not OperationType.MUTATION:
+        return Cost(Kind.READ, max(fields, 1))
+    if scope["method"] != "POST":
+        raise MethodNotAllowed(["POST"])
+    return Cost(Kind.WRITE, max(fields, 1))
+
+
+def answer(scope: Scope, error: Exception) -> Response:
+    """The response to a request that ended in an exception, whichever it was."""
+    problem = describe(error)
+    report(error, problem, scope["request_id"])
+    response = _response(
+        scope,
+        _media_type(scope) or JSON,
+        problem.line.status,
+        None,
+        [request_error(scope, problem)],
+    )
+    response.headers.update(problem.headers)
+    return response
+
+
+def _media_type(scope: Scope) -> str | None:
+    return best_media_type(scope, (JSON, GRAPHQL_JSON))
+
+
+def _response(
+    scope: Scope, media_type: str, status: int, data: bytes | None, errors: list[dict[str, Any]]
+) -> Response:
+    members = []
+    if data is not None:
+        members.append(b'"data":' + data)
+    if errors:
+        members.append(b'"errors":' + encode_json(errors))
+    members.append(b'"extensions":' + encode_json(_extensions(scope)))
+    return Response(
+        b"{" + b",".join(members) + b"}",
+        status,
+        {"content-type": f"{media_type}; charset=utf-8", "vary": "Accept"},
+    )
+
+
+def _extensions(scope: Scope) -> dict[str, Any]:
+    found: dict[str, Any] = {"request_id": scope["request_id"]}
+    charges: list[Charge] = scope["charges"]
+    for charged in charges:
+        found["cost"] = {
+            "kind": charged.cost.kind,
+            "requested": charged.cost.amount,
+            "remaining": charged.standing.remaining,
+            "reset": charged.reset,
+        }
+    return found

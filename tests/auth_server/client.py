@@ -1,0 +1,139 @@
+"""Runs one of the Node programs, and speaks to it as a frontend would."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+FOLDER: Final = Path(__file__).parent
+OLDEST_NODE: Final = 20
+PATIENCE: Final = 30.0
+PASSWORD: Final = "correct horse battery staple"
+
+
+def what_is_missing() -> str | None:
+    """Why the programs cannot be run here, as a sentence; ``None`` when they can."""
+    node = shutil.which("node")
+    if node is None:
+        return f"Node is not installed: version {OLDEST_NODE} or newer runs the better-auth servers"
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.strip().removeprefix("v").split(".")[0]) < OLDEST_NODE:
+        return f"Node {version.strip()} is too old: the better-auth servers need {OLDEST_NODE}"
+    if _installed() != _wanted():
+        return "The better-auth servers are not installed: run `npm ci` in tests/auth_server"
+    return None
+
+
+def _wanted() -> dict[str, str]:
+    wanted: dict[str, str] = json.loads((FOLDER / "package.json").read_text())["dependencies"]
+    return wanted
+
+
+def _installed() -> dict[str, str]:
+    packages = {name: FOLDER / "node_modules" / name / "package.json" for name in _wanted()}
+    return {
+        name: json.loads(package.read_text())["version"]
+        for name, package in packages.items()
+        if package.exists()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """What a frontend holds after signing in.
+
+    Attributes:
+        token: the raw session token, from the answer's body.
+        header: ``set-auth-token``, from the plugin ``bearer``.
+        cookie: the value of the session cookie, as it was sent: percent-encoded.
+        cached: the value of the cookie ``session_data``, which the server trusts for a while.
+    """
+
+    user_id: str
+    email: str
+    token: str = field(repr=False)
+    header: str = field(repr=False)
+    cookie: str = field(repr=False)
+    cached: str = field(repr=False)
+
+
+class AuthServer:
+    """A running better-auth server."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def sign_up(self, name: str) -> SignedIn:
+        """Make a user, who is signed in at once."""
+        return await self._signed_in(
+            "/sign-up/email", name=name, email=f"{name}@example.com", password=PASSWORD
+        )
+
+    async def sign_in(self, someone: SignedIn) -> SignedIn:
+        """Sign them in once more, as on another device."""
+        return await self._signed_in("/sign-in/email", email=someone.email, password=PASSWORD)
+
+    async def post(self, path: str, token: str | None = None, /, **body: Any) -> httpx.Response:
+        """Call one of better-auth's endpoints, which must agree."""
+        return await self._call("POST", path, token, json=body)
+
+    async def get(self, path: str, token: str | None = None) -> Any:
+        """Read from one of better-auth's endpoints."""
+        return (await self._call("GET", path, token)).json()
+
+    async def _signed_in(self, path: str, **body: str) -> SignedIn:
+        response = await self.post(path, **body)
+        said = response.json()
+        cookies = dict(
+            cookie.partition(";")[0].split("=", 1)
+            for cookie in response.headers.get_list("set-cookie")
+        )
+        return SignedIn(
+            user_id=said["user"]["id"],
+            email=said["user"]["email"],
+            token=said["token"],
+            header=response.headers["set-auth-token"],
+            cookie=cookies["better-auth.session_token"],
+            cached=cookies["better-auth.session_data"],
+        )
+
+    async def _call(self, method: str, path: str, token: str | None, **sent: Any) -> httpx.Response:
+        # Every call is a device of its own: only the bearer token says whose.
+        self._client.cookies.clear()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        response = await self._client.request(method, path, headers=headers, **sent)
+        assert response.status_code == 200, response.text
+        return response
+
+
+@asynccontextmanager
+async def running(program: str, **environment: str) -> AsyncIterator[AuthServer]:
+    """Run ``program`` with these variables beside our own; it ends with us."""
+    process = await asyncio.create_subprocess_exec(
+        "node",
+        str(FOLDER / f"{program}.js"),
+        env={**os.environ, **environment},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        address = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+        assert address, f"{program}.js ended with {await process.wait()}"
+        base = f"{address.decode().strip()}/api/auth"
+        async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
+            yield AuthServer(client)
+    finally:
+        process.stdin.close()
+        await asyncio.wait_for(process.wait(), PATIENCE)

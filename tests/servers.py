@@ -1,0 +1,72 @@
+"""The service as it is started for real: a process of its own, behind a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import httpx
+
+from tests.conftest import HASH_SECRET, ROOT
+
+COMMAND = (sys.executable, "-m", "api.cli", "serve")
+
+
+@asynccontextmanager
+async def served(
+    database_url: str, *command: str, **environment: str
+) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.subprocess.Process]]:
+    """A running server and a client of it; it is told to stop at the end.
+
+    Args:
+        command: in place of ``twofold serve``.
+        environment: its settings, on top of those of a test.
+    """
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(command or COMMAND),
+        cwd=ROOT,
+        env={
+            **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
+            "ENVIRONMENT": "testing",
+            "DATABASE_URL": database_url,
+            "SESSION_HASH_SECRET": HASH_SECRET,
+            "SQLALCHEMY_POOL_SIZE": "5",
+            "RATE_LIMIT_ENABLED": "false",
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            "LOG_LEVEL": "WARNING",
+            **environment,
+        },
+    )
+    limits = httpx.Limits(max_connections=100)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client:
+            await _ready(client)
+            yield client, process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _ready(client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(httpx.TransportError):
+                if (await client.get("/health")).status_code == 200:
+                    return
+            await asyncio.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

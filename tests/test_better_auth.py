@@ -1,0 +1,522 @@
+"""Sessions as real better-auth servers write and end them, in every layout that we read.
+
+The servers are the Node programs in ``auth_server/``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import unquote
+
+import asyncpg
+import httpx
+import pytest
+
+from api.app import create_app
+from persistence.embedded import Postgres
+from persistence.migrations import upgrade
+from persistence.sessions import UnusableSessions
+from tests.auth_server.client import (
+    FOLDER,
+    PASSWORD,
+    AuthServer,
+    SignedIn,
+    running,
+    what_is_missing,
+)
+from tests.conftest import HASH_SECRET, ROOT, new_client, new_database, run_sql, settings_of_tests
+from tests.people import Person
+from tests.surfaces import RestSurface, Surface
+
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("node")]
+
+# Every door is asked everything; one that is added here is, too.
+DOORS: Final[Sequence[Callable[[httpx.AsyncClient], Surface]]] = [
+    RestSurface,
+]
+
+OLD_SECRET: Final = "the secret with which it all began 0123456789"
+NEW_SECRET: Final = "the secret that came after the old 9876543210"
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Twofold beside an auth server, on the same database."""
+
+    url: str
+    doors: list[Surface]
+
+    async def lets_in(self, someone: SignedIn, token: str) -> None:
+        """Every door knows them by this token, and says their id as the auth server does."""
+        for door in self.doors:
+            task = await Person(someone.email, token, door).create_task("water the plants")
+            assert task.user_id == someone.user_id
+
+    async def refuses(self, token: str) -> None:
+        """The very next call to every door, with this token, is refused."""
+        for door in self.doors:
+            with Person("whoever", token, door).refused("authentication_error"):
+                await door.list_tasks(token)
+
+
+@asynccontextmanager
+async def house_on(url: str, **settings: Any) -> AsyncIterator[House]:
+    """Twofold, started on a database where an auth server has its tables."""
+    await asyncio.to_thread(upgrade, url)
+    app = create_app(settings_of_tests(database_url=url, sqlalchemy_pool_size=1, **settings))
+    async with app.router.lifespan_context(app), new_client(app) as client:
+        yield House(url, [door(client) for door in DOORS])
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A way to keep sessions: which program writes it, and which settings read it."""
+
+    program: str
+    environment: dict[str, str]
+    settings: dict[str, Any]
+
+
+STOCK: Final = Layout("stock", {}, {"session_store": "better-auth"})
+LAYOUTS: Final = {
+    "stock": STOCK,
+    "mirrored": Layout("stock", {"SECONDARY_STORAGE": "mirror"}, STOCK.settings),
+    "preserved": Layout("stock", {"SECONDARY_STORAGE": "preserve"}, STOCK.settings),
+    "hashed": Layout(
+        "hashed",
+        {"SESSION_HASH_SECRET": HASH_SECRET},
+        {"session_store": "hashed", "session_hash_secret": HASH_SECRET},
+    ),
+    "drizzle": Layout("drizzle", {}, STOCK.settings),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """An auth server and a house, as users run them."""
+
+    auth: AuthServer
+    house: House
+
+
+@asynccontextmanager
+async def deployed(
+    postgres: Postgres,
+    layout: Layout,
+    *,
+    timezone: str = "UTC",
+    node_timezone: str = "UTC",
+    **settings: Any,
+) -> AsyncIterator[Deployment]:
+    """A database of its own, an auth server on it, and Twofold beside that.
+
+    Args:
+        timezone: where the database believes to be, for everyone who connects.
+        node_timezone: where the auth server believes to be.
+    """
+    url = await new_database(postgres, f"better_auth_{secrets.token_hex(6)}")
+    name = url.rpartition("/")[2]
+    await run_sql(url, f"ALTER DATABASE {name} SET timezone TO '{timezone}'")
+    environment = {
+        "DATABASE_URL": url,
+        "BETTER_AUTH_SECRETS": f"1:{OLD_SECRET}",
+        "TZ": node_timezone,
+        "PGTZ": node_timezone,
+        **layout.environment,
+    }
+    async with (
+        running(layout.program, **environment) as auth,
+        house_on(url, **{**layout.settings, **settings}) as house,
+    ):
+        yield Deployment(auth, house)
+
+
+@pytest.fixture(scope="session")
+def node() -> None:
+    """Node, with what the servers need; without it these tests are skipped, but not in CI."""
+    missing = what_is_missing()
+    if missing and os.environ.get("TWOFOLD_REQUIRE_NODE") == "1":
+        pytest.fail(missing, pytrace=False)
+    if missing:
+        pytest.skip(missing)
+
+
+@pytest.fixture(scope="session", params=LAYOUTS)
+async def deployment(
+    request: pytest.FixtureRequest, node: None, postgres: Postgres
+) -> AsyncIterator[Deployment]:
+    """Each layout, with an auth server that writes it."""
+    async with deployed(postgres, LAYOUTS[request.param]) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+async def stock(node: None, postgres: Postgres) -> AsyncIterator[Deployment]:
+    """The layout of a stock server, where the layout does not matter."""
+    async with deployed(postgres, STOCK) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def auth(deployment: Deployment) -> AuthServer:
+    """The auth server."""
+    return deployment.auth
+
+
+@pytest.fixture
+def house(deployment: Deployment) -> House:
+    """Twofold."""
+    return deployment.house
+
+
+@pytest.fixture
+async def ada(auth: AuthServer) -> SignedIn:
+    """Someone who has just signed up."""
+    return await auth.sign_up(f"ada-{secrets.token_hex(6)}")
+
+
+# --- What a client may hold ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        lambda ada: ada.token,
+        lambda ada: ada.header,
+        lambda ada: ada.cookie,
+        lambda ada: unquote(ada.cookie),
+    ],
+    ids=["raw token", "set-auth-token", "cookie", "decoded cookie"],
+)
+async def test_a_session_is_known_in_every_form_a_client_holds(
+    house: House, ada: SignedIn, held: Callable[[SignedIn], str]
+) -> None:
+    await house.lets_in(ada, held(ada))
+
+
+async def test_a_jwt_proves_nothing(auth: AuthServer, house: House, ada: SignedIn) -> None:
+    jwt = (await auth.get("/token", ada.token))["token"]
+
+    await house.refuses(jwt)
+
+
+async def test_a_cached_session_proves_nothing(house: House, ada: SignedIn) -> None:
+    await house.refuses(ada.cached)
+    await house.refuses(unquote(ada.cached))
+
+
+async def test_what_the_list_of_sessions_shows_of_another_opens_nothing_in_the_hashed_layout(
+    postgres: Postgres,
+) -> None:
+    async with deployed(postgres, LAYOUTS["hashed"]) as hashed:
+        ada = await hashed.auth.sign_up("ada")
+        there = await hashed.auth.sign_in(ada)
+
+        shown = {row["token"] for row in await hashed.auth.get("/list-sessions", ada.token)}
+        [handle] = shown - {ada.token}
+
+        assert there.token not in shown
+        assert await hashed.auth.get("/get-session", handle) is None
+        await hashed.house.refuses(handle)
+        await hashed.house.refuses(handle.removeprefix("hashed."))
+
+
+# --- What ends a session ------------------------------------------------------------------
+
+
+async def sign_out(auth: AuthServer, ada: SignedIn, _: SignedIn) -> None:
+    await auth.post("/sign-out", ada.token)
+
+
+async def revoke_session(auth: AuthServer, ada: SignedIn, there: SignedIn) -> None:
+    await auth.post("/revoke-session", there.token, token=ada.token)
+
+
+async def revoke_listed_session(auth: AuthServer, ada: SignedIn, there: SignedIn) -> None:
+    listed = await auth.get("/list-sessions", there.token)
+    [token] = [session["token"] for session in listed if session["token"] != there.token]
+    await auth.post("/revoke-session", there.token, token=token)
+
+
+async def revoke_other_sessions(auth: AuthServer, ada: SignedIn, there: SignedIn) -> None:
+    await auth.post("/revoke-other-sessions", there.token)
+
+
+@pytest.mark.parametrize(
+    "end", [sign_out, revoke_session, revoke_listed_session, revoke_other_sessions]
+)
+async def test_a_session_that_is_ended_opens_nothing_and_another_lives_on(
+    auth: AuthServer,
+    house: House,
+    ada: SignedIn,
+    end: Callable[[AuthServer, SignedIn, SignedIn], Awaitable[None]],
+) -> None:
+    there = await auth.sign_in(ada)
+    await house.lets_in(ada, ada.token)
+
+    await end(auth, ada, there)
+
+    await house.refuses(ada.token)
+    await house.refuses(ada.cookie)
+    await house.lets_in(ada, there.token)
+
+
+async def revoke_all_sessions(auth: AuthServer, ada: SignedIn) -> None:
+    await auth.post("/revoke-sessions", ada.token)
+
+
+async def change_password(auth: AuthServer, ada: SignedIn) -> None:
+    await auth.post(
+        "/change-password",
+        ada.token,
+        currentPassword=PASSWORD,
+        newPassword=f"a new {PASSWORD}",
+        revokeOtherSessions=True,
+    )
+
+
+async def delete_user(auth: AuthServer, ada: SignedIn) -> None:
+    await auth.post("/delete-user", ada.token, password=PASSWORD)
+
+
+async def ban_user(auth: AuthServer, ada: SignedIn) -> None:
+    admin = await an_admin(auth)
+    await auth.post("/admin/ban-user", admin.token, userId=ada.user_id)
+
+
+async def revoke_user_sessions(auth: AuthServer, ada: SignedIn) -> None:
+    admin = await an_admin(auth)
+    await auth.post("/admin/revoke-user-sessions", admin.token, userId=ada.user_id)
+
+
+async def remove_user(auth: AuthServer, ada: SignedIn) -> None:
+    admin = await an_admin(auth)
+    await auth.post("/admin/remove-user", admin.token, userId=ada.user_id)
+
+
+async def an_admin(auth: AuthServer) -> SignedIn:
+    """Someone whom the servers make an admin, by their name."""
+    return await auth.sign_up(f"admin-{secrets.token_hex(6)}")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        revoke_all_sessions,
+        change_password,
+        delete_user,
+        ban_user,
+        revoke_user_sessions,
+        remove_user,
+    ],
+)
+async def test_what_ends_all_sessions_ends_them_for_the_very_next_call(
+    auth: AuthServer,
+    house: House,
+    ada: SignedIn,
+    end: Callable[[AuthServer, SignedIn], Awaitable[None]],
+) -> None:
+    there = await auth.sign_in(ada)
+    await house.lets_in(ada, ada.token)
+    await house.lets_in(ada, there.token)
+
+    await end(auth, ada)
+
+    await house.refuses(ada.token)
+    await house.refuses(there.token)
+
+
+async def test_the_session_that_a_new_password_brings_is_known(
+    auth: AuthServer, house: House, ada: SignedIn
+) -> None:
+    changed = await auth.post(
+        "/change-password",
+        ada.token,
+        currentPassword=PASSWORD,
+        newPassword=f"a new {PASSWORD}",
+        revokeOtherSessions=True,
+    )
+
+    await house.lets_in(ada, changed.json()["token"])
+
+
+async def test_a_sign_out_leaves_other_people_alone(
+    auth: AuthServer, house: House, ada: SignedIn
+) -> None:
+    bob = await auth.sign_up(f"bob-{secrets.token_hex(6)}")
+
+    await auth.post("/sign-out", ada.token)
+
+    await house.refuses(ada.token)
+    await house.lets_in(bob, bob.token)
+
+
+# --- Signatures ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def signed_in(stock: Deployment) -> SignedIn:
+    """Someone with a session at the stock server."""
+    return await stock.auth.sign_up(f"ada-{secrets.token_hex(6)}")
+
+
+def forged(someone: SignedIn) -> str:
+    """A signed form that nobody signed."""
+    return f"{someone.token}.{'A' * 43}%3D"
+
+
+async def test_without_secrets_a_signature_is_not_looked_at(
+    stock: Deployment, signed_in: SignedIn
+) -> None:
+    await stock.house.lets_in(signed_in, forged(signed_in))
+
+
+@pytest.mark.parametrize("layout", ["stock", "hashed"])
+async def test_with_secrets_a_forged_signature_is_refused(postgres: Postgres, layout: str) -> None:
+    secret = f"1:{OLD_SECRET}"
+    async with deployed(postgres, LAYOUTS[layout], better_auth_secrets=secret) as it:
+        ada = await it.auth.sign_up("ada")
+
+        await it.house.lets_in(ada, ada.token)
+        await it.house.lets_in(ada, ada.cookie)
+        await it.house.lets_in(ada, ada.header)
+        await it.house.refuses(forged(ada))
+
+
+async def test_a_right_signature_of_another_token_is_refused(stock: Deployment) -> None:
+    ada = await stock.auth.sign_up(f"ada-{secrets.token_hex(6)}")
+    bob = await stock.auth.sign_up(f"bob-{secrets.token_hex(6)}")
+    signature = bob.cookie.rpartition(".")[2]
+
+    async with house_on(stock.house.url, **STOCK.settings, better_auth_secrets=OLD_SECRET) as house:
+        await house.lets_in(bob, f"{bob.token}.{signature}")
+        await house.refuses(f"{ada.token}.{signature}")
+
+
+async def test_a_signature_of_what_no_database_can_hold_is_refused(stock: Deployment) -> None:
+    signature = "A" * 43 + "%3D"
+
+    await stock.house.refuses(f"%00.{signature}")
+    await stock.house.refuses(f"%FF.{signature}")
+
+
+async def test_a_rotated_secret_counts_as_long_as_it_is_listed(stock: Deployment) -> None:
+    url = stock.house.url
+    rotated = f"2:{NEW_SECRET}, 1: {OLD_SECRET}"
+    ada = await stock.auth.sign_up(f"ada-{secrets.token_hex(6)}")
+    async with running("stock", DATABASE_URL=url, BETTER_AUTH_SECRETS=rotated) as auth:
+        there = await auth.sign_in(ada)
+        # better-auth itself believes signed cookies under the newest secret alone.
+        assert await auth.get("/get-session", ada.cookie) is None
+    assert there.cookie.rpartition(".")[2] != ada.cookie.rpartition(".")[2]
+
+    async with house_on(url, **STOCK.settings, better_auth_secrets=rotated) as house:
+        await house.lets_in(ada, ada.cookie)
+        await house.lets_in(ada, there.cookie)
+
+    async with house_on(url, **STOCK.settings, better_auth_secrets=f"2:{NEW_SECRET}") as house:
+        await house.refuses(ada.cookie)
+        await house.lets_in(ada, ada.token)
+        await house.lets_in(ada, there.cookie)
+
+
+# --- Timestamps ---------------------------------------------------------------------------
+
+
+async def sql_value(url: str, query: str, *arguments: Any) -> Any:
+    """One value, read behind everyone's back."""
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(query, *arguments)
+    finally:
+        await connection.close()
+
+
+SOMEWHERE: Final = ("Asia/Tokyo", "America/New_York")
+MINUTE: Final = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("node_timezone", SOMEWHERE)
+@pytest.mark.parametrize("timezone", SOMEWHERE)
+async def test_naive_timestamps_of_drizzle_are_utc_wherever_anyone_believes_to_be(
+    postgres: Postgres, timezone: str, node_timezone: str
+) -> None:
+    layout = LAYOUTS["drizzle"]
+    async with deployed(
+        postgres, layout, timezone=timezone, node_timezone=node_timezone
+    ) as deployment:
+        ada = await deployment.auth.sign_up("ada")
+        url = deployment.house.url
+        ends = await sql_value(url, "SELECT expires_at FROM sessions")
+        move_end = "UPDATE sessions SET expires_at = (now() AT TIME ZONE 'UTC') + interval '{}'"
+
+        assert await sql_value(url, "SHOW timezone") == timezone
+        assert abs(ends.replace(tzinfo=UTC) - (datetime.now(UTC) + timedelta(days=7))) < MINUTE
+        await deployment.house.lets_in(ada, ada.token)
+
+        await run_sql(url, move_end.format("1 minute"))
+        await deployment.house.lets_in(ada, ada.token)
+
+        await run_sql(url, move_end.format("-1 second"))
+        await deployment.house.refuses(ada.token)
+
+
+async def test_naive_timestamps_of_a_stock_server_are_utc_where_node_believes_to_be_there(
+    postgres: Postgres,
+) -> None:
+    async with deployed(postgres, STOCK, timezone="Asia/Tokyo") as deployment:
+        await run_sql(deployment.house.url, 'ALTER TABLE session ALTER "expiresAt" TYPE timestamp')
+        async with house_on(deployment.house.url, **STOCK.settings) as house:
+            ada = await deployment.auth.sign_up("ada")
+            ends = await sql_value(house.url, 'SELECT "expiresAt" FROM session')
+
+            assert abs(ends.replace(tzinfo=UTC) - (datetime.now(UTC) + timedelta(days=7))) < MINUTE
+            await house.lets_in(ada, ada.token)
+
+
+@pytest.mark.parametrize("timezone", SOMEWHERE)
+async def test_timestamps_with_a_zone_mean_what_they_say_anywhere(
+    postgres: Postgres, timezone: str
+) -> None:
+    async with deployed(postgres, STOCK, timezone=timezone, node_timezone=timezone) as deployment:
+        ada = await deployment.auth.sign_up("ada")
+        url = deployment.house.url
+        move_end = "UPDATE session SET \"expiresAt\" = now() + interval '{}'"
+
+        await run_sql(url, move_end.format("1 minute"))
+        await deployment.house.lets_in(ada, ada.token)
+
+        await run_sql(url, move_end.format("-1 second"))
+        await deployment.house.refuses(ada.token)
+
+
+# --- Sessions that are nowhere to be read -------------------------------------------------
+
+
+async def test_sessions_in_redis_alone_are_refused_at_start(postgres: Postgres) -> None:
+    url = await new_database(postgres, f"better_auth_{secrets.token_hex(6)}")
+    async with running("redis_only", DATABASE_URL=url, BETTER_AUTH_SECRET=OLD_SECRET) as auth:
+        await auth.sign_up("ada")
+
+        with pytest.raises(UnusableSessions) as refusal:
+            async with house_on(url, **STOCK.settings):
+                pass
+
+    assert "There is no table session or sessions" in str(refusal.value)
+    assert "session.storeSessionInDatabase" in str(refusal.value)
+
+
+# --- What the documentation says ----------------------------------------------------------
+
+
+def test_the_documentation_shows_the_code_that_is_tested() -> None:
+    code = (FOLDER / "hashed_sessions.js").read_text()
+
+    assert code in (ROOT / "docs" / "auth.md").read_text()

@@ -1,0 +1,476 @@
+"""The database's failures as requests meet them: bounded in time, told apart, and healed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import asyncpg
+import psutil
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from persistence import engine as engine_module
+from persistence.embedded import Postgres
+from persistence.embedded import postgres as embedded_postgres
+from persistence.engine import Database, PoolSettings, Statement, create_engine
+from persistence.errors import Unavailable
+from tests.conftest import new_database, run_sql
+from tests.trips import TripCounter
+
+ONE = Statement("SELECT 1", ())
+BACKEND = Statement("SELECT pg_backend_pid()", ())
+SLEEP = Statement("SELECT pg_sleep($1)", ("seconds",))
+COUNTED_SLEEP = Statement("SELECT nextval('runs'), pg_sleep($1)", ("seconds",))
+NUMBER = Statement("SELECT $1::int", ("number",))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    """A server that may be stopped, restarted and maltreated."""
+    with embedded_postgres(durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def url(server: Postgres) -> str:
+    """A database with a sequence, which counts runs whether or not they are rolled back."""
+    url = await new_database(server, "engine")
+    await run_sql(url, "CREATE SEQUENCE runs; CREATE TABLE changing (value int)")
+    return url
+
+
+@pytest.fixture
+async def engine(url: str) -> AsyncIterator[AsyncEngine]:
+    """One connection, no more: whatever breaks it is seen by the next."""
+    async with an_engine(url) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def an_engine(url: str, size: int = 1, **changes: Any) -> AsyncIterator[AsyncEngine]:
+    settings = {"size": size, "max_overflow": 0, "timeout": 30, "recycle": 3600, "pre_ping": True}
+    engine = create_engine(url, PoolSettings(**(settings | changes)))
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def backend_of(engine: AsyncEngine) -> int:
+    """The server's process behind the engine's one connection."""
+    [[pid]] = await Database(engine, 10).read(BACKEND)
+    return int(pid)
+
+
+@contextmanager
+def taking(at_least: float = 0.0, at_most: float = 60.0) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    assert at_least <= time.monotonic() - started <= at_most
+
+
+@contextmanager
+def stopped(*pids: int) -> Iterator[None]:
+    """Processes that neither answer nor end."""
+    processes = [psutil.Process(pid) for pid in pids]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+def everyone(server: Postgres) -> list[int]:
+    main = psutil.Process(server.process.pid)
+    return [main.pid, *(child.pid for child in main.children(recursive=True))]
+
+
+async def running(url: str, fragment: str) -> int:
+    """How many other connections are busy with such a statement."""
+    connection = await asyncpg.connect(url)
+    busy: int = await connection.fetchval(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE state = 'active' AND query LIKE $1 AND pid <> pg_backend_pid()",
+        f"%{fragment}%",
+    )
+    await connection.close()
+    return busy
+
+
+async def until_running(url: str, fragment: str, wanted: int) -> None:
+    deadline = time.monotonic() + 5
+    while await running(url, fragment) != wanted:
+        assert time.monotonic() < deadline, f"not {wanted} times {fragment}"
+        await asyncio.sleep(0.01)
+
+
+async def terminate(url: str, pids: str) -> None:
+    """End other connections from the server's side, and wait until they are gone."""
+    ended = f"SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE {pids}"  # noqa: S608
+    await run_sql(url, f"{ended} AND pid <> pg_backend_pid()")
+
+
+# --- The deadline -------------------------------------------------------------------------
+
+
+async def test_the_deadline_covers_waiting_for_the_pool(engine: AsyncEngine) -> None:
+    held = await engine.raw_connection()
+
+    with taking(0.2, 1), pytest.raises(Unavailable, match="TimeoutError"):
+        await Database(engine, 0.2).read(ONE)
+
+    held.close()
+    assert await Database(engine, 0.2).read(ONE)
+
+
+async def test_the_deadline_is_one_over_all_statements(engine: AsyncEngine) -> None:
+    db = Database(engine, 1)
+    await db.read(SLEEP, seconds=0.8)
+
+    with taking(0.05, 0.8), pytest.raises(Unavailable, match="TimeoutError"):
+        await db.write(SLEEP, seconds=3)
+
+    with taking(at_most=0.8), pytest.raises(Unavailable, match="TimeoutError"):
+        await db.read(SLEEP, seconds=3)
+
+
+async def test_the_time_between_statements_does_not_count(engine: AsyncEngine) -> None:
+    await backend_of(engine)
+    db = Database(engine, 0.3)
+    await db.read(ONE)
+
+    await asyncio.sleep(0.4)
+
+    assert await db.read(ONE)
+
+
+async def test_more_requests_than_connections_take_turns(url: str) -> None:
+    async with an_engine(url, size=2) as engine:
+        sleeps = [Database(engine, 5).read(SLEEP, seconds=0.02) for _ in range(20)]
+
+        assert len(await asyncio.gather(*sleeps)) == 20
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_a_pool_that_gives_up_before_the_deadline_is_as_unavailable(url: str) -> None:
+    async with an_engine(url, timeout=0.1) as engine:
+        held = await engine.raw_connection()
+
+        with taking(0.1, 1), pytest.raises(Unavailable, match="QueuePool limit"):
+            await Database(engine, 10).read(ONE)
+
+        held.close()
+
+
+# --- A server that hangs ------------------------------------------------------------------
+
+
+async def test_a_stopped_server_is_told_from_a_slow_one_by_the_deadline(
+    server: Postgres, engine: AsyncEngine
+) -> None:
+    before = await backend_of(engine)
+
+    with stopped(*everyone(server)):
+        with taking(0.3, 2), pytest.raises(Unavailable, match="TimeoutError"):
+            await Database(engine, 0.3).read(ONE)
+        with taking(0.3, 2), pytest.raises(Unavailable, match="TimeoutError"):
+            await Database(engine, 0.3).write(ONE)  # Which needs a new connection.
+
+    assert await backend_of(engine) != before
+
+
+async def test_a_ping_of_a_stopped_server_ends_with_the_deadline_too(
+    server: Postgres, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await backend_of(engine)
+    monkeypatch.setattr(engine_module, "PING_AFTER_IDLE", 0.0)
+
+    with stopped(*everyone(server)), taking(0.3, 2), pytest.raises(Unavailable):
+        await Database(engine, 0.3).read(ONE)
+
+
+async def test_a_connection_lost_in_silence_costs_a_write_a_ping_and_no_failure(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = await backend_of(engine)
+    monkeypatch.setattr(engine_module, "PING_AFTER_IDLE", 0.0)
+    monkeypatch.setattr(engine_module, "PING_TIMEOUT", 0.2)
+
+    with stopped(silent), taking(0.2, 1):
+        [[fresh]] = await Database(engine, 5).write(BACKEND)
+
+    assert fresh != silent
+
+
+async def test_only_a_connection_that_lay_idle_for_long_is_pinged(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TripCounter.before(url) as trips, an_engine(trips.url) as engine:
+        await Database(engine, 5).read(ONE)
+
+        assert await trips_of(trips, engine) == 1
+        monkeypatch.setattr(engine_module, "PING_AFTER_IDLE", 0.0)
+        assert await trips_of(trips, engine) == 2
+
+
+async def test_without_pre_ping_nothing_is_pinged(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "PING_AFTER_IDLE", 0.0)
+
+    async with TripCounter.before(url) as trips, an_engine(trips.url, pre_ping=False) as engine:
+        await Database(engine, 5).read(ONE)
+
+        assert await trips_of(trips, engine) == 1
+
+
+async def trips_of(trips: TripCounter, engine: AsyncEngine) -> int:
+    """The round trips of one read on a connection that is warm."""
+    before = trips.count
+    await Database(engine, 5).read(ONE)
+    return trips.count - before
+
+
+# --- A server that goes away --------------------------------------------------------------
+
+
+async def test_reads_ride_out_a_restart(server: Postgres, url: str) -> None:
+    async with an_engine(url, size=5) as engine:
+        over = asyncio.Event()
+        readers = [asyncio.create_task(read_until(over, engine)) for _ in range(10)]
+        await asyncio.sleep(0.1)
+
+        await asyncio.to_thread(server.stop)
+        await asyncio.sleep(0.2)
+        server.start()
+        await asyncio.sleep(0.5)
+        over.set()
+
+        assert min(await asyncio.gather(*readers)) > 5
+
+
+async def read_until(over: asyncio.Event, engine: AsyncEngine) -> int:
+    """Read again and again, as requests do. Returns how often."""
+    times = 0
+    while not over.is_set():
+        await Database(engine, 10).read(ONE)
+        await asyncio.sleep(0.005)
+        times += 1
+    return times
+
+
+async def test_a_server_that_is_down_is_unavailable_in_bounded_time(
+    server: Postgres, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await backend_of(engine)
+    monkeypatch.setattr(engine_module, "RETRY_FOR", 0.5)
+
+    await asyncio.to_thread(server.stop)
+    with taking(at_most=1.5), pytest.raises(Unavailable, match="ConnectionRefusedError"):
+        await Database(engine, 10).read(ONE)
+    with taking(0.2, 2), pytest.raises(Unavailable, match="TimeoutError"):
+        await Database(engine, 0.2).write(ONE)
+    server.start()
+
+    assert await Database(engine, 10).write(ONE)
+
+
+async def test_a_closed_idle_connection_is_replaced_without_a_failed_write(
+    url: str, engine: AsyncEngine
+) -> None:
+    before = await backend_of(engine)
+
+    await terminate(url, f"pid = {before}")
+    await asyncio.sleep(0.01)
+    [[after]] = await Database(engine, 5).write(BACKEND)
+
+    assert after != before
+
+
+async def test_a_write_that_may_have_happened_is_not_repeated(
+    url: str, engine: AsyncEngine
+) -> None:
+    await run_sql(url, "ALTER SEQUENCE runs RESTART")
+    writing = asyncio.create_task(Database(engine, 10).write(COUNTED_SLEEP, seconds=5))
+    await until_running(url, "nextval", 1)
+
+    await terminate(url, "query LIKE '%nextval%'")
+    with pytest.raises(Unavailable, match="terminating connection"):
+        await writing
+
+    [[next_run]] = await Database(engine, 5).read(Statement("SELECT nextval('runs')", ()))
+    assert next_run == 2
+
+
+async def test_a_read_whose_connection_is_lost_runs_again(url: str, engine: AsyncEngine) -> None:
+    await run_sql(url, "ALTER SEQUENCE runs RESTART")
+    reading = asyncio.create_task(Database(engine, 10).read(COUNTED_SLEEP, seconds=0.3))
+    await until_running(url, "nextval", 1)
+
+    await terminate(url, "query LIKE '%nextval%'")
+
+    assert [record["nextval"] for record in await reading] == [2]
+
+
+async def test_a_connection_that_was_terminated_is_not_met_again(
+    url: str, engine: AsyncEngine
+) -> None:
+    suicide = Statement("SELECT pg_terminate_backend(pg_backend_pid())", ())
+    for _ in range(20):
+        with pytest.raises(Unavailable, match="terminating connection"):
+            await Database(engine, 5).write(suicide)
+
+        assert await Database(engine, 5).write(ONE)
+
+
+# --- A caller that goes away --------------------------------------------------------------
+
+
+async def test_a_statement_cancelled_half_way_leaves_the_pool_healthy(
+    url: str, engine: AsyncEngine
+) -> None:
+    reading = asyncio.create_task(Database(engine, 10).read(SLEEP, seconds=5))
+    await until_running(url, "pg_sleep", 1)
+
+    reading.cancel()
+    with taking(at_most=2), pytest.raises(asyncio.CancelledError):
+        await reading
+
+    assert await Database(engine, 1).read(ONE)
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.003, 0.01, 0.03])
+async def test_being_cancelled_at_any_moment_leaks_no_connection(url: str, seconds: float) -> None:
+    async with an_engine(url, size=3) as engine:
+        for times in range(30):
+            request = asyncio.create_task(Database(engine, 5).read(SLEEP, seconds=0.005))
+            await asyncio.sleep(seconds * times / 30)
+            request.cancel()
+            await asyncio.sleep(0)
+            request.cancel()
+            with suppress(asyncio.CancelledError):
+                await request
+
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert await Database(engine, 1).read(ONE)
+
+
+async def test_nothing_goes_on_in_the_server_once_the_deadline_has_passed(
+    url: str, engine: AsyncEngine
+) -> None:
+    with taking(at_most=2), pytest.raises(Unavailable, match="TimeoutError"):
+        await Database(engine, 0.2).write(SLEEP, seconds=5)
+
+    await asyncio.sleep(0.05)
+    assert await running(url, "pg_sleep") == 0
+
+
+# --- Whose fault it is --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ["none", 2**31, []])
+async def test_a_wrong_argument_is_our_defect_and_costs_no_connection(
+    engine: AsyncEngine, number: object
+) -> None:
+    before = await backend_of(engine)
+
+    with taking(at_most=2), pytest.raises(asyncpg.DataError, match="invalid input"):
+        await Database(engine, 10).read(NUMBER, number=number)
+
+    assert await backend_of(engine) == before
+
+
+async def test_misusing_the_driver_is_our_defect_and_is_not_tried_again(
+    engine: AsyncEngine,
+) -> None:
+    misused = Statement(NUMBER.sql, ())
+
+    with taking(at_most=2), pytest.raises(asyncpg.InterfaceError, match="expects 1 argument"):
+        await Database(engine, 10).read(misused)
+
+    assert await Database(engine, 1).read(ONE)
+
+
+RAISE = "DO $$ BEGIN RAISE EXCEPTION 'as told' USING ERRCODE = '{}'; END $$"
+
+
+@pytest.mark.parametrize(
+    "sqlstate",
+    [
+        "08006",  # connection_failure
+        "25006",  # read_only_sql_transaction: a replica, or a failover
+        "28000",  # invalid_authorization_specification
+        "3D000",  # invalid_catalog_name
+        "40001",  # serialization_failure
+        "40P01",  # deadlock_detected
+        "42501",  # insufficient_privilege
+        "42703",  # undefined_column: not migrated
+        "42P01",  # undefined_table: not migrated
+        "53100",  # disk_full
+        "53300",  # too_many_connections
+        "55P03",  # lock_not_available
+        "57014",  # query_canceled
+        "57P03",  # cannot_connect_now
+        "58030",  # io_error
+        "XX000",  # internal_error
+    ],
+)
+async def test_what_is_the_servers_fault_is_unavailable(
+    engine: AsyncEngine, sqlstate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "RETRY_FOR", 0.1)
+
+    with taking(at_most=2), pytest.raises(Unavailable, match="as told"):
+        await Database(engine, 5).read(Statement(RAISE.format(sqlstate), ()))
+
+    assert await Database(engine, 5).read(ONE)
+
+
+@pytest.mark.parametrize(
+    "sqlstate",
+    [
+        "22001",  # string_data_right_truncation
+        "22003",  # numeric_value_out_of_range
+        "22021",  # character_not_in_repertoire
+        "23505",  # unique_violation
+        "23514",  # check_violation
+        "42601",  # syntax_error
+        "42883",  # undefined_function
+        "P0001",  # raise_exception
+    ],
+)
+async def test_what_is_the_statements_fault_is_our_defect(
+    engine: AsyncEngine, sqlstate: str
+) -> None:
+    before = await backend_of(engine)
+
+    with pytest.raises(asyncpg.PostgresError, match="as told"):
+        await Database(engine, 5).read(Statement(RAISE.format(sqlstate), ()))
+
+    assert await backend_of(engine) == before
+
+
+async def test_a_column_that_changed_its_type_is_read_as_it_is_now(
+    url: str, engine: AsyncEngine
+) -> None:
+    wanted = Statement("SELECT value FROM changing", ())
+    await run_sql(url, "DELETE FROM changing; INSERT INTO changing VALUES (7)")
+    assert [record["value"] for record in await Database(engine, 5).read(wanted)] == [7]
+
+    await run_sql(url, "ALTER TABLE changing ALTER value TYPE text")
+
+    assert [record["value"] for record in await Database(engine, 5).read(wanted)] == ["7"]
+
+
+async def test_the_server_sees_who_connects(engine: AsyncEngine) -> None:
+    [[name]] = await Database(engine, 5).read(
+        Statement("SELECT current_setting('application_name')", ())
+    )
+
+    assert name == "twofold"

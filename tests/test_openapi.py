@@ -1,0 +1,395 @@
+"""The OpenAPI document: it says what the code does, and the code does what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+from fastapi import FastAPI
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+
+import api.wire
+from persistence import tasks
+from persistence.inputs import MAX_ID
+from rest import openapi
+from tests.documented import DOCUMENT, OPERATIONS
+from tests.streams import Stream
+
+JSON = {"Content-Type": "application/json"}
+SCHEMAS = DOCUMENT["components"]["schemas"]
+RESPONSES = DOCUMENT["components"]["responses"]
+BODIES = {
+    "create_task": {"title": "water"},
+    "bulk_delete_tasks": {"task_ids": [1]},
+    "update_task": {"completed": True},
+    "replace_task": {"completed": True},
+}
+
+
+def test_the_committed_document_is_what_the_code_says(app: FastAPI) -> None:
+    committed = openapi.COMMITTED.read_text(encoding="utf-8")
+
+    assert committed == openapi.render(app), (
+        "rest/openapi.json is not what the code says: make openapi"
+    )
+
+
+async def test_the_document_is_served(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/openapi.json")).json() == DOCUMENT
+
+
+def test_it_is_openapi_3_1() -> None:
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    OPENAPI_31_VALIDATOR.validate(DOCUMENT)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_its_schemas_are_json_schemas(name: str) -> None:
+    jsonschema_rs.meta.validate(SCHEMAS[name])
+
+
+def test_operation_ids_are_short_and_stay() -> None:
+    assert OPERATIONS == {
+        "list_tasks": ("GET", "/tasks"),
+        "create_task": ("POST", "/tasks"),
+        "bulk_delete_tasks": ("POST", "/tasks/bulk-delete"),
+        "get_task": ("GET", "/tasks/{task_id}"),
+        "update_task": ("PATCH", "/tasks/{task_id}"),
+        "replace_task": ("PUT", "/tasks/{task_id}"),
+        "delete_task": ("DELETE", "/tasks/{task_id}"),
+        "health": ("GET", "/health"),
+        "ready": ("GET", "/health/ready"),
+    }
+
+
+# Every bound stands in it
+
+
+@pytest.mark.parametrize(
+    ("place", "bounds"),
+    [
+        ("NewTask.title", {"minLength": 1, "maxLength": 200}),
+        ("TaskChanges.title", {"minLength": 1, "maxLength": 200}),
+        ("Task.title", {"minLength": 1, "maxLength": 200}),
+        ("NewTask.description", {"maxLength": 1000}),
+        ("TaskChanges.description", {"maxLength": 1000}),
+        ("Task.description", {"maxLength": 1000}),
+        ("Task.id", {"minimum": 1, "maximum": MAX_ID}),
+        ("Task.version", {"minimum": 1}),
+        ("BulkDelete.task_ids", {"minItems": 1, "maxItems": 1000}),
+        ("Problem.errors", {"maxItems": 100}),
+    ],
+)
+def test_every_bound_of_a_member_stands_in_it(place: str, bounds: dict[str, int]) -> None:
+    model, _, member = place.partition(".")
+    schema = SCHEMAS[model]["properties"][member]
+
+    assert bounds.items() <= _without_null(schema).items()
+
+
+@pytest.mark.parametrize(
+    ("operation", "parameter", "schema"),
+    [
+        (
+            "list_tasks",
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": 1000, "default": 1000},
+        ),
+        ("list_tasks", "completed", {"type": "boolean"}),
+        ("get_task", "task_id", {"type": "integer", "minimum": 1, "maximum": MAX_ID}),
+        ("delete_task", "task_id", {"type": "integer", "minimum": 1, "maximum": MAX_ID}),
+    ],
+)
+def test_every_bound_of_a_parameter_stands_in_it(
+    operation: str, parameter: str, schema: dict[str, Any]
+) -> None:
+    told = _parameters(operation)[parameter]["schema"]
+
+    assert schema.items() <= told.items()
+    assert all(type(told[name]) is type(value) for name, value in schema.items())
+
+
+@pytest.mark.parametrize(
+    ("operation", "parameters"),
+    [
+        ("list_tasks", ["completed", "limit", "cursor"]),
+        ("create_task", []),
+        ("bulk_delete_tasks", []),
+        ("get_task", ["task_id", "If-None-Match"]),
+        ("update_task", ["task_id", "If-Match"]),
+        ("replace_task", ["task_id", "If-Match"]),
+        ("delete_task", ["task_id", "If-Match"]),
+        ("health", []),
+        ("ready", []),
+    ],
+)
+def test_every_parameter_stands_in_it(operation: str, parameters: list[str]) -> None:
+    told = _parameters(operation)
+
+    assert list(told) == parameters
+    assert [name for name, one in told.items() if one["required"]] == (
+        [name for name in parameters if name == "task_id"]
+    )
+
+
+def test_which_cursors_and_titles_there_can_be_stands_in_it() -> None:
+    cursor = jsonschema_rs.validator_for(_parameters("list_tasks")["cursor"]["schema"])
+    title = jsonschema_rs.validator_for(SCHEMAS["NewTask"]["properties"]["title"])
+
+    assert [cursor.is_valid(text) for text in ("AAZFm3zVSgAAAAAAAAAABw", "x", "_" * 22)] == (
+        [True, False, False]
+    )
+    assert [
+        title.is_valid(text) for text in ("x", " x\n", " ", "\u3000\x85", "x\x00", "\ufeff")
+    ] == ([True, True, False, False, False, True])
+
+
+# Bodies
+
+
+@pytest.mark.parametrize(
+    ("operation", "schema", "media_types"),
+    [
+        ("create_task", "NewTask", ["application/json"]),
+        ("bulk_delete_tasks", "BulkDelete", ["application/json"]),
+        ("update_task", "TaskChanges", ["application/json", "application/merge-patch+json"]),
+        ("replace_task", "TaskChanges", ["application/json", "application/merge-patch+json"]),
+    ],
+)
+def test_a_body_has_its_schema_and_its_media_types(
+    operation: str, schema: str, media_types: list[str]
+) -> None:
+    body = _operation(operation)["requestBody"]
+
+    assert body["required"] is True
+    assert list(body["content"]) == media_types
+    assert all(
+        content["schema"] == {"$ref": f"#/components/schemas/{schema}"}
+        for content in body["content"].values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "required"),
+    [("NewTask", ["title"]), ("TaskChanges", []), ("BulkDelete", ["task_ids"])],
+)
+def test_unknown_members_are_not_allowed(schema: str, required: list[str]) -> None:
+    assert SCHEMAS[schema]["additionalProperties"] is False
+    assert SCHEMAS[schema].get("required", []) == required
+
+
+@pytest.mark.parametrize("schema", ["NewTask", "TaskChanges"])
+def test_a_whole_task_can_be_sent_back_and_what_is_read_only_is_marked(schema: str) -> None:
+    members = SCHEMAS[schema]["properties"]
+
+    assert members.keys() == SCHEMAS["Task"]["properties"].keys()
+    assert {name for name, member in members.items() if member.get("readOnly")} == (
+        {"id", "user_id", "version", "created_at", "updated_at"}
+    )
+
+
+def test_what_is_absent_from_changes_has_no_default() -> None:
+    members = SCHEMAS["TaskChanges"]["properties"].values()
+
+    assert [member for member in members if "default" in member] == []
+
+
+# Examples
+
+
+def _examples() -> Iterator[Any]:
+    for name, schema in SCHEMAS.items():
+        for example in schema.get("examples", []):
+            yield pytest.param(f"#/components/schemas/{name}", example, id=name)
+        for member, described in schema.get("properties", {}).items():
+            for example in described.get("examples", []):
+                place = f"#/components/schemas/{name}/properties/{member}"
+                yield pytest.param(place, example, id=f"{name}.{member}")
+    for name, response in RESPONSES.items():
+        for media_type, content in response["content"].items():
+            place = content["schema"]["$ref"]
+            yield pytest.param(place, content["example"], id=f"{name} {media_type}")
+
+
+@pytest.mark.parametrize(("place", "example"), list(_examples()))
+def test_an_example_is_one(place: str, example: Any) -> None:
+    _validator({"$ref": place}).validate(example)
+
+
+def test_the_example_of_a_task_is_whole() -> None:
+    [example] = SCHEMAS["Task"]["examples"]
+
+    assert example.keys() == SCHEMAS["Task"]["properties"].keys()
+
+
+# Readable
+
+
+def test_nothing_of_the_frameworks_is_left_in_it() -> None:
+    text = openapi.COMMITTED.read_text(encoding="utf-8")
+
+    assert "422" not in text
+    assert "HTTPValidationError" not in text
+    assert "Document" not in "".join(SCHEMAS)
+    assert "``" not in text
+    assert {name for name, schema in SCHEMAS.items() if schema["title"] != name} == set()
+
+
+def test_whatever_is_referred_to_is_there_and_nothing_is_there_for_nothing() -> None:
+    referred = {value for key, value in _walk(DOCUMENT) if key == "$ref"}
+    there = {
+        f"#/components/{kind}/{name}"
+        for kind, things in DOCUMENT["components"].items()
+        for name in things
+        if kind != "securitySchemes"
+    }
+
+    assert referred == there
+
+
+def test_every_operation_is_described_and_says_who_may() -> None:
+    for operation in OPERATIONS:
+        told = _operation(operation)
+        assert told["summary"]
+        assert told["description"].endswith(".")
+        assert ("security" in told) == ("401" in told["responses"])
+
+
+# Answers
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_every_operation_succeeds_as_documented(
+    operation: str, adas: httpx.AsyncClient
+) -> None:
+    response = await _send(adas, operation, await _task_id(adas))
+
+    assert response.is_success
+    _as_documented(operation, response)
+
+
+# Every status that the document has, for every operation that has it, and how to come by it. The
+# other way round, each test client refuses an answer that the document does not have.
+PROVOKED: dict[str, dict[str, Any]] = {
+    "304": {"headers": {"If-None-Match": "*"}},
+    "400": {"params": {"no": "such"}},
+    "401": {"headers": {"Authorization": "Bearer x"}},
+    "404": {"task_id": 999},
+    "408": {"json": None, "content": Stream(1000, seconds=0.01), "headers": JSON},
+    "412": {"headers": {"If-Match": '"7"'}},
+    "413": {"json": "x" * 70_000},
+    "415": {"headers": {"Content-Type": "text/plain"}},
+    "421": {"headers": {"Host": "evil.example"}},
+    "429": {},
+    "500": {},
+    "503": {},
+}
+AT_TIMES = {"Link", "RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining",
+            "X-RateLimit-Reset"}  # fmt: skip
+"""Headers that are there when there is another page, and when budgets are switched on."""
+SUCCESS = {"200", "201", "204"}
+
+
+@pytest.mark.parametrize(
+    ("operation", "status"),
+    [
+        (operation, status)
+        for operation, (method, path) in OPERATIONS.items()
+        for status in DOCUMENT["paths"][path][method.lower()]["responses"]
+        if status not in SUCCESS
+    ],
+)
+async def test_every_documented_status_is_answered(
+    operation: str,
+    status: str,
+    adas: httpx.AsyncClient,
+    without_database: httpx.AsyncClient,
+    penniless: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task_id = await _task_id(adas)
+    client = {"503": without_database, "429": penniless}.get(status, adas)
+    DEFECTS.get(status, lambda _: None)(monkeypatch)
+
+    response = await _send(client, operation, **{"task_id": task_id} | PROVOKED[status])
+
+    assert response.status_code == int(status)
+    _as_documented(operation, response)
+
+
+def _fail(*arguments: object) -> None:
+    raise RuntimeError
+
+
+def _plant_defects(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("list_page", "create", "remove_many", "get", "change", "remove"):
+        monkeypatch.setattr(tasks, name, _fail)
+    monkeypatch.setattr("rest.health._ok", _fail)
+    monkeypatch.setattr("rest.health.is_schema_current", _fail)
+
+
+DEFECTS: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
+    "408": lambda monkeypatch: monkeypatch.setattr(api.wire, "BODY_SECONDS", 0.01),
+    "500": _plant_defects,
+}
+
+
+async def _task_id(client: httpx.AsyncClient) -> int:
+    task_id: int = (await client.post("/tasks", json={"title": "water"})).json()["id"]
+    return task_id
+
+
+async def _send(
+    client: httpx.AsyncClient, operation: str, task_id: int, **said: Any
+) -> httpx.Response:
+    method, path = OPERATIONS[operation]
+    url = path.format(task_id=task_id)
+    return await client.request(method, url, **{"json": BODIES.get(operation)} | said)
+
+
+def _as_documented(operation: str, response: httpx.Response) -> None:
+    """The body and the headers must be what the document says of this status."""
+    told = _resolved(_operation(operation)["responses"][str(response.status_code)])
+    assert [
+        name for name in told["headers"] if name not in response.headers and name not in AT_TIMES
+    ] == []
+    nothing = {"schema": {"const": None}}
+    content = told.get("content", {None: nothing})[response.headers.get("Content-Type")]
+    _validator(content["schema"]).validate(response.json() if response.content else None)
+
+
+def _operation(operation: str) -> dict[str, Any]:
+    method, path = OPERATIONS[operation]
+    told: dict[str, Any] = DOCUMENT["paths"][path][method.lower()]
+    return told
+
+
+def _parameters(operation: str) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in _operation(operation).get("parameters", [])}
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    [one] = [each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
+    return dict(one)
+
+
+def _resolved(told: dict[str, Any]) -> dict[str, Any]:
+    return RESPONSES[told["$ref"].rpartition("/")[2]] if "$ref" in told else told
+
+
+def _validator(schema: dict[str, Any]) -> Any:
+    whole = {**schema, "components": DOCUMENT["components"]}
+    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+
+
+def _walk(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key, inner
+            yield from _walk(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _walk(inner)

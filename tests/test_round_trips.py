@@ -1,0 +1,199 @@
+"""How often a warm request waits for the database: once for the session, once for its work."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.people import Person
+from tests.surfaces import Task
+from tests.trips import TripCounter
+
+SESSION = 1
+WORK = 1
+
+
+@contextmanager
+def making(trips: TripCounter, expected: int) -> Iterator[None]:
+    """What is done in the block makes so many trips."""
+    before = trips.count
+    yield
+    assert trips.count - before == expected
+
+
+@pytest.fixture
+async def task(ada: Person) -> Task:
+    """A task of Ada's, in a house where every statement has been prepared before."""
+    for _ in range(2):
+        task = await ada.create_task("water the plants")
+        await ada.get_task(task.id)
+        await ada.list_tasks()
+        await ada.list_tasks(limit=1)
+        await ada.list_tasks(completed=False)
+        await ada.change_task(task.id, completed=True)
+        await ada.delete_task(task.id)
+        await ada.delete_tasks([task.id])
+    return await ada.create_task("water the plants")
+
+
+async def test_creating_takes_one_trip(ada: Person, task: Task, trips: TripCounter) -> None:
+    with making(trips, SESSION + WORK):
+        await ada.create_task("sleep in", description="until ten")
+
+
+async def test_getting_takes_one_trip(ada: Person, task: Task, trips: TripCounter) -> None:
+    with making(trips, SESSION + WORK):
+        await ada.get_task(task.id)
+
+
+@pytest.mark.parametrize("query", [{}, {"completed": False}, {"limit": 1}])
+async def test_listing_takes_one_trip(
+    ada: Person, task: Task, trips: TripCounter, query: dict[str, object]
+) -> None:
+    await ada.create_task("sleep in")
+
+    with making(trips, SESSION + WORK):
+        await ada.list_tasks(**query)
+
+
+async def test_the_next_page_takes_one_trip(ada: Person, task: Task, trips: TripCounter) -> None:
+    await ada.create_task("sleep in")
+    page = await ada.list_tasks(limit=1)
+    await ada.list_tasks(limit=1, cursor=page.next_cursor)
+
+    with making(trips, SESSION + WORK):
+        await ada.list_tasks(limit=1, cursor=page.next_cursor)
+
+
+async def test_a_thousand_tasks_are_listed_in_one_trip(
+    ada: Person, task: Task, trips: TripCounter, sql: asyncpg.Connection
+) -> None:
+    await sql.execute(
+        "INSERT INTO tasks (user_id, title)"
+        " SELECT 'ada', 'task ' || n FROM generate_series(1, 1000) n"
+    )
+
+    with making(trips, SESSION + WORK):
+        listed = await ada.list_tasks()
+
+    assert len(listed.tasks) == 1000
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"completed": True},
+        {"title": "water the ferns", "description": "little", "completed": True},
+        {"completed": False},
+        {"description": None},
+    ],
+)
+@pytest.mark.parametrize("at_version", [None, 1])
+async def test_changing_takes_one_trip(
+    ada: Person,
+    task: Task,
+    trips: TripCounter,
+    changes: dict[str, object],
+    at_version: int | None,
+) -> None:
+    with making(trips, SESSION + WORK):
+        await ada.change_task(task.id, at_version, **changes)
+
+
+@pytest.mark.parametrize("at_version", [None, 1])
+async def test_deleting_takes_one_trip(
+    ada: Person, task: Task, trips: TripCounter, at_version: int | None
+) -> None:
+    with making(trips, SESSION + WORK):
+        await ada.delete_task(task.id, at_version)
+
+
+async def test_deleting_many_takes_one_trip(ada: Person, task: Task, trips: TripCounter) -> None:
+    others = [(await ada.create_task(f"task {number}")).id for number in range(5)]
+
+    with making(trips, SESSION + WORK):
+        await ada.delete_tasks([task.id, *others, task.id, 0, 2**63 - 1])
+
+
+async def test_deleting_what_no_task_can_be_takes_no_more(
+    ada: Person, task: Task, trips: TripCounter
+) -> None:
+    with making(trips, SESSION + WORK):
+        await ada.delete_tasks([0, -1, 2**63])
+
+
+async def test_finding_nothing_takes_one_trip(ada: Person, task: Task, trips: TripCounter) -> None:
+    attempts = {
+        "get": lambda: ada.get_task(2**63 - 1),
+        "change": lambda: ada.change_task(2**63 - 1, completed=True),
+        "change at a version": lambda: ada.change_task(2**63 - 1, 1, completed=True),
+        "delete": lambda: ada.delete_task(2**63 - 1),
+    }
+
+    for attempt in attempts.values():
+        await refused_in(trips, ada, "not_found_error", attempt())
+
+
+async def test_another_version_takes_one_trip(ada: Person, task: Task, trips: TripCounter) -> None:
+    await refused_in(trips, ada, "precondition_failed", ada.change_task(task.id, 7, completed=True))
+    await refused_in(trips, ada, "precondition_failed", ada.delete_task(task.id, 7))
+
+
+async def refused_in(
+    trips: TripCounter, person: Person, error_type: str, attempt: Awaitable[object]
+) -> None:
+    with making(trips, SESSION + WORK), person.refused(error_type):
+        await attempt
+
+
+async def test_what_is_refused_before_it_is_looked_for_takes_the_sessions_trip_alone(
+    ada: Person, task: Task, trips: TripCounter
+) -> None:
+    with making(trips, SESSION), ada.refused("validation_error"):
+        await ada.create_task("")
+    with making(trips, SESSION), ada.refused("not_found_error"):
+        await ada.get_task(0)
+
+
+async def test_a_stranger_takes_no_trip(stranger: Person, task: Task, trips: TripCounter) -> None:
+    with making(trips, 0), stranger.refused("authentication_error"):
+        await stranger.list_tasks()
+
+
+# --- What is REST's alone -----------------------------------------------------------------
+
+
+async def test_put_takes_one_trip(
+    client: httpx.AsyncClient, ada: Person, task: Task, trips: TripCounter
+) -> None:
+    identity = {"Authorization": f"Bearer {ada.token}"}
+
+    with making(trips, SESSION + WORK):
+        await client.put(f"/tasks/{task.id}", json={"title": "sleep in"}, headers=identity)
+
+
+async def test_not_modified_takes_one_trip(
+    client: httpx.AsyncClient, ada: Person, task: Task, trips: TripCounter
+) -> None:
+    known = {"Authorization": f"Bearer {ada.token}", "If-None-Match": '"1"'}
+
+    with making(trips, SESSION + WORK):
+        answer = await client.get(f"/tasks/{task.id}", headers=known)
+
+    assert answer.status_code == 304
+
+
+async def test_health_touches_nothing(client: httpx.AsyncClient, trips: TripCounter) -> None:
+    with making(trips, 0):
+        await client.get("/health")
+
+
+async def test_readiness_takes_one_trip(client: httpx.AsyncClient, trips: TripCounter) -> None:
+    await client.get("/health/ready")
+
+    with making(trips, 1):
+        await client.get("/health/ready")

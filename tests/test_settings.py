@@ -1,0 +1,433 @@
+"""The environment as settings: what is read, what goes without saying, and what is refused."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from api.settings import Environment, Settings, SettingsError, load, load_database_url
+from persistence.engine import PoolSettings
+from persistence.sessions import SessionStore
+from tests.conftest import ROOT
+
+PASSWORD = "hunter2"
+URL = f"postgresql://ada:{PASSWORD}@db/app"
+SECRET = "sesame open sesame open sesame open"
+SIGNING = "abracadabra abracadabra abracadabra"
+REDIS_PASSWORD = "swordfish"
+REDIS = f"redis://:{REDIS_PASSWORD}@cache/0"
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somewhere without a ``.env``, with two settings and no other."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("DATABASE_URL", URL)
+    monkeypatch.setenv("SESSION_HASH_SECRET", SECRET)
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    """The settings, with these variables set as well."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return load()
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str, str]:
+    """What is wrong with these variables, by name."""
+    with pytest.raises(SettingsError) as refused:
+        read(monkeypatch, **variables)
+    return dict(problem.split(": ", 1) for problem in refused.value.problems)
+
+
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "CORS_ORIGINS": "https://app.example.com",
+    "REDIS_URL": REDIS,
+}
+
+# --- What goes without saying -------------------------------------------------------------
+
+
+def test_two_settings_suffice_for_development() -> None:
+    settings = load()
+
+    assert settings.environment is Environment.DEVELOPMENT
+    assert settings.session_store is SessionStore.HASHED
+    assert settings.signing_secrets == []
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.request_deadline_seconds == 10
+    assert settings.log_level == "INFO"
+    assert not settings.is_production
+
+
+@pytest.mark.parametrize(
+    ("variables", "pool"),
+    [
+        ({}, PoolSettings(3, 5, 30, 3600, True)),
+        ({"ENVIRONMENT": "development"}, PoolSettings(3, 5, 30, 3600, True)),
+        ({"ENVIRONMENT": "testing"}, PoolSettings(1, 0, 30, 3600, True)),
+        (PRODUCTION, PoolSettings(10, 20, 30, 3600, True)),
+        ({"SQLALCHEMY_POOL_SIZE": "7"}, PoolSettings(7, 5, 30, 3600, True)),
+        ({"SQLALCHEMY_MAX_OVERFLOW": "0"}, PoolSettings(3, 0, 30, 3600, True)),
+        ({"SQLALCHEMY_POOL_TIMEOUT": "2.5"}, PoolSettings(3, 5, 2.5, 3600, True)),
+        ({"SQLALCHEMY_POOL_RECYCLE": "-1"}, PoolSettings(3, 5, 30, -1, True)),
+        ({"SQLALCHEMY_POOL_PRE_PING": "false"}, PoolSettings(3, 5, 30, 3600, False)),
+    ],
+)
+def test_the_pool_fits_the_environment_and_what_was_said(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], pool: PoolSettings
+) -> None:
+    assert read(monkeypatch, **variables).pool == pool
+
+
+def test_what_is_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [name.upper() for name in Settings.model_fields]
+    given = {"DATABASE_URL": URL, "SESSION_HASH_SECRET": SECRET}
+    usual = load()
+
+    settings = read(monkeypatch, **dict.fromkeys(names, "") | given)
+
+    assert settings == usual
+
+
+@pytest.mark.parametrize("said", ["production", "PRODUCTION", " Production "])
+def test_the_environment_is_known_in_any_case(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    assert read(monkeypatch, **PRODUCTION | {"ENVIRONMENT": said}).is_production
+
+
+def test_words_are_known_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, LOG_LEVEL="debug", SESSION_STORE="Better-Auth")
+
+    assert (settings.log_level, settings.session_store) == ("DEBUG", SessionStore.BETTER_AUTH)
+
+
+# --- .env ---------------------------------------------------------------------------------
+
+
+def test_env_is_read_and_the_environment_comes_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    Path(".env").write_text(f"# ours\nDATABASE_URL='{URL}'\nPORT=9000\nLOG_LEVEL=ERROR\nOTHERS=1\n")
+
+    settings = read(monkeypatch, LOG_LEVEL="WARNING")
+
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == URL
+    assert (settings.port, settings.log_level) == (9000, "WARNING")
+
+
+def test_migrations_need_the_database_url_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.delenv("SESSION_HASH_SECRET")
+    Path(".env").write_text(f"DATABASE_URL={URL}\n")
+
+    assert load_database_url() == URL
+
+
+def test_migrations_say_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "")
+
+    with pytest.raises(SettingsError, match="DATABASE_URL: It is missing"):
+        load_database_url()
+
+
+def example() -> dict[str, str]:
+    """What ``.env.example`` sets, were it uncommented."""
+    lines = re.findall(r"^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M)
+    return dict(lines)
+
+
+def test_env_example_documents_every_setting() -> None:
+    settings = {name.upper() for name in Settings.model_fields}
+    # uvicorn reads the one; `make run` sets the other by itself.
+    by_others, by_ourselves = {"WEB_CONCURRENCY"}, {"DEMO_TOKEN"}
+
+    assert example().keys() == settings - by_ourselves | by_others
+
+
+def test_env_example_sets_nothing_before_it_is_edited() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+
+    assert [line for line in lines if line and not line.startswith("#")] == []
+
+
+def test_env_example_says_each_setting_under_a_comment() -> None:
+    text = (ROOT / ".env.example").read_text()
+    paragraphs = [part for part in text.split("\n\n") if re.search("^#[A-Z_]+=", part, re.M)]
+
+    assert [part for part in paragraphs if not part.startswith("# ")] == []
+
+
+def test_env_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {"DATABASE_URL", "SESSION_HASH_SECRET", "CORS_ORIGINS", "REDIS_URL"}
+    by_environment = {"SQLALCHEMY_POOL_SIZE", "SQLALCHEMY_MAX_OVERFLOW"}
+    shown = {name: said for name, said in example().items() if name not in chosen | by_environment}
+    usual = load()
+
+    assert read(monkeypatch, **shown) == usual
+
+
+def test_env_example_is_usable_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, **example() | {"SESSION_HASH_SECRET": SECRET})
+
+    assert settings.origins == ["https://app.example.com"]
+    assert settings.pool == PoolSettings(10, 20, 30, 3600, True)
+
+
+# --- What is refused ----------------------------------------------------------------------
+
+
+def test_production_names_all_that_is_missing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = refusal(
+        monkeypatch, ENVIRONMENT="production", DATABASE_URL="", SESSION_HASH_SECRET=""
+    )
+
+    missing = {"DATABASE_URL", "SESSION_HASH_SECRET", "CORS_ORIGINS", "REDIS_URL"}
+    assert problems.keys() == missing
+    assert {problem[:14] for problem in problems.values()} == {"It is missing:"}
+
+
+def test_production_names_all_that_is_weak_or_wrong_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = {
+        "DATABASE_URL": "mysql://ada@db/app",
+        "SESSION_HASH_SECRET": "x" * 31,
+        "BETTER_AUTH_SECRETS": "2:",
+        "CORS_ORIGINS": "http://app.example.com",
+        "PORT": "70000",
+        "SQLALCHEMY_POOL_SIZE": "0",
+        "SQLALCHEMY_MAX_OVERFLOW": "-1",
+        "SQLALCHEMY_POOL_TIMEOUT": "0",
+        "SQLALCHEMY_POOL_RECYCLE": "never",
+        "SQLALCHEMY_POOL_PRE_PING": "perhaps",
+        "REQUEST_DEADLINE_SECONDS": "61",
+        "REDIS_URL": "http://cache",
+        "LOG_LEVEL": "LOUD",
+    }
+
+    assert refusal(monkeypatch, ENVIRONMENT="production", **wrong).keys() == wrong.keys()
+
+
+@pytest.mark.parametrize(
+    ("variables", "name", "sentence"),
+    [
+        ({"ENVIRONMENT": "staging"}, "ENVIRONMENT", "Input should be 'development',"),
+        ({"SESSION_STORE": "redis"}, "SESSION_STORE", "Input should be 'hashed' or 'better-auth'"),
+        ({"DATABASE_URL": "mysql://ada@db/app"}, "DATABASE_URL", "Its scheme is 'mysql';"),
+        ({"DATABASE_URL": ""}, "DATABASE_URL", "It is missing: the PostgreSQL"),
+        ({"SESSION_HASH_SECRET": ""}, "SESSION_HASH_SECRET", "It is missing: the secret with"),
+        (
+            {"SESSION_HASH_SECRET": "x" * 31},
+            "SESSION_HASH_SECRET",
+            "It is weak: it must be at least 32 characters.",
+        ),
+        ({"BETTER_AUTH_SECRETS": ","}, "BETTER_AUTH_SECRETS", "It holds no secret."),
+        (
+            {"BETTER_AUTH_SECRETS": "2:new,1:"},
+            "BETTER_AUTH_SECRETS",
+            "The secret of version 1 is empty.",
+        ),
+        ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL", "Input should be 'DEBUG', 'INFO',"),
+        ({"PORT": "http"}, "PORT", "Input should be a valid integer"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], name: str, sentence: str
+) -> None:
+    problems = refusal(monkeypatch, **variables)
+
+    assert list(problems) == [name]
+    assert problems[name].startswith(sentence)
+
+
+def test_a_hash_secret_is_not_wanted_where_nothing_is_hashed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = read(monkeypatch, SESSION_STORE="better-auth", SESSION_HASH_SECRET="")
+
+    assert settings.session_hash_secret is None
+
+
+# --- Origins ------------------------------------------------------------------------------
+
+AT_HOME = ["http://localhost:3000", "http://127.0.0.1:3000", "http://localhost"]
+
+
+@pytest.mark.parametrize("environment", ["development", "testing"])
+def test_frontends_at_home_may_call_outside_production(
+    monkeypatch: pytest.MonkeyPatch, environment: str
+) -> None:
+    assert read(monkeypatch, ENVIRONMENT=environment).origins == AT_HOME
+
+
+@pytest.mark.parametrize("environment", ["development", "testing", "production"])
+def test_origins_that_are_named_count_everywhere(
+    monkeypatch: pytest.MonkeyPatch, environment: str
+) -> None:
+    named = PRODUCTION | {"ENVIRONMENT": environment}
+
+    assert read(monkeypatch, **named).origins == ["https://app.example.com"]
+
+
+@pytest.mark.parametrize(
+    ("said", "origins"),
+    [
+        ("https://a.example,https://b.example", ["https://a.example", "https://b.example"]),
+        (" https://a.example , https://b.example, ", ["https://a.example", "https://b.example"]),
+        ("https://a.example:8443", ["https://a.example:8443"]),
+        ("https://[2001:db8::7]:8443", ["https://[2001:db8::7]:8443"]),
+        ("https://xn--mnchen-3ya.example", ["https://xn--mnchen-3ya.example"]),
+        # As browsers write them: in lower case, without the scheme's own port.
+        ("HTTPS://App.Example", ["https://app.example"]),
+        ("https://a.example:443", ["https://a.example"]),
+    ],
+)
+def test_origins_are_read_as_browsers_write_them(
+    monkeypatch: pytest.MonkeyPatch, said: str, origins: list[str]
+) -> None:
+    assert read(monkeypatch, **PRODUCTION | {"CORS_ORIGINS": said}).origins == origins
+
+
+NO_ORIGINS = [
+    "*",
+    "null",
+    "https://a.example/",
+    "https://a.example/path",
+    "https://a.example?x",
+    "https://*.example",
+    "https://ada@a.example",
+    "https://",
+    "https://a.example:port",
+    "https://a b",
+    "a.example",
+    "//a.example",
+    "ftp://a.example",
+    '["https://a.example"]',
+]
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+@pytest.mark.parametrize("said", NO_ORIGINS)
+def test_what_is_no_origin_is_refused_everywhere(
+    monkeypatch: pytest.MonkeyPatch, environment: str, said: str
+) -> None:
+    named = {"ENVIRONMENT": environment, "CORS_ORIGINS": f"https://b.example,{said}"}
+
+    problems = refusal(monkeypatch, **PRODUCTION | named)
+
+    assert problems["CORS_ORIGINS"].startswith(f"{said!r} is not an origin: scheme://host,")
+
+
+def test_production_wants_https_and_names_every_origin_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = "http://a.example,https://b.example,http://localhost:3000"
+
+    problems = refusal(monkeypatch, **PRODUCTION | {"CORS_ORIGINS": said})
+
+    assert problems == {
+        "CORS_ORIGINS": "'http://a.example' must be https:// in production. "
+        "'http://localhost:3000' must be https:// in production."
+    }
+
+
+def test_http_is_fine_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch, CORS_ORIGINS="http://a.example:80").origins == ["http://a.example"]
+
+
+# --- Secrets ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "secrets"),
+    [
+        ("one", [b"one"]),
+        ("new,old", [b"new", b"old"]),
+        (" new , old ,", [b"new", b"old"]),
+        ("2:new,1:old", [b"new", b"old"]),
+        ("2: new , 1: old", [b"new", b"old"]),
+        ("2:with:colons,1:old", [b"with:colons", b"old"]),
+        ("not:a version,1:old", [b"not:a version", b"old"]),
+        ("2:new,old", [b"new", b"old"]),
+        ("gr\u00fcn", [b"gr\xc3\xbcn"]),
+    ],
+)
+def test_better_auths_secrets_are_read_in_both_forms(
+    monkeypatch: pytest.MonkeyPatch, said: str, secrets: list[bytes]
+) -> None:
+    assert read(monkeypatch, BETTER_AUTH_SECRETS=said).signing_secrets == secrets
+
+
+EVERY_SECRET = {
+    "DATABASE_URL": URL,
+    "SESSION_HASH_SECRET": SECRET,
+    "BETTER_AUTH_SECRETS": f"2:{SIGNING},1:older",
+    "REDIS_URL": REDIS,
+    "DEMO_TOKEN": "abc-of-the-demo",
+}
+SECRETS = [PASSWORD, SECRET, SIGNING, "older", REDIS_PASSWORD, "abc-of-the-demo"]
+
+
+def leaked(told: str) -> list[str]:
+    return [secret for secret in SECRETS if secret in told]
+
+
+def test_masked_shows_every_setting_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = read(monkeypatch, **PRODUCTION | EVERY_SECRET | {"PORT": "9000"}).masked()
+
+    assert shown.keys() == {name.upper() for name in Settings.model_fields}
+    assert {shown[name] for name in EVERY_SECRET} == {"********"}
+    assert (shown["ENVIRONMENT"], shown["PORT"], shown["SESSION_TABLE"]) == (
+        "production",
+        "9000",
+        "",
+    )
+    assert leaked(str(shown)) == []
+
+
+def test_masked_shows_that_a_secret_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch).masked()["BETTER_AUTH_SECRETS"] == ""
+
+
+def test_settings_do_not_show_a_secret_when_they_are_written_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = read(monkeypatch, **PRODUCTION | EVERY_SECRET)
+
+    written = [repr(settings), str(settings), settings.model_dump_json(), str(vars(settings))]
+    assert leaked("\n".join(written)) == []
+
+
+WRONG_WITH_SECRETS = [
+    {"DATABASE_URL": f"mysql://ada:{PASSWORD}@db/app"},
+    {"DATABASE_URL": f"postgresql://ada:x@{PASSWORD}@db/app"},
+    {"DATABASE_URL": f"ada:{PASSWORD}@db/app"},
+    {"SESSION_HASH_SECRET": PASSWORD},
+    {"BETTER_AUTH_SECRETS": f"2:{SIGNING},1:"},
+    {"REDIS_URL": f"http://:{REDIS_PASSWORD}@cache"},
+    {"LOG_LEVEL": "LOUD"},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_WITH_SECRETS)
+def test_no_refusal_shows_a_secret(monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(monkeypatch, **PRODUCTION | EVERY_SECRET | wrong)
+    with pytest.raises(ValidationError) as invalid:
+        Settings()
+
+    written = [
+        str(refused.value),
+        repr(refused.value),
+        *traceback.format_exception(refused.value),
+        str(invalid.value),
+        repr(invalid.value),
+    ]
+    assert leaked("\n".join(written)) == []
