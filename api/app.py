@@ -79,11 +79,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
+    app.router.routes.extend(graphql_routes.routes(settings))
     for router in (tasks.router, health.router):
         # The routes themselves: including a router puts FastAPI's own layers around each.
         app.router.routes.extend(router.routes)
     app.router.routes.extend(browser.routes())
-    app.router.routes.extend(graphql_routes.routes(settings))
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
