@@ -114,12 +114,19 @@ async def get_task(task_id: Id, known: IfNoneMatch, viewer: Reader, db: Db) -> R
     return _task(task, headers=_MAY_BE_KEPT)
 
 
-@router.patch(
-    _TASK,
-    response_model=TaskDocument,
-    openapi_extra=_IF_MATCH,
-    responses={200: _answered("The task.", _ETAG), **problems(NotFound, Changed), **_WITH_BODY},
-)
+_CHANGING: Final[dict[str, Any]] = {
+    "response_model": TaskDocument,
+    "openapi_extra": _IF_MATCH,
+    "responses": {
+        200: _answered("The task.", _ETAG),
+        **problems(NotFound, Changed),
+        **_WITH_BODY,
+    },
+}
+
+
+@router.put(_TASK, name="replace_task", summary="Replace Task", **_CHANGING)
+@router.patch(_TASK, **_CHANGING)
 async def update_task(
     task_id: Id,
     changes: Annotated[TaskChanges, Body()],
@@ -127,25 +134,8 @@ async def update_task(
     viewer: Writer,
     db: Db,
 ) -> Response:
-    """Change one of your tasks: what you leave out stays as it is."""
+    """Change one of your tasks, by PUT as by PATCH: what you leave out stays as it is."""
     return _task(await tasks.change(db, viewer, task_id, changes, wanted.versions))
-
-
-@router.put(
-    _TASK,
-    response_model=TaskDocument,
-    openapi_extra=_IF_MATCH,
-    responses={200: _answered("The task.", _ETAG), **problems(NotFound, Changed), **_WITH_BODY},
-)
-async def replace_task(
-    task_id: Id,
-    changes: Annotated[TaskChanges, Body()],
-    wanted: IfMatch,
-    viewer: Writer,
-    db: Db,
-) -> Response:
-    """Change one of your tasks, exactly as PATCH does: what you leave out stays as it is."""
-    return await update_task(task_id, changes, wanted, viewer, db)
 
 
 @router.delete(
