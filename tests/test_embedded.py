@@ -19,7 +19,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError
 
-from persistence import embedded
+from persistence import embedded, processes
 from persistence.embedded import EmbeddedError, Postgres
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent")
@@ -94,7 +94,7 @@ class Parent:
 START_POSTGRES = """
 import sys
 from pathlib import Path
-from persistence import embedded
+from persistence import embedded, processes
 server = embedded.postgres(Path(sys.argv[1]))
 server.__enter__()
 """
@@ -105,8 +105,8 @@ valkey.__enter__()
 """
 
 START_UNTIED = f"""
-from persistence import embedded
-embedded._tie = lambda *_: None
+from persistence import embedded, processes
+processes._tie = lambda *_: None
 {START_POSTGRES}
 """
 
@@ -207,9 +207,9 @@ async def test_a_process_id_taken_over_by_another_process_is_no_obstacle(server:
 def test_a_lost_race_for_the_port_is_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as winner:
         taken = winner.getsockname()[1]
-        free = embedded._free_port()
+        free = processes.free_port()
         ports = iter([taken, free])
-        monkeypatch.setattr(embedded, "_free_port", lambda: next(ports))
+        monkeypatch.setattr(processes, "free_port", lambda: next(ports))
 
         with embedded.postgres(durable=False) as server:
             assert server.port == free
