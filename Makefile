@@ -1,21 +1,54 @@
-# Needs Python 3.11 or newer and PyPI, nothing else; everything is installed into .venv.
+# Needs Python 3.11 or newer and PyPI, nothing else; everything is installed into .venv. What runs
+# Node as well (20 or newer, with npm) is a target of its own.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lock openapi
+.PHONY: help run test test-node test-browser test-pgbouncer drill bench-latency prove check lock openapi schema graphiql
 
 # The usual python3 if it is new enough, else the newest one found; or `make PYTHON=… run`.
 PYTHON ?= $(shell for python in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
 		>/dev/null 2>&1 && echo $$python && break; done)
 
+# The packages of the Node programs in folders of tests; none where there is no Node, and the tests
+# say so. npm writes this file last of all.
+packages = $(if $(shell command -v npm),$(foreach folder,$(1),tests/$(folder)/node_modules/.package-lock.json))
+
+tests/%/node_modules/.package-lock.json: tests/%/package.json tests/%/package-lock.json
+	@echo "Installing what tests/$*/package-lock.json names"
+	@cd tests/$* && npm ci
+
 help: ## What can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
 
 run: .venv/installed ## Serve on http://127.0.0.1:8000 with an embedded PostgreSQL (HOST, PORT, DATABASE_URL)
 	@exec .venv/bin/twofold dev --parent $$PPID
 
 test: .venv/installed ## The behaviour suite, on a PostgreSQL of its own (ARGS="-k title")
-	@.venv/bin/pytest -n 2 $(ARGS)
+	@.venv/bin/pytest -n 2 -m "not node and not browser and not pgbouncer and not drill" $(ARGS)
+
+test-node: .venv/installed $(call packages,auth_server node) ## With Node: auth servers, typed clients, the GraphQL over HTTP audit
+	@.venv/bin/pytest -n 2 -m node -rs $(ARGS)
+
+test-browser: .venv/installed $(call packages,browser) ## With Node and Chromium: GraphiQL and the docs as a person meets them
+	@.venv/bin/pytest -n 2 -m browser -rs $(ARGS)
+
+prove: .venv/installed ## The doors are equal on 2,000 random sequences (PROVE_SEQUENCES, PROVE_SEED)
+	@PROVE_SEQUENCES=$${PROVE_SEQUENCES:-2000} PROVE_SEED=$${PROVE_SEED:-$$(date +%s)000} \
+		.venv/bin/pytest -q -n 2 -k doors_are_equal tests/test_equality.py
+
+# What anybody may ask of the house, asked through a pooler; and what only a pooler gets wrong.
+BEHAVIOUR := $(addprefix tests/test_,concurrency.py edge.py equality.py errors.py far_database.py \
+	graphql.py hostile.py rest.py round_trips.py session_cache.py sessions.py tasks.py)
+
+drill: .venv/installed ## Failures and deploys under load, for minutes; with Debian's nginx-light, all of them
+	@.venv/bin/pytest -n 0 -m drill -rs $(ARGS) tests/drills
+
+test-pgbouncer: .venv/installed ## With Debian's pgbouncer: the behaviour suite through it, in transaction mode
+	@.venv/bin/pytest -n 2 -m pgbouncer -rs $(ARGS)
+	@TWOFOLD_TEST_THROUGH=pgbouncer .venv/bin/pytest -n 2 -rs $(ARGS) $(BEHAVIOUR)
+
+bench-latency: .venv/installed ## Trips and milliseconds of each operation, the database 20 ms away (ARGS=50)
+	@.venv/bin/python -m benchmarks.latency $(ARGS)
 
 check: .venv/installed ## Lint, types, layers, and generated files against the code
 	.venv/bin/ruff check .
@@ -23,9 +56,17 @@ check: .venv/installed ## Lint, types, layers, and generated files against the c
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/python -m rest.openapi --check
+	.venv/bin/python -m graphql_schema.schema --check
 
 openapi: .venv/installed ## Write rest/openapi.json
 	.venv/bin/python -m rest.openapi
+
+schema: .venv/installed ## Write graphql_schema/schema.graphql
+	.venv/bin/python -m graphql_schema.schema
+
+# Its packages go again: `make run` would look through their thousands of files for changes.
+graphiql: ## With Node: build GraphiQL's files anew, the same bytes every time
+	@cd graphql_schema/graphiql && npm ci && npm run --silent build && rm -r node_modules
 
 lock: .venv/bin/uv ## Write requirements.lock: hashes, and no host (ARGS=--upgrade)
 	.venv/bin/uv pip compile pyproject.toml --group dev --output-file requirements.lock --quiet \

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from api.drain import Farewell, draining
 from api.errors import MethodNotAllowed
 from api.middleware import (
     CORS,
@@ -22,6 +23,7 @@ from api.middleware import (
     KnownHosts,
     Problems,
     RequestContext,
+    Startup,
     TrailingSlash,
 )
 from api.settings import Settings, load
@@ -117,7 +119,8 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
         async with opened(settings) as state:
             app.state.twofold = state
             await _look_at_sessions(state)
-            yield
+            with draining(state):
+                yield
 
     return lifespan
 
@@ -140,7 +143,9 @@ def _middleware(settings: Settings) -> list[Middleware]:
     if settings.is_production:
         headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
     layers = [
+        Middleware(Startup),
         Middleware(RequestContext, headers=headers),
+        Middleware(Farewell),
         Middleware(
             CORS,
             answer=_answer,

@@ -10,6 +10,7 @@ from api.errors import Unauthenticated
 from api.settings import Settings
 from api.wire import header_values
 from persistence.engine import Database
+from persistence.session_cache import RememberedSessions
 from persistence.sessions import Sessions, Viewer, find_layout
 
 MAX_TOKEN: Final = 4096
@@ -24,7 +25,7 @@ class Authenticator:
         self._sessions: Sessions | None = None
 
     async def viewer(self, scope: Scope, db: Database) -> Viewer:
-        """The viewer of a request. One SELECT.
+        """The viewer of a request. One SELECT, or none where sessions are remembered.
 
         Raises:
             Unauthenticated: there is no token, or no session with it counts.
@@ -33,10 +34,10 @@ class Authenticator:
         """
         token = bearer_token(scope)
         sessions = self._sessions or await self.find_sessions(db)
-        viewer = await sessions.viewer(db, token)
-        if viewer is None:
+        session = await sessions.session(db, token)
+        if session is None:
             raise Unauthenticated
-        return viewer
+        return session.viewer
 
     async def find_sessions(self, db: Database) -> Sessions:
         """Look at the auth server's table, unless that was done before.
@@ -48,13 +49,15 @@ class Authenticator:
         # No lock: requests that waited for one another's look would wait beyond their deadlines.
         if self._sessions is None:
             secret = self._settings.session_hash_secret
-            self._sessions = await find_layout(
+            sessions = await find_layout(
                 db,
                 self._settings.session_store,
                 table=self._settings.session_table,
                 hash_secret=secret.get_secret_value().encode() if secret else b"",
                 signing_secrets=self._settings.signing_secrets,
             )
+            seconds = self._settings.session_cache_seconds
+            self._sessions = RememberedSessions(sessions, seconds) if seconds else sessions
         return self._sessions
 
 

@@ -15,12 +15,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
+from ipaddress import ip_address
+from math import ceil
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
 
     from api.settings import Settings
@@ -33,11 +36,19 @@ PACKAGES = ("api", "graphql_schema", "persistence", "rest")
 # has to be the one that closes, or a request meets a closed door.
 KEEP_ALIVE_SECONDS = 75
 
+# Beside its work in the database, what a request may take that is being served when the server
+# stops: 10 s for its body, and as long for a client that is slow to read the answer.
+SLOW_CLIENT_SECONDS = 20
+
+# How long a worker may take to start, or to say that it lives. With uvicorn's 5 s a busy machine
+# gives up replacing its workers on SIGHUP.
+WORKER_PATIENCE = 30
+
 # How long a port may stay taken by what was just stopped.
 PORT_PATIENCE = 2.0
 
 # What a person who has just started it may want to open, in this order.
-PAGES = (("API docs", "/docs"),)
+PAGES = (("GraphiQL", "/graphql"), ("API docs", "/docs"))
 
 
 class Refusal(Exception):
@@ -179,14 +190,40 @@ def _serve(given: argparse.Namespace) -> None:
         if getattr(given, name) is not None:
             os.environ[name.upper()] = str(getattr(given, name))
     settings = _load_settings()
-    uvicorn.run(
+    config = uvicorn.Config(
         "api.app:create_app",
         workers=_workers(given.workers),
         host=settings.host,
         port=settings.port,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=ceil(settings.request_deadline_seconds + SLOW_CLIENT_SECONDS),
+        timeout_worker_healthcheck=WORKER_PATIENCE,
         **_server_options(settings),
     )
+    if config.workers > 1:
+        _serve_with_workers(config)
+    else:
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run()
+
+
+def _serve_with_workers(config: uvicorn.Config) -> None:
+    from uvicorn.config import STARTUP_FAILURE
+    from uvicorn.supervisors import Multiprocess
+
+    class Workers(Multiprocess):
+        """uvicorn's, but a second signal reaches the workers too, and ends their drain."""
+
+        def join_all(self) -> None:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self.terminate_all())
+            super().join_all()
+
+    workers = Workers(config, [config.bind_socket()])
+    workers.run()
+    # Where none could start, uvicorn.run ends as if all were well.
+    if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
+        raise SystemExit(STARTUP_FAILURE)
 
 
 def _workers(given: int | None) -> int:
@@ -297,10 +334,10 @@ def _develop_on(server: Postgres) -> None:
         "SESSION_STORE": "hashed",
         "SESSION_TABLE": "user_sessions",
         "SESSION_HASH_SECRET": secret,
-        "DEMO_TOKEN": token,
     }
     settings = _load_settings()
     with _listening(settings.host, settings.port) as listener:
+        _hand_over(token, listener)
         asyncio.run(demo.create_database(server.url(), "twofold"))
         _upgrade(server.url("twofold"))
         token_hash = sessions.hash_token(secret.encode(), token.encode())
@@ -308,6 +345,13 @@ def _develop_on(server: Postgres) -> None:
         base = _address(listener)
         welcome = _welcome(base, _whereabouts(server), _things_to_try(base, token, task))
         _serve_with_reload(settings, listener, welcome)
+
+
+def _hand_over(token: str, listener: socket.socket) -> None:
+    """GraphiQL may show the demo token where nobody but this machine can ask for the page."""
+    os.environ.pop("DEMO_TOKEN", None)
+    if ip_address(listener.getsockname()[0]).is_loopback:
+        os.environ["DEMO_TOKEN"] = token
 
 
 @contextmanager
@@ -423,10 +467,12 @@ def _serve_with_reload(settings: Settings, listener: socket.socket, welcome: str
 def reloaded() -> FastAPI:
     """The app in a worker of `twofold dev`, which ends with it even if that is killed."""
     from api.app import create_app
+    from api.settings import load
     from persistence.processes import die_with_parent
 
     die_with_parent(int(os.environ["TWOFOLD_DEV"]), signal.SIGTERM)
-    return create_app()
+    # Nobody's load balancer waits for this one to be gone, and somebody does for the next.
+    return create_app(load(drain_seconds=0))
 
 
 def _announce(listener: socket.socket, welcome: str) -> None:

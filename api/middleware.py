@@ -19,10 +19,40 @@ from api.budget import Charge
 from api.errors import UnknownHost
 from api.wire import header_values
 from persistence.errors import FieldError, Invalid
+from persistence.sessions import UnusableSessions
 
 access_log = logging.getLogger("twofold.access")
 
 _ACCEPTABLE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+
+class Startup:
+    """Makes a refusal to start one sentence in the server's log; Starlette's is a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the app's lifespan; everything else passes."""
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        failure: list[Message] = []
+
+        async def withheld(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                failure.append(message)
+            else:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, withheld)
+        except UnusableSessions as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+        except BaseException:
+            for message in failure:
+                await send(message)
+            raise
 
 
 class RequestContext:

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from persistence.engine import PoolSettings
 from persistence.inputs import MAX_PAGE
-from persistence.sessions import SessionStore
+from persistence.sessions import FORESIGHT, SessionStore
 from persistence.urls import parse_database_url
 
 
@@ -75,6 +75,10 @@ _POOL: Final = {
     Environment.PRODUCTION: (10, 20),
 }
 
+# Enough for a health check every 2 s that has to fail twice; and with a quick last request it
+# stays below the 10 s after which Docker and Cloud Run kill.
+_DRAIN_IN_PRODUCTION: Final = 5.0
+
 
 class Settings(BaseSettings):
     """What the environment says. Times are in seconds unless the name says otherwise."""
@@ -99,10 +103,12 @@ class Settings(BaseSettings):
     session_table: str | None = None
     session_hash_secret: SecretStr | None = None
     better_auth_secrets: SecretStr | None = None
+    session_cache_seconds: Annotated[int, Field(ge=0, le=FORESIGHT)] = 0
 
     cors_origins: CommaSeparated | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    drain_seconds: Annotated[float | None, Field(ge=0, le=300)] = None
 
     sqlalchemy_pool_size: Annotated[int | None, Field(ge=1)] = None
     sqlalchemy_max_overflow: Annotated[int | None, Field(ge=0)] = None
@@ -204,6 +210,13 @@ class Settings(BaseSettings):
     def is_production(self) -> bool:
         """Whether this instance serves users."""
         return self.environment is Environment.PRODUCTION
+
+    @property
+    def drain(self) -> float:
+        """Seconds between SIGTERM and closing the listener; 0 outside production, unless set."""
+        if self.drain_seconds is not None:
+            return self.drain_seconds
+        return _DRAIN_IN_PRODUCTION if self.is_production else 0.0
 
     @property
     def pool(self) -> PoolSettings:

@@ -134,6 +134,12 @@ return {allowed, amount - count, string.format('%.0f', fits), string.format('%.0
 """  # noqa: E501
 
 
+MAX_CONNECTIONS: Final = 50
+"""How many hits ask Redis at the same time; one takes less than a millisecond."""
+
+_PROBE: Final = "twofold:probe"
+
+
 @dataclass(slots=True)
 class Breaker:
     """Whether Redis is asked at all: not after several failures in a row, until it answers again.
@@ -163,7 +169,6 @@ class RedisWindows:
     def __init__(self, url: str, timeout: float, probe_every: float = 1.0) -> None:
         self._redis = Redis.from_url(
             url,
-            max_connections=100,
             socket_connect_timeout=timeout,
             # The time-out of a hit is ours; one more on each socket operation only costs.
             socket_timeout=None,
@@ -175,6 +180,8 @@ class RedisWindows:
         self._local = LocalWindows()
         self._script = ""
         self._breaker = Breaker()
+        # A rush takes turns. redis-py's own bound would be an error, and that a failure of Redis.
+        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._waiting: set[asyncio.Timeout] = set()
         self._probing: asyncio.Task[None] | None = None
 
@@ -203,7 +210,7 @@ class RedisWindows:
             return await self._local.hit(key, limit, cost)
         try:
             with self._bounded() as timeout:
-                async with timeout:
+                async with timeout, self._connections:
                     standing = await self._ask(key, limit, cost)
         except (RedisError, OSError) as error:
             self._failed(error)
@@ -253,7 +260,9 @@ class RedisWindows:
         )
         loop = asyncio.get_running_loop()
         for timeout in self._waiting:
-            timeout.reschedule(loop.time())
+            # One that ran out at this very moment can't be told again.
+            if not timeout.expired():
+                timeout.reschedule(loop.time())
         self._probing = loop.create_task(self._probe())
 
     async def _probe(self) -> None:
@@ -262,6 +271,8 @@ class RedisWindows:
             try:
                 async with asyncio.timeout(self._timeout):
                     await self._load_script()
+                    # A Redis that is full, or a replica, answers until it is told to count.
+                    await self._ask(_PROBE, Limit(1000, 1), 1)
             except (RedisError, OSError):
                 continue
             self._breaker.failures = 0

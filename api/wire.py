@@ -51,7 +51,8 @@ def header_values(scope: Scope, name: bytes) -> list[bytes]:
 
 
 def best_media_type(scope: Scope, offers: Sequence[str]) -> str | None:
-    """Which of the offers the client likes best; the first where it does not care.
+    """Which of the offers the client likes best: of equals the one that it names first, and the
+    first offer where it does not care.
 
     Types are matched exactly; only a charset other than UTF-8 makes a type another one. See RFC
     9110, 12.5.1.
@@ -60,17 +61,19 @@ def best_media_type(scope: Scope, offers: Sequence[str]) -> str | None:
     if not values:
         return offers[0]
     ranges = dict(_media_ranges(b",".join(values).decode("latin-1").lower()))
-    liked = [(_quality(ranges, offer), -place) for place, offer in enumerate(offers)]
-    quality, place = max(liked)
-    return offers[-place] if quality > 0 else None
+    liked = {offer: _liking(ranges, offer) for offer in offers}
+    best = max(offers, key=lambda offer: liked[offer])
+    quality, _ = liked[best]
+    return best if quality > 0 else None
 
 
-def _media_ranges(accept: str) -> Iterator[tuple[str, float]]:
-    for part in accept.split(","):
+def _media_ranges(accept: str) -> Iterator[tuple[str, tuple[float, int]]]:
+    """Each range with how much it is liked: its weight, then its place."""
+    for place, part in enumerate(accept.split(",")):
         media_range, *parameters = (piece.strip() for piece in part.split(";"))
         given = dict(pair.partition("=")[::2] for pair in parameters)
         if given.get("charset", "utf-8").strip('"') in ("utf-8", "utf8"):
-            yield media_range, _q(given.get("q", "1"))
+            yield media_range, (_q(given.get("q", "1")), -place)
 
 
 _WEIGHT: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
@@ -80,9 +83,10 @@ def _q(text: str) -> float:
     return float(text) if _WEIGHT.fullmatch(text) else 0.0
 
 
-def _quality(ranges: Mapping[str, float], offer: str) -> float:
+def _liking(ranges: Mapping[str, tuple[float, int]], offer: str) -> tuple[float, int]:
     kind = offer.partition("/")[0]
-    return next((ranges[name] for name in (offer, f"{kind}/*", "*/*") if name in ranges), 0.0)
+    names = (offer, f"{kind}/*", "*/*")
+    return next((ranges[name] for name in names if name in ranges), (0.0, 0))
 
 
 async def read_json(scope: Scope, receive: Receive, media_types: Sequence[str]) -> Any:

@@ -65,7 +65,8 @@ def field_error(scope: Scope, error: GraphQLError) -> dict[str, Any]:
 
 def _placed(error: GraphQLError) -> dict[str, Any]:
     """Where in the document, and where in the answer."""
-    placed: dict[str, Any] = {}
+    # What is read first comes first; whoever places the error words it.
+    placed: dict[str, Any] = {"message": ""}
     if error.locations:
         placed["locations"] = [location.formatted for location in error.locations]
     if error.path is not None:

@@ -101,7 +101,7 @@ async def _asked(scope: Scope, receive: Receive) -> Asked:
         members = _members_of_query(scope)
     if not isinstance(members, dict):
         raise Invalid([FieldError("", "Body should be a JSON object", "dict_type")])
-    if members.get("query") is None and "persistedQuery" in (members.get("extensions") or ()):
+    if _is_hash_alone(members):
         raise PersistedQuery
     problems = [
         FieldError(name, f"Should be {words}", code)
@@ -111,6 +111,12 @@ async def _asked(scope: Scope, receive: Receive) -> Asked:
     if problems:
         raise Invalid(problems)
     return Asked(members["query"], members.get("operationName"), members.get("variables"))
+
+
+def _is_hash_alone(members: dict[str, Any]) -> bool:
+    extensions = members.get("extensions")
+    hashed = isinstance(extensions, dict) and "persistedQuery" in extensions
+    return hashed and members.get("query") is None
 
 
 _NONE: Final = type(None)
@@ -169,10 +175,11 @@ def _response(
     scope: Scope, media_type: str, status: int, data: bytes | None, errors: list[dict[str, Any]]
 ) -> Response:
     members = []
+    if errors:
+        # First, as the specification likes them: they are what a reader looks for (7.1.8).
+        members.append(b'"errors":' + encode_json(errors))
     if data is not None:
         members.append(b'"data":' + data)
-    if errors:
-        members.append(b'"errors":' + encode_json(errors))
     members.append(b'"extensions":' + encode_json(_extensions(scope)))
     return Response(
         b"{" + b",".join(members) + b"}",

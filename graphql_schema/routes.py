@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.settings import Settings
@@ -24,7 +24,7 @@ def routes(settings: Settings) -> list[BaseRoute]:
     )
     if settings.is_production:
         return [_endpoint(door)]
-    return [_endpoint(Explored(door, settings)), Mount(f"{PATH}/assets", ide.assets())]
+    return [_endpoint(Explored(door, settings)), Route(f"{PATH}/assets/{{name}}", ide.assets())]
 
 
 def _endpoint(app: ASGIApp) -> Route:

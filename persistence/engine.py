@@ -21,6 +21,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from persistence.errors import Unavailable, connection_lost, server_at_fault
+from persistence.pooled import describe_once, fetch
+from persistence.turns import FairPool, in_turn
 from persistence.urls import parse_database_url
 
 COMMAND_TIMEOUT: Final = 10.0
@@ -35,8 +37,11 @@ PING_TIMEOUT: Final = 2.0
 CANCEL_TIMEOUT: Final = 0.5
 """Seconds for telling the server that nobody waits for its statement any more."""
 
-RETRY_FOR: Final = 5.0
-"""Seconds for which a lost connection is answered by a fresh one: a restart, a short crash."""
+RETRY_FOR: Final = 8.0
+"""Seconds for which a lost connection is answered by a fresh one: a restart, a short crash.
+
+Below the usual deadline, so that the log has the reason rather than a time-out.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,12 @@ def create_engine(url: str, pool: PoolSettings) -> AsyncEngine:
     engine = create_async_engine(
         target.url,
         connect_args={
+            "connection_class": _Connection,
             "timeout": COMMAND_TIMEOUT,
             "command_timeout": COMMAND_TIMEOUT,
             **target.connect_args,
         },
+        poolclass=FairPool,
         pool_size=pool.size,
         max_overflow=pool.max_overflow,
         pool_timeout=pool.timeout,
@@ -72,7 +79,18 @@ def create_engine(url: str, pool: PoolSettings) -> AsyncEngine:
         pool_use_lifo=True,
     )
     _watch_idle_connections(engine, pool.pre_ping)
+    if target.pooled:
+        describe_once(engine)
     return engine
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untyped
+    """asyncpg's own, which otherwise waits for ten seconds to be told good-bye."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  # theirs
+        """Close, and cancel a statement that runs; without an answer, after CANCEL_TIMEOUT."""
+        with suppress(TimeoutError, OSError):
+            await super().close(timeout=CANCEL_TIMEOUT)
 
 
 def _watch_idle_connections(engine: AsyncEngine, pre_ping: bool) -> None:
@@ -112,10 +130,15 @@ def _ping(driver: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL for asyncpg, compiled once, and the names of its parameters in their order."""
+    """SQL for asyncpg, compiled once, and the names of its parameters in their order.
+
+    ``typed``: the SQL itself fixes the type of every parameter and column (``$1::text``), whatever
+    the tables' columns become. Behind PgBouncer that saves a round trip (``persistence.pooled``).
+    """
 
     sql: str
     parameters: tuple[str, ...]
+    typed: bool = False
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """The values in the order in which the SQL numbers them."""
@@ -123,7 +146,7 @@ class Statement:
 
 
 def statement(source: ClauseElement) -> Statement:
-    """Compile a Core statement whose every value is a named ``bindparam``.
+    """Compile a Core statement whose every value is a named ``bindparam``, every column a cast.
 
     SQLAlchemy's execution costs 190 µs of CPU a statement beyond the driver's 35; its language,
     its tables and its pool cost next to nothing once the SQL is written. So a statement is
@@ -132,7 +155,7 @@ def statement(source: ClauseElement) -> Statement:
     """
     compiled = source.compile(dialect=asyncpg_dialect())  # type: ignore[no-untyped-call]
     assert isinstance(compiled, SQLCompiler)
-    return Statement(str(compiled), tuple(compiled.positiontup or ()))
+    return Statement(str(compiled), tuple(compiled.positiontup or ()), typed=True)
 
 
 class Record(Protocol):
@@ -149,14 +172,16 @@ class Database:
     Args:
         engine: from ``create_engine``.
         seconds: how long all statements may take together, waiting for the pool included. The
-            time between statements does not count.
+            time between statements does not count, and that of concurrent ones counts once.
     """
 
-    __slots__ = ("_engine", "_seconds_left")
+    __slots__ = ("_engine", "_running", "_seconds_left", "_since")
 
     def __init__(self, engine: AsyncEngine, seconds: float) -> None:
         self._engine = engine
         self._seconds_left = seconds
+        self._running = 0
+        self._since = 0.0
 
     async def read(self, wanted: Statement, /, **values: Any) -> Sequence[Record]:
         """Run a statement that changes nothing; a lost connection is replaced, and it runs again.
@@ -180,52 +205,76 @@ class Database:
     async def _within_deadline(
         self, wanted: Statement, values: Mapping[str, Any], *, repeatable: bool
     ) -> Sequence[Record]:
-        started = time.monotonic()
+        now = time.monotonic()
+        if not self._running:
+            self._since = now
+        self._running += 1
+        seconds = self._seconds_left - (now - self._since)
         try:
-            async with asyncio.timeout(self._seconds_left):
+            if seconds <= 0:
+                raise TimeoutError("none of the deadline is left")
+            async with asyncio.timeout(seconds):
                 return await self._with_fresh_connections(
-                    wanted.sql, wanted.arguments(values), repeatable
+                    wanted, wanted.arguments(values), repeatable
                 )
         except Exception as error:
             cause = _driver_error(error)
             if server_at_fault(cause) or isinstance(cause, sa_exc.SQLAlchemyError):
-                raise Unavailable(f"database: {type(cause).__name__}: {cause}") from error
+                # One line: what PostgreSQL adds as DETAIL may be somebody's data.
+                said = str(cause).partition("\n")[0]
+                raise Unavailable(f"database: {type(cause).__name__}: {said}") from error
             raise
         finally:
-            self._seconds_left -= time.monotonic() - started
+            self._running -= 1
+            if not self._running:
+                self._seconds_left -= time.monotonic() - self._since
 
     async def _with_fresh_connections(
-        self, sql: str, arguments: list[Any], repeatable: bool
+        self, wanted: Statement, arguments: list[Any], repeatable: bool
     ) -> Sequence[Record]:
         give_up = time.monotonic() + RETRY_FOR
         pause = 0.02
         while True:
             connection = None
             try:
-                connection = await self._engine.raw_connection()
-                return await _run(connection, sql, arguments)
+                async with in_turn(self._engine):
+                    connection = await self._engine.raw_connection()
+                    return await _run(connection, wanted, arguments)
             except Exception as error:
-                may_repeat = repeatable or connection is None
-                lost = connection_lost(_driver_error(error))
-                if not (may_repeat and lost) or time.monotonic() + pause > give_up:
+                may_repeat = (
+                    _may_connect_later(error)
+                    if connection is None
+                    else repeatable and connection_lost(error)
+                )
+                if not may_repeat or time.monotonic() + pause > give_up:
                     raise
             # Jitter, so that the requests that lost their connections together don't return so.
             await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(pause * 2, 0.5)
 
 
+def _may_connect_later(error: Exception) -> bool:
+    """Whether there may be a connection in a moment, a fresh one or one that comes back."""
+    if isinstance(error, sa_exc.InvalidRequestError):
+        return True  # Closed again and again before it was handed out.
+    cause = _driver_error(error)
+    return connection_lost(cause) or isinstance(cause, asyncpg.TooManyConnectionsError)
+
+
 async def _run(
-    connection: PoolProxiedConnection, sql: str, arguments: list[Any]
+    connection: PoolProxiedConnection, wanted: Statement, arguments: list[Any]
 ) -> Sequence[Record]:
     driver = connection.driver_connection
     assert driver is not None
     try:
-        records: Sequence[Record] = await driver.fetch(sql, *arguments)
+        records: Sequence[Record] = await fetch(
+            connection, wanted.sql, arguments, typed=wanted.typed
+        )
     except BaseException as error:
         if _is_reusable_after(error, driver):
             await greenlet_spawn(connection.close)
         else:
-            await _abandon(connection, driver)
+            _abandon(connection, driver)
         raise
     await greenlet_spawn(connection.close)
     return records
@@ -237,16 +286,25 @@ def _is_reusable_after(error: BaseException, driver: Any) -> bool:
     return answered and not connection_lost(error) and not driver.is_closed()
 
 
-async def _abandon(connection: PoolProxiedConnection, driver: Any) -> None:
+def _abandon(connection: PoolProxiedConnection, driver: Any) -> None:
     """Give up a connection that is closed or busy, and what the server is doing on it.
 
     Closing cancels a running statement, which would otherwise go on, holding its locks and its
-    place among the server's connections. Invalidating alone would do so too, but wait two
-    seconds for a server that has stopped answering.
+    place among the server's connections. Nobody waits for that: the request's time is up, and
+    whoever cancelled it may do so again.
     """
+    task = asyncio.create_task(_closed(connection, driver))
+    _abandoned.add(task)
+    task.add_done_callback(_abandoned.discard)
+
+
+_abandoned: Final[set[asyncio.Task[None]]] = set()  # An event loop alone would lose them.
+
+
+async def _closed(connection: PoolProxiedConnection, driver: Any) -> None:
     try:
         with suppress(Exception):
-            await driver.close(timeout=CANCEL_TIMEOUT)
+            await driver.close()
     finally:
         await greenlet_spawn(connection.invalidate)
 

@@ -15,7 +15,9 @@ from persistence.errors import Unavailable
 
 _SCRIPTS: Final = Path(__file__).resolve().parent.parent / "alembic"
 
-_CURRENT_REVISION: Final = Statement("SELECT version_num FROM alembic_version", ())
+_CURRENT_REVISION: Final = Statement(
+    "SELECT version_num::text FROM alembic_version", (), typed=True
+)
 
 
 class CannotMigrate(Exception):

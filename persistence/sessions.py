@@ -29,6 +29,22 @@ class Viewer(NamedTuple):
     session_expires_at: datetime
 
 
+class Session(NamedTuple):
+    """A session as it was found.
+
+    Attributes:
+        seconds_left: until it ends, by the database's clock at the moment it was asked; at most
+            ``FORESIGHT``.
+    """
+
+    viewer: Viewer
+    seconds_left: float
+
+
+FORESIGHT: Final = 60
+"""Seconds: how far ahead anybody may want to know whether a session will not have ended."""
+
+
 class SessionStore(StrEnum):
     """How the auth server keeps its sessions."""
 
@@ -43,8 +59,8 @@ class UnusableSessions(Exception):
 class Sessions(Protocol):
     """A layout that was found, ready to be asked."""
 
-    async def viewer(self, db: Database, token: bytes) -> Viewer | None:
-        """Whose token this is, or ``None`` when no session with it counts.
+    async def session(self, db: Database, token: bytes) -> Session | None:
+        """The session with this token, or ``None`` when none counts.
 
         A session counts when it exists, is not revoked, and its end is in the future by the
         database's clock.
@@ -60,12 +76,12 @@ class HashedSessions:
     signing_secrets: Sequence[bytes]
     lookup: Statement
 
-    async def viewer(self, db: Database, token: bytes) -> Viewer | None:
-        """See ``Sessions.viewer``; signatures are judged as in the other layout."""
+    async def session(self, db: Database, token: bytes) -> Session | None:
+        """See ``Sessions.session``; signatures are judged as in the other layout."""
         presented = split_token(token)
         digest = hash_token(self.secret, presented.raw)
-        viewer = _counting(await db.read(self.lookup, key=digest), digest.encode())
-        return viewer if is_signature_right(presented, self.signing_secrets) else None
+        session = _counting(await db.read(self.lookup, key=digest), digest.encode())
+        return session if is_signature_right(presented, self.signing_secrets) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +91,8 @@ class BetterAuthSessions:
     secrets: Sequence[bytes]
     lookup: Statement
 
-    async def viewer(self, db: Database, token: bytes) -> Viewer | None:
-        """See ``Sessions.viewer``.
+    async def session(self, db: Database, token: bytes) -> Session | None:
+        """See ``Sessions.session``.
 
         A signature that is there must be right under one of the secrets, where there are any.
         It is judged after the look-up, so that a wrong one takes as long as a right one.
@@ -84,16 +100,16 @@ class BetterAuthSessions:
         presented = split_token(token)
         # What PostgreSQL could not hold is looked for in vain, in the same time as all else.
         key = presented.raw.decode(errors="replace").replace("\0", "\ufffd")
-        viewer = _counting(await db.read(self.lookup, key=key), presented.raw)
-        return viewer if is_signature_right(presented, self.secrets) else None
+        session = _counting(await db.read(self.lookup, key=key), presented.raw)
+        return session if is_signature_right(presented, self.secrets) else None
 
 
-def _counting(records: Sequence[Record], key: bytes) -> Viewer | None:
+def _counting(records: Sequence[Record], key: bytes) -> Session | None:
     # Compared again here, in constant time and byte for byte: what equality means in the
     # auth server's column (a collation, citext, padding) is not ours to know.
-    for found, user_id, expires_at in records:
+    for found, user_id, expires_at, seconds_left in records:
         if hmac.compare_digest(found.encode(), key):
-            return Viewer(user_id, expires_at)
+            return Session(Viewer(user_id, expires_at), seconds_left)
     return None
 
 
@@ -276,9 +292,17 @@ def _better_auth_lookup(table: _Table) -> Statement:
 
 
 def _lookup(table: _Table, key: str, user_id: str, expires: str, condition: str) -> Statement:
+    # Other types of text have an equality of their own, which a cast would take from them: char
+    # ignores padding, citext case, and their indexes know no other.
+    typed = table.columns[key.strip('"')] in ("text", "character varying")
+    # least(): a session without an end has no difference to now, before PostgreSQL 17.
+    soon = f"least({expires}, now() + interval '{FORESIGHT} s')"
     # Every identifier is one that PostgreSQL's own catalogue quoted or that stands in this file.
     return Statement(
-        f"SELECT {key}::text, {user_id}::text, {expires} FROM {table.name} "  # noqa: S608
-        f"WHERE {key} = $1 AND {expires} > now() AND {user_id} IS NOT NULL {condition}",
+        f"SELECT {key}::text, {user_id}::text, ({expires})::timestamptz,"  # noqa: S608
+        f" extract(epoch FROM {soon} - now())::float8 FROM {table.name}"
+        f" WHERE {key} = $1{'::text' if typed else ''} AND {expires} > now()"
+        f" AND {user_id} IS NOT NULL {condition}",
         ("key",),
+        typed=typed,
     )

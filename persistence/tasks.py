@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import (
@@ -12,11 +12,16 @@ from sqlalchemy import (
     CTE,
     BigInteger,
     Boolean,
+    Cast,
+    Column,
     Integer,
+    Label,
     Select,
+    String,
     Text,
     bindparam,
     case,
+    cast,
     delete,
     exists,
     false,
@@ -135,7 +140,7 @@ async def change(
         _CHANGE,
         user_id=viewer.user_id,
         id=task_id,
-        versions=versions,
+        versions=_as_text(versions),
         title=given.get("title"),
         describe="description" in given,
         description=given.get("description"),
@@ -156,7 +161,9 @@ async def remove(
         NotFound: you have no such task; this is decided before the version.
         Changed: it is at another version.
     """
-    records = await db.write(_REMOVE, user_id=viewer.user_id, id=task_id, versions=versions)
+    records = await db.write(
+        _REMOVE, user_id=viewer.user_id, id=task_id, versions=_as_text(versions)
+    )
     return _as_versions_demand(records, task_id, versions)
 
 
@@ -164,12 +171,16 @@ async def remove_many(db: Database, viewer: Viewer, ids: Iterable[int]) -> Delet
     """Delete those of the tasks that you have, in one statement; an id given twice counts once."""
     asked = list(dict.fromkeys(ids))
     possible = [task_id for task_id in asked if 1 <= task_id <= MAX_ID]
-    records = await db.write(_REMOVE_MANY, user_id=viewer.user_id, ids=possible)
+    records = await db.write(_REMOVE_MANY, user_id=viewer.user_id, ids=_as_text(possible))
     gone = {record[0] for record in records}
     return Deleted(
         deleted=[task_id for task_id in asked if task_id in gone],
         not_found=[task_id for task_id in asked if task_id not in gone],
     )
+
+
+def _as_text(numbers: Sequence[int] | None) -> list[str] | None:
+    return None if numbers is None else [str(number) for number in numbers]
 
 
 def _one(records: Sequence[Record], task_id: int) -> Task:
@@ -191,7 +202,14 @@ def _as_versions_demand(
     return task
 
 
-_COLUMNS: Final = tuple(table.c[name] for name in Task.__struct_fields__)
+def _typed(column: Column[Any]) -> Label[Any]:
+    # What is read is what it was compiled for, whatever the column becomes (Statement.typed).
+    # Text without its length: a cast to that would cut.
+    kind = Text() if isinstance(column.type, String) else column.type
+    return cast(column, kind).label(column.name)
+
+
+_COLUMNS: Final = tuple(_typed(table.c[name]) for name in Task.__struct_fields__)
 _MINE: Final = table.c.user_id == bindparam("user_id", type_=Text)
 
 
@@ -211,6 +229,15 @@ def _list(by_completed: bool, after_cursor: bool) -> Statement:
         )
         wanted = wanted.where(tuple_(table.c.created_at, table.c.id) < place)
     return statement(wanted)
+
+
+def _numbers(name: str, kind: Integer) -> Cast[Any]:
+    """A parameter that is a list of numbers, given ``_as_text``.
+
+    Of lists asyncpg knows those of text from the start. About any other it asks the server first,
+    on each new connection: four round trips, or six where the server compiles (``jit``).
+    """
+    return cast(bindparam(name, type_=ARRAY(Text)), ARRAY(kind))
 
 
 def _locked() -> CTE:
@@ -242,7 +269,7 @@ def _as_done_or_found(done: CTE, found: CTE) -> Select[tuple[object, ...]]:
 
 def _change() -> Statement:
     found = _locked()
-    versions = bindparam("versions", type_=ARRAY(Integer))
+    versions = _numbers("versions", Integer())
     title = func.coalesce(bindparam("title", type_=Text), found.c.title)
     completed = func.coalesce(bindparam("completed", type_=Boolean), found.c.completed)
     description = case(
@@ -277,7 +304,7 @@ def _change() -> Statement:
 
 def _remove() -> Statement:
     found = _locked()
-    versions = bindparam("versions", type_=ARRAY(Integer))
+    versions = _numbers("versions", Integer())
     removed = (
         delete(table)
         .where(
@@ -292,7 +319,7 @@ def _remove() -> Statement:
 
 def _remove_many() -> Statement:
     # Locked in the order of the ids, so that two deletions of the same tasks can't deadlock.
-    ids = bindparam("ids", type_=ARRAY(BigInteger))
+    ids = _numbers("ids", BigInteger())
     found = (
         select(table.c.id)
         .where(_MINE, table.c.id == func.any(ids))
@@ -300,7 +327,7 @@ def _remove_many() -> Statement:
         .with_for_update()
         .cte("found")
     )
-    return statement(delete(table).where(table.c.id == found.c.id).returning(table.c.id))
+    return statement(delete(table).where(table.c.id == found.c.id).returning(_typed(table.c.id)))
 
 
 _LIST: Final = {

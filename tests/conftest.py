@@ -17,7 +17,7 @@ from api.settings import Settings
 from persistence.embedded import Postgres
 from persistence.embedded import postgres as embedded_postgres
 from persistence.migrations import upgrade
-from tests import documented
+from tests import documented, pgbouncer
 from tests.people import SESSION_TABLES, Person, sign_in
 from tests.surfaces import GraphQLSurface, RestSurface, Surface
 from tests.trips import TripCounter
@@ -32,6 +32,13 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session", autouse=pgbouncer.THROUGH)
+def _pooled(postgres: Postgres) -> Iterator[None]:
+    """PgBouncer between every app of this process and the server."""
+    with pgbouncer.redirected(postgres.url()):
+        yield
+
+
 @pytest.fixture(scope="session")
 async def database_url(postgres: Postgres) -> str:
     """A migrated database with the auth server's tables."""
@@ -44,7 +51,7 @@ async def database_url(postgres: Postgres) -> str:
 @pytest.fixture(scope="session")
 async def trips(database_url: str) -> AsyncIterator[TripCounter]:
     """Stands between the app and PostgreSQL, and counts the round trips."""
-    async with TripCounter.before(database_url) as counter:
+    async with TripCounter.before(pgbouncer.through(database_url)) as counter:
         yield counter
 
 
@@ -161,7 +168,10 @@ def settings_of_tests(**given: object) -> Settings:
         # Tests of anything else would run into it.
         "rate_limit_enabled": False,
     }
-    return Settings(_env_file=None, **(defaults | given))  # type: ignore[arg-type]
+    settings = defaults | given
+    if isinstance(url := settings.get("database_url"), str):
+        settings["database_url"] = pgbouncer.through(url)
+    return Settings(_env_file=None, **settings)  # type: ignore[arg-type]
 
 
 def new_client(app: FastAPI) -> httpx.AsyncClient:

@@ -23,7 +23,7 @@ async def served(
     """A running server and a client of it; it is told to stop at the end.
 
     Args:
-        command: in place of ``twofold serve``.
+        command: in place of ``twofold serve``; uvicorn itself takes the same port.
         environment: its settings, on top of those of a test.
     """
     port = free_port()
@@ -39,6 +39,7 @@ async def served(
             "RATE_LIMIT_ENABLED": "false",
             "HOST": "127.0.0.1",
             "PORT": str(port),
+            "UVICORN_PORT": str(port),
             "LOG_LEVEL": "WARNING",
             **environment,
         },

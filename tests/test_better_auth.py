@@ -6,7 +6,6 @@ The servers are the Node programs in ``auth_server/``.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -29,10 +28,10 @@ from tests.auth_server.client import (
     AuthServer,
     SignedIn,
     running,
-    what_is_missing,
 )
 from tests.conftest import HASH_SECRET, ROOT, new_client, new_database, run_sql, settings_of_tests
 from tests.people import Person
+from tests.programs import require, what_is_missing
 from tests.surfaces import RestSurface, Surface
 
 pytestmark = [pytest.mark.node, pytest.mark.usefixtures("node")]
@@ -141,11 +140,7 @@ async def deployed(
 @pytest.fixture(scope="session")
 def node() -> None:
     """Node, with what the servers need; without it these tests are skipped, but not in CI."""
-    missing = what_is_missing()
-    if missing and os.environ.get("TWOFOLD_REQUIRE_NODE") == "1":
-        pytest.fail(missing, pytrace=False)
-    if missing:
-        pytest.skip(missing)
+    require(what_is_missing(FOLDER), "TWOFOLD_REQUIRE_NODE")
 
 
 @pytest.fixture(scope="session", params=LAYOUTS)

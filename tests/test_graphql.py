@@ -201,6 +201,8 @@ async def test_a_field_is_one_trip_beside_the_session(
         (JSON, JSON),
         (GRAPHQL, GRAPHQL),
         (f"{GRAPHQL}, {JSON};q=0.9", GRAPHQL),
+        (f"{GRAPHQL}, {JSON}, */*", GRAPHQL),
+        (f"{JSON}, {GRAPHQL}", JSON),
         (f"{GRAPHQL};q=0.1, {JSON}", JSON),
         ("application/json; charset=utf-8", JSON),
         ("text/html, */*;q=0.1", JSON),
@@ -267,7 +269,8 @@ async def test_a_document_that_cannot_run_has_no_data(
         b'{"query": null}', b'{"query": 1}', b'{"query": "{ __typename }", "variables": []}',
         b'{"query": "{ __typename }", "variables": "{}"}',
         b'{"query": "{ __typename }", "operationName": 1}',
-        b'{"query": "{ __typename }", "extensions": 1}', b"\xff", b'{"query": "\\ud800"}',
+        b'{"query": "{ __typename }", "extensions": 1}', b'{"extensions": 1}', b"\xff",
+        b'{"query": "\\ud800"}',
         b"[" * 60_000, b'{"query": "x", "variables": {"a": NaN}}', b"1" * 20_000,
     ],
 )  # fmt: skip

@@ -525,7 +525,6 @@ async def test_every_token_that_does_not_count_gets_one_answer_in_one_trip(
 
     answers = [await house.ask(b"Bearer " + token) for token in wrong]
 
-    # Of the session's own connection there is nothing to count: it is idle.
     assert trips.count - before == len(wrong)
     bodies, headers = zip(*map(without_its_id, answers), strict=True)
     assert list(bodies) == [REFUSAL] * len(wrong)

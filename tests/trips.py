@@ -1,11 +1,18 @@
-"""Counts round trips to PostgreSQL where they happen: on the wire."""
+"""Counts round trips to PostgreSQL where they happen, on the wire; and can make them long."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
+
+# After these a client waits for the server: Sync, Query, Flush, and each part of a password.
+# https://www.postgresql.org/docs/current/protocol-message-formats.html
+_WAITING: Final = (b"S", b"Q", b"H", b"p")
+
+_CANCEL: Final = (80877102).to_bytes(4)
 
 
 class TripCounter:
@@ -13,22 +20,30 @@ class TripCounter:
 
     Attributes:
         url: where to connect to instead.
-        count: the trips so far, of all connections.
+        count: the trips so far, of all connections. Reaching the server (TCP) does not count.
+        connections: that were opened so far.
+        delay: seconds by which a round trip takes longer, reaching the server included.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, delay: float) -> None:
         self.url = url
         self.count = 0
+        self.connections = 0
+        self.delay = delay
+        self._clients: set[asyncio.StreamWriter] = set()
 
     @classmethod
     @asynccontextmanager
-    async def before(cls, url: str) -> AsyncIterator[TripCounter]:
-        """Listen in front of a database."""
+    async def before(
+        cls, url: str, delay: float = 0.0, port: int = 0
+    ) -> AsyncIterator[TripCounter]:
+        """Listen in front of a database, on this port or on a free one."""
         parts = urlsplit(url)
-        counter = cls(url)
+        counter = cls(url, delay)
         server = await asyncio.start_server(
             lambda reader, writer: counter._serve(reader, writer, parts.hostname, parts.port),
             "127.0.0.1",
+            port,
         )
         port = server.sockets[0].getsockname()[1]
         host = parts.netloc.replace(f":{parts.port}", f":{port}")
@@ -38,6 +53,13 @@ class TripCounter:
             yield counter
         finally:
             server.close()
+            await counter.drop()
+
+    async def drop(self) -> None:
+        """Close every connection, so that the next statement needs a new one."""
+        for client in list(self._clients):
+            client.close()
+        await asyncio.sleep(0.05)
 
     async def _serve(
         self,
@@ -47,25 +69,34 @@ class TripCounter:
         port: int | None,
     ) -> None:
         to_client = writer
+        self._clients.add(writer)
+        await asyncio.sleep(self.delay)
         from_server, to_server = await asyncio.open_connection(host, port)
         with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await asyncio.gather(self._count(reader, to_server), _copy(from_server, to_client))
+            await asyncio.gather(
+                self._count(reader, to_server), self._answer(from_server, to_client)
+            )
         for stream in (to_server, to_client):
             stream.close()
+        self._clients.remove(writer)
 
     async def _count(self, reader: asyncio.StreamReader, to_server: asyncio.StreamWriter) -> None:
         # The first message, the start-up, has no type.
         length = await reader.readexactly(4)
-        to_server.write(length + await reader.readexactly(int.from_bytes(length) - 4))
+        start_up = await reader.readexactly(int.from_bytes(length) - 4)
+        to_server.write(length + start_up)
+        if start_up[:4] != _CANCEL:
+            self.connections += 1
+            self.count += 1
         while True:
             head = await reader.readexactly(5)
             to_server.write(head + await reader.readexactly(int.from_bytes(head[1:]) - 4))
-            # After Sync, Query and Flush a client waits for the server.
-            # https://www.postgresql.org/docs/current/protocol-message-formats.html
-            self.count += head[:1] in (b"S", b"Q", b"H")
+            self.count += head[:1] in _WAITING
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while chunk := await reader.read(65536):
-        writer.write(chunk)
-    writer.close()
+    async def _answer(
+        self, from_server: asyncio.StreamReader, to_client: asyncio.StreamWriter
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        while chunk := await from_server.read(65536):
+            loop.call_later(self.delay, to_client.write, chunk)
+        loop.call_later(self.delay, to_client.close)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,36 +13,8 @@ from typing import Any, Final
 import httpx
 
 FOLDER: Final = Path(__file__).parent
-OLDEST_NODE: Final = 20
 PATIENCE: Final = 30.0
 PASSWORD: Final = "correct horse battery staple"
-
-
-def what_is_missing() -> str | None:
-    """Why the programs cannot be run here, as a sentence; ``None`` when they can."""
-    node = shutil.which("node")
-    if node is None:
-        return f"Node is not installed: version {OLDEST_NODE} or newer runs the better-auth servers"
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    if int(version.strip().removeprefix("v").split(".")[0]) < OLDEST_NODE:
-        return f"Node {version.strip()} is too old: the better-auth servers need {OLDEST_NODE}"
-    if _installed() != _wanted():
-        return "The better-auth servers are not installed: run `npm ci` in tests/auth_server"
-    return None
-
-
-def _wanted() -> dict[str, str]:
-    wanted: dict[str, str] = json.loads((FOLDER / "package.json").read_text())["dependencies"]
-    return wanted
-
-
-def _installed() -> dict[str, str]:
-    packages = {name: FOLDER / "node_modules" / name / "package.json" for name in _wanted()}
-    return {
-        name: json.loads(package.read_text())["version"]
-        for name, package in packages.items()
-        if package.exists()
-    }
 
 
 @dataclass(frozen=True, slots=True)

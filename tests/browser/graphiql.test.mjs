@@ -1,0 +1,254 @@
+// GraphiQL at GET /graphql, as a person with a browser and no internet meets it.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { launch, open, scriptSources } from "./browser.mjs";
+
+const examples = [
+  "Tasks", "CreateTask", "OneTask", "UpdateTask", "DeleteTask", "DeleteTasks", "Viewer",
+];
+
+let browser;
+before(async () => { browser = await launch(); });
+after(() => browser?.close());
+
+test("GraphiQL opens with an example of everything, and the schema in its docs", async () => {
+  const { page, response, offences } = await graphiql();
+
+  assert.deepEqual(scriptSources(response), ["'self'"]);
+  assert.equal(await page.title(), "Twofold – GraphiQL");
+  assert.deepEqual(await tabs(page), examples);
+  const docs = page.locator(".graphiql-doc-explorer");
+  await docs.getByText("Mutation", { exact: true }).click();
+  await docs.getByText("createTask", { exact: true }).waitFor();
+  assert.deepEqual(offences, []);
+});
+
+test("a query is typed and run, and its result is read", async () => {
+  const { page, offences } = await graphiql();
+
+  await type(page, "query", "{ __typename again: __typename }");
+  const result = await run(page);
+
+  assert.deepEqual(result.data, { __typename: "Query", again: "Query" });
+  assert.deepEqual(offences, []);
+});
+
+test("the examples work one after the other, from creating to deleting", async () => {
+  const { page, offences } = await graphiql();
+  const title = `Browser test ${Date.now()}`;
+
+  await openTab(page, "CreateTask");
+  await type(page, "variables", JSON.stringify({ input: { title } }));
+  const { createTask: made } = (await run(page)).data;
+  assert.equal(made.title, title);
+  assert.equal(made.completed, false);
+
+  await openTab(page, "OneTask");
+  await type(page, "variables", JSON.stringify({ id: made.id }));
+  assert.equal((await run(page)).data.task.title, title);
+
+  await openTab(page, "UpdateTask");
+  await type(page, "variables", JSON.stringify({
+    id: made.id, input: { completed: true }, expectedVersion: made.version,
+  }));
+  const { updateTask: updated } = (await run(page)).data;
+  assert.equal(updated.completed, true);
+  assert.equal(updated.version, made.version + 1);
+
+  await openTab(page, "Tasks");
+  await type(page, "variables", JSON.stringify({ first: 1, filter: { completed: true } }));
+  const { tasks } = (await run(page)).data;
+  assert.deepEqual(tasks.nodes.map((task) => task.id), [made.id]);
+  if (process.env.GRAPHIQL_SCREENSHOT)
+    await page.screenshot({ path: process.env.GRAPHIQL_SCREENSHOT });
+
+  await openTab(page, "DeleteTask");
+  await type(page, "variables", JSON.stringify({ id: made.id, expectedVersion: updated.version }));
+  assert.equal((await run(page)).data.deleteTask.title, title);
+
+  await openTab(page, "DeleteTasks");
+  await type(page, "variables", JSON.stringify({ ids: [made.id] }));
+  assert.deepEqual((await run(page)).data.deleteTasks, { deleted: [], notFound: [made.id] });
+
+  await openTab(page, "Viewer");
+  assert.ok((await run(page)).data.viewer.reads.limit > 0);
+  assert.deepEqual(offences, []);
+});
+
+test("errors are shown, not thrown: a refused field, a bad document, no identity", async () => {
+  const { page, offences } = await graphiql();
+
+  await openTab(page, "OneTask");
+  await type(page, "variables", '{ "id": "not-a-number" }');
+  assert.equal((await run(page)).errors[0].extensions.code, "VALIDATION_ERROR");
+
+  await type(page, "query", "{ nonsense }");
+  assert.match((await run(page)).errors[0].message, /nonsense/);
+
+  await page.getByRole("button", { name: "Headers", exact: true }).click();
+  await type(page, "headers", "{}");
+  assert.equal((await run(page)).errors[0].extensions.code, "AUTHENTICATION_ERROR");
+  assert.deepEqual(offences, []);
+});
+
+test("a mistake is underlined while typing, and fields are suggested", async () => {
+  const { page, offences } = await graphiql();
+
+  await type(page, "query", "{ viewer { nonsense } }");
+  await page.locator(".graphiql-query-editor .squiggly-error").first().waitFor();
+
+  await type(page, "query", "{ view }");
+  await page.keyboard.press("ArrowLeft");
+  await page.keyboard.press("ArrowLeft");
+  await page.keyboard.press("Control+Space");
+  await page.locator(".suggest-widget").getByText("viewer").first().waitFor();
+  assert.deepEqual(offences, []);
+});
+
+test("all editors are tidied up by one button", async () => {
+  const { page, offences } = await graphiql();
+
+  await type(page, "query", "{viewer{userId}}");
+  await page.getByRole("button", { name: /prettify/i }).click();
+
+  await until(async () => (await text(page, "query")) === "{\n  viewer {\n    userId\n  }\n}\n");
+  assert.deepEqual(offences, []);
+});
+
+test("a reload keeps the tabs as they were, and no token outlives the page", async () => {
+  const { page, offences } = await graphiql();
+  const token = await page.evaluate(
+    () => JSON.parse(document.getElementById("twofold").textContent).headers.Authorization,
+  );
+
+  await openTab(page, "Viewer");
+  const { viewer } = (await run(page)).data;
+  // GraphiQL writes its storage half a second late.
+  await until(() => page.evaluate(() =>
+    JSON.parse(localStorage["twofold:graphiql:tabState"]).activeTabIndex === 6));
+  await page.reload();
+  await ready(page);
+
+  assert.deepEqual(await tabs(page), examples);
+  assert.match(await text(page, "query"), /query Viewer/);
+  assert.equal((await run(page)).data.viewer.userId, viewer.userId);
+  const stored = await page.evaluate(() => JSON.stringify(localStorage));
+  assert.ok(stored.includes("query Viewer"));
+  assert.ok(!stored.includes(token.split(" ").at(-1)), stored);
+
+  await page.getByRole("button", { name: /history/i }).click();
+  await page.locator(".graphiql-history-item-label").getByText("Viewer").first().click();
+  const again = await run(page);
+  assert.equal(again.data?.viewer.userId, viewer.userId, JSON.stringify(again));
+  assert.deepEqual(offences, []);
+});
+
+test("a first visit's variables are still there after a reload without an edit", async () => {
+  const { page } = await graphiql();
+  const variables = await text(page, "variables");
+
+  await until(() => page.evaluate(() => "twofold:graphiql:tabState" in localStorage));
+  await page.reload();
+  await ready(page);
+
+  assert.match(variables, /"first": 10/);
+  assert.equal(await text(page, "variables"), variables);
+});
+
+test("without a token in the page, the schema comes once one is typed", async () => {
+  const { page, context, offences } = await graphiql();
+  const { headers } = await page.evaluate(
+    () => JSON.parse(document.getElementById("twofold").textContent),
+  );
+  await context.route("**/graphql", async (route) => {
+    if (route.request().method() !== "GET") return route.continue();
+    const response = await route.fetch();
+    const html = await response.text();
+    return route.fulfill({
+      response,
+      body: html.replace(/(id="twofold">)[^<]*/, '$1{"endpoint":"/graphql","headers":{}}'),
+    });
+  });
+  await page.reload();
+  await page.locator(".graphiql-doc-explorer-error").waitFor();
+
+  assert.match(await text(page, "headers"), /Bearer <session token>/);
+  await type(page, "headers", JSON.stringify(headers));
+
+  await page.locator(".graphiql-doc-explorer").getByText("Root Types").waitFor();
+  assert.deepEqual(offences, []);
+});
+
+// --- how the page is driven ---
+
+async function graphiql() {
+  const opened = await open(browser, "/graphql");
+  await ready(opened.page);
+  return opened;
+}
+
+async function ready(page) {
+  await page.locator(".graphiql-query-editor .view-line").first().waitFor();
+  await page.locator(".graphiql-response .monaco-editor").first().waitFor();
+  // Until the schema is there, completion and validation know nothing.
+  await page.locator(".graphiql-doc-explorer").getByText("Root Types").waitFor();
+}
+
+async function tabs(page) {
+  const names = await page.locator(".graphiql-tab-button").allInnerTexts();
+  return names.map((name) => name.trim());
+}
+
+async function openTab(page, name) {
+  await page.locator(".graphiql-tab-button", { hasText: new RegExp(`^${name}$`) }).click();
+  await until(async () => new RegExp(` ${name}\\b`).test(await text(page, "query")));
+}
+
+const editors = {
+  query: "operation.graphql",
+  variables: "variables.json",
+  headers: "request-headers.json",
+  response: "response.json",
+};
+
+/** An editor's text, from Monaco's own model: on screen only part of it is rendered. */
+function text(page, editor) {
+  return page.evaluate(
+    (suffix) => {
+      const models = globalThis.__MONACO.editor.getModels();
+      return models.find((model) => model.uri.path.endsWith(suffix)).getValue();
+    },
+    editors[editor],
+  );
+}
+
+/** Types as a person does: click, select all, and the keys. */
+async function type(page, editor, content) {
+  const area = { query: "query-editor", variables: "editor-tool", headers: "editor-tool" }[editor];
+  await page.locator(`.graphiql-${area} .view-lines:visible`).first().click();
+  await page.keyboard.press("Control+A");
+  await page.keyboard.press("Delete");
+  await page.keyboard.insertText(content);
+  await until(async () => (await text(page, editor)) === content);
+}
+
+async function run(page) {
+  const [response] = await Promise.all([
+    page.waitForResponse((answer) => answer.request().method() === "POST"),
+    page.getByRole("button", { name: /execute query/i }).click(),
+  ]);
+  const sent = await response.json();
+  await until(async () => (await text(page, "response")) !== "");
+  const shown = JSON.parse(await text(page, "response"));
+  assert.deepEqual(shown, sent, "the result pane shows the answer");
+  return shown;
+}
+
+async function until(isSo, seconds = 10) {
+  const end = Date.now() + seconds * 1000;
+  while (!(await isSo())) {
+    assert.ok(Date.now() < end, `not so within ${seconds} s: ${isSo}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

@@ -1,0 +1,152 @@
+"""Debian's PgBouncer in transaction mode, in front of a PostgreSQL of the tests."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from persistence import processes
+
+REQUIRED = os.environ.get("TWOFOLD_REQUIRE_PGBOUNCER") == "1"
+
+THROUGH = os.environ.get("TWOFOLD_TEST_THROUGH") == "pgbouncer"
+"""Whether every app in the tests' own process reaches PostgreSQL through PgBouncer."""
+
+POOLED_HOST = "ep-cool-name-123456-pooler.localhost"
+"""Recognised by its name, as Neon's pooled hosts are."""
+
+SERVERS = 3
+"""The connections to PostgreSQL that all clients of a database share: few, so that they change
+hands."""
+
+_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+
+
+def executable() -> str:
+    """Where PgBouncer is; without one the test is skipped, or fails where one is required."""
+    found = shutil.which("pgbouncer", path=_PATH)
+    if found is None:
+        missing = "PgBouncer is not installed (Debian: apt-get install pgbouncer)"
+        pytest.fail(missing) if REQUIRED else pytest.skip(missing)
+    return found
+
+
+@contextmanager
+def pgbouncer(database_url: str, servers: int = SERVERS) -> Iterator[str]:
+    """Run PgBouncer in front of a PostgreSQL, with ``POOLED_HOST`` for a name in this process.
+
+    Yields the pooled URL of the same database; other databases of the server are there too.
+    """
+    program = executable()
+    parts = urlsplit(database_url)
+    with ExitStack() as stack:
+        stack.enter_context(_loopback_names())
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twofold-pgbouncer-")))
+        port = processes.free_port()
+        account = _account()
+        home.chmod(0o711)
+        _write(home / "users.txt", f'"{parts.username}" "{parts.password}"\n', account)
+        _write(home / "pgbouncer.ini", _configuration(home, parts.port, port, servers), account)
+        process = processes.spawn(
+            [program, home / "pgbouncer.ini"],
+            log=home / "log",
+            account=account,
+            on_parents_death=signal.SIGTERM,
+        )
+        stack.callback(processes.stop, process, signal.SIGTERM)
+        _wait_for(port, process, home / "log")
+        yield urlunsplit(
+            parts._replace(netloc=f"{parts.username}:{parts.password}@{POOLED_HOST}:{port}")
+        )
+
+
+def _configuration(home: Path, server_port: int | None, port: int, servers: int) -> str:
+    # SCRAM on both sides, for which the file of users has to hold the password itself. Its
+    # servers take turns: what one client leaves in one is met by another.
+    return f"""
+[databases]
+* = host=127.0.0.1 port={server_port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = {home / "users.txt"}
+pool_mode = transaction
+default_pool_size = {servers}
+server_round_robin = 1
+server_idle_timeout = 3
+max_client_conn = 300
+"""
+
+
+def _account() -> processes.Account | None:
+    if os.geteuid() != 0:
+        return None
+    # It refuses to run as root.
+    nobody = pwd.getpwnam("nobody")
+    return processes.Account(nobody.pw_uid, nobody.pw_gid)
+
+
+def _write(path: Path, text: str, account: processes.Account | None) -> None:
+    processes.write_private(path, text)
+    if account:
+        os.chown(path, account.uid, account.gid)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 10
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"PgBouncer did not start: {processes.end_of(log)}")
+
+
+@contextmanager
+def _loopback_names() -> Iterator[None]:
+    """Resolve ``*.localhost`` to 127.0.0.1 in this process, as RFC 6761, 6.3 asks of resolvers.
+
+    Debian's without systemd does not.
+    """
+    resolve = socket.getaddrinfo
+
+    def resolve_here(host: Any, *arguments: Any, **options: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        is_local = isinstance(name, str) and name.endswith(".localhost")
+        return resolve("127.0.0.1" if is_local else host, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", resolve_here)
+        yield
+
+
+_pooled: dict[str, str] = {}
+
+
+@contextmanager
+def redirected(database_url: str) -> Iterator[None]:
+    """Meanwhile, what is ``through`` of this server's databases leads through a PgBouncer."""
+    with pgbouncer(database_url) as pooled_url:
+        _pooled[urlsplit(database_url).netloc] = urlsplit(pooled_url).netloc
+        yield
+        _pooled.clear()
+
+
+def through(database_url: str) -> str:
+    """The pooled URL of a database whose server is ``redirected``, or else the same URL."""
+    parts = urlsplit(database_url)
+    return urlunsplit(parts._replace(netloc=_pooled.get(parts.netloc, parts.netloc)))
