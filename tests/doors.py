@@ -5,6 +5,7 @@ Knows the wire of both doors; judges only what an answer has to be consistent in
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ class Sent(NamedTuple):
     method: str
     path: str
     query: str = ""
-    body: Any = None
+    body: str | None = None
     headers: Mapping[str, str] = {}
 
 
@@ -72,7 +73,7 @@ class Life:
             is_canonical = re.fullmatch("[1-9][0-9]{,8}", value)
             return str(self.real.get(int(value), value)) if is_canonical else value
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return type(value)(self.real.get(value, value)) if is_number else value  # type: ignore[call-overload]
+        return type(value)(self.real.get(value, value)) if is_number else value
 
     def cursor_to_send(self, value: Any) -> Any:
         """A cursor as this person got it, or garbage as it is."""
@@ -95,7 +96,7 @@ def ask_rest(asked: Operation, life: Life) -> Sent:
     """The operation as REST takes it."""
     match asked:
         case model.Create(members):
-            return Sent("POST", "/tasks", body=members)
+            return Sent("POST", "/tasks", body=json.dumps(members))
         case model.Get(task_id):
             return Sent("GET", _path(task_id, life))
         case model.List(query):
@@ -106,11 +107,15 @@ def ask_rest(asked: Operation, life: Life) -> Sent:
         case model.Change(task_id, members, version, whole):
             sent = READ_ONLY | members if whole else members
             method = "PUT" if whole else "PATCH"
-            return Sent(method, _path(task_id, life), body=sent, headers=_if_match(version))
+            return Sent(
+                method, _path(task_id, life), body=json.dumps(sent), headers=_if_match(version)
+            )
         case model.Delete(task_id, version):
             return Sent("DELETE", _path(task_id, life), headers=_if_match(version))
         case model.BulkDelete(ids):
-            return Sent("POST", "/tasks/bulk-delete", body={"task_ids": _ids(ids, life)})
+            return Sent(
+                "POST", "/tasks/bulk-delete", body=json.dumps({"task_ids": _ids(ids, life)})
+            )
 
 
 READ_ONLY: Final = dict.fromkeys(sorted(model.READ_ONLY), "not read")
@@ -194,7 +199,10 @@ def ask_graphql(asked: Operation, life: Life) -> Sent:
     """The operation as GraphQL takes it."""
     body = {"query": _DOCUMENTS[type(asked)], "variables": _variables(asked, life)}
     return Sent(
-        "POST", "/graphql", body=body, headers={"accept": "application/graphql-response+json"}
+        "POST",
+        "/graphql",
+        body=json.dumps(body),
+        headers={"accept": "application/graphql-response+json"},
     )
 
 
