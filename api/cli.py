@@ -40,9 +40,9 @@ KEEP_ALIVE_SECONDS = 75
 # stops: 10 s for its body, and as long for a client that is slow to read the answer.
 SLOW_CLIENT_SECONDS = 20
 
-# How long a worker may take to start, or to say that it lives. With uvicorn's 5 s a busy machine
-# gives up replacing its workers on SIGHUP.
-WORKER_PATIENCE = 30
+# How long a worker may take to start that is to replace another. uvicorn gives up after the 5 s in
+# which one has to say that it lives, and so does a busy machine.
+START_PATIENCE = 30
 
 # How long a port may stay taken by what was just stopped.
 PORT_PATIENCE = 2.0
@@ -197,7 +197,6 @@ def _serve(given: argparse.Namespace) -> None:
         port=settings.port,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=ceil(settings.request_deadline_seconds + SLOW_CLIENT_SECONDS),
-        timeout_worker_healthcheck=WORKER_PATIENCE,
         **_server_options(settings),
     )
     if config.workers > 1:
@@ -212,7 +211,13 @@ def _serve_with_workers(config: uvicorn.Config) -> None:
     from uvicorn.supervisors import Multiprocess
 
     class Workers(Multiprocess):
-        """uvicorn's, but a second signal reaches the workers too, and ends their drain."""
+        """uvicorn's, but more patient, and a second signal ends the workers' drain as well."""
+
+        def restart_all(self) -> None:
+            usual = self.config.timeout_worker_healthcheck
+            self.config.timeout_worker_healthcheck = START_PATIENCE
+            super().restart_all()
+            self.config.timeout_worker_healthcheck = usual
 
         def join_all(self) -> None:
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -48,7 +49,7 @@ async def served(
     url = f"http://127.0.0.1:{port}"
     try:
         async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client:
-            await _ready(client)
+            await _ready(client, process)
             yield client, process
     finally:
         if process.returncode is None:
@@ -56,18 +57,24 @@ async def served(
         await process.wait()
 
 
-async def _ready(client: httpx.AsyncClient) -> None:
+async def _ready(client: httpx.AsyncClient, process: asyncio.subprocess.Process) -> None:
     async with asyncio.timeout(20):
-        while True:
+        while process.returncode is None:
             with suppress(httpx.TransportError):
                 if (await client.get("/health")).status_code == 200:
                     return
             await asyncio.sleep(0.05)
+    raise RuntimeError(f"The server ended with exit code {process.returncode}")
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody uses at the moment.
+
+    Not one of those that systems give to outgoing connections, of which one may take it sooner
+    than a server does.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -127,6 +127,7 @@ async def test_looking_costs_nothing(where: str, windows: RedisWindows) -> None:
 
 
 async def test_a_hit_is_one_round_trip(windows: RedisWindows, redis: Redis) -> None:
+    await windows.hit("ada", MINUTE, 3)
     before = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
     commands = (await redis.info("stats"))["total_commands_processed"]
 
@@ -454,6 +455,26 @@ async def test_those_who_wait_together_are_released_together(lonely: Valkey) -> 
         assert max(waits) < 0.3
 
 
+async def test_time_that_runs_out_for_all_at_once_is_nobodys_error(lonely: Valkey) -> None:
+    async with opened(lonely.url, waiting=0.3, probe_every=0.1) as windows:
+        lonely.process.send_signal(signal.SIGSTOP)
+
+        waits = await asyncio.gather(*(timed(windows) for _ in range(30)))
+        lonely.process.send_signal(signal.SIGCONT)
+
+        assert max(waits) < 1
+        await until(lambda: not windows.is_degraded)
+
+
+async def test_a_rush_takes_turns(windows: RedisWindows) -> None:
+    many = Limit(1000, 60)
+
+    standings = await asyncio.gather(*(windows.hit("ada", many, 1) for _ in range(1000)))
+
+    assert sorted(standing.remaining for standing in standings) == list(range(1000))
+    assert not windows.is_degraded
+
+
 async def timed(windows: RedisWindows) -> float:
     began = time.perf_counter()
     assert (await windows.hit("ada", MINUTE, 1)).allowed
@@ -506,6 +527,20 @@ async def test_a_redis_without_memory_is_counted_around(lonely: Valkey) -> None:
 
         assert [standing.remaining for standing in standings] == [99, 98, 97, 96, 95]
         assert windows.is_degraded
+
+
+async def test_a_redis_that_cannot_count_is_not_taken_back(
+    lonely: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(lonely.url, probe_every=0.02) as windows, Redis.from_url(lonely.url) as redis:
+        await redis.replicaof("127.0.0.1", "1")
+
+        for _ in range(50):
+            await windows.hit("ada", MINUTE, 1)
+            await asyncio.sleep(0.01)
+
+        assert windows.is_degraded
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 async def test_an_emptied_script_cache_costs_one_more_trip_and_no_failure(

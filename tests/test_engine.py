@@ -11,6 +11,8 @@ from typing import Any
 import asyncpg
 import psutil
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from persistence import engine as engine_module
@@ -350,6 +352,23 @@ async def test_a_server_out_of_connections_is_asked_again(server: Postgres, url:
         waiting = [Database(engine, 5).write(SLEEP, seconds=0.05) for _ in range(8)]
 
         assert len(await asyncio.gather(*waiting)) == 8
+
+
+async def test_connections_that_are_lost_as_soon_as_they_are_made_are_replaced(
+    engine: AsyncEngine,
+) -> None:
+    made = 0
+
+    def lose(connection: DBAPIConnection, record: object) -> None:
+        nonlocal made
+        made += 1
+        if made < 5:
+            connection.driver_connection.terminate()
+
+    event.listen(engine.sync_engine, "connect", lose)
+
+    assert await Database(engine, 10).write(ONE)
+    assert made == 5
 
 
 async def test_a_closed_idle_connection_is_replaced_without_a_failed_write(

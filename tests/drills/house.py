@@ -1,0 +1,295 @@
+"""The service as it runs for real, on servers of its own that may be maltreated."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import httpx
+import psutil
+
+from persistence.embedded import Postgres
+from tests.conftest import HASH_SECRET
+from tests.drills.crowd import Answer, Crowd, Door, ask
+from tests.people import sign_in
+from tests.servers import COMMAND, served
+from tests.surfaces import RestSurface
+
+POOL: Final = 3
+OVERFLOW: Final = 2
+
+
+@dataclass(slots=True)
+class House:
+    """One instance of the service, with its log, and a token of someone it lets in.
+
+    Attributes:
+        name: what its connections are called in ``pg_stat_activity``.
+        deadline: of its requests, in seconds.
+        connections: the most that it may have.
+    """
+
+    name: str
+    client: httpx.AsyncClient
+    token: str
+    database_url: str
+    log: Path
+    deadline: float
+    connections: int
+
+    @classmethod
+    @asynccontextmanager
+    async def on(
+        cls,
+        database_url: str,
+        log: Path,
+        token: str,
+        *,
+        name: str,
+        deadline: float,
+        pool: tuple[int, int] = (POOL, OVERFLOW),
+        **environment: str,
+    ) -> AsyncIterator[House]:
+        """Serve from a database. Everything the service says goes to ``log``."""
+        size, overflow = pool
+        url = f"{database_url}?application_name={name}"
+        environment = {
+            "REQUEST_DEADLINE_SECONDS": str(deadline),
+            "SQLALCHEMY_POOL_SIZE": str(size),
+            "SQLALCHEMY_MAX_OVERFLOW": str(overflow),
+            "LOG": str(log),
+            **environment,
+        }
+        shell = ("sh", "-c", 'exec "$@" 2>"$LOG"', "sh", *COMMAND)
+        async with (
+            served(url, *shell, **environment) as (one, _),
+            httpx.AsyncClient(base_url=one.base_url, transport=OneShot()) as client,
+        ):
+            yield cls(name, client, token, database_url, log, deadline, size + overflow)
+
+    @asynccontextmanager
+    async def drill(self, *, of_each: int = 2) -> AsyncIterator[Crowd]:
+        """A crowd at work. Afterwards nobody was lied to, nothing is stuck, and all was logged."""
+        before = len(self.log.read_text())
+        async with Crowd.at(self.client, self.token, of_each=of_each) as crowd:
+            yield crowd
+        print(crowd.summary())
+        crowd.assert_honest(self.deadline)
+        async with connected(self.database_url) as sql:
+            await crowd.assert_stored(sql)
+        assert_logged(self.log.read_text()[before:], crowd.told(done=False))
+        await self.assert_whole()
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Answer:
+        """Ask once, through the door that the path belongs to."""
+        door = Door.GRAPHQL if path.startswith("/graphql") else Door.REST
+        return await ask(self.client, self.token, door, "", method, path, body)
+
+    async def both_doors(self, rest: tuple[str, str, Any], graphql: str) -> list[Answer]:
+        """Ask the same at both doors at the same time."""
+        asked = (rest, ("POST", "/graphql", {"query": graphql}))
+        return await asyncio.gather(*(self.ask(*each) for each in asked))
+
+    async def assert_whole(self) -> None:
+        """The pool has all its connections, and not one more; nothing goes on in them."""
+        async with connected(self.database_url) as sql:
+            for _ in range(3):
+                held, backends = await self._held_at_once(sql)
+                if held == self.connections:
+                    break
+            assert (held, backends) == (self.connections, self.connections)
+            async with asyncio.timeout(5):
+                while await sql.fetchval(_BUSY, self.name):  # noqa: ASYNC110  # no event
+                    await asyncio.sleep(0.02)
+
+    async def _held_at_once(self, sql: asyncpg.Connection) -> tuple[int, int]:
+        """How many connections can wait for a lock together, and how many there are then.
+
+        A connection that was never given back to the pool is missing among the former.
+        """
+        held = backends = 0
+        async with locked_out(self.database_url):
+            crowd = [
+                asyncio.create_task(self.ask("GET", "/tasks?limit=1"))
+                for _ in range(self.connections + 3)
+            ]
+            until = time.monotonic() + min(self.deadline, 3.0)
+            while held < self.connections and time.monotonic() < until:
+                held, backends = await sql.fetchrow(_WAITING, self.name)
+                await asyncio.sleep(0.01)
+        for answer in await asyncio.gather(*crowd):
+            assert answer.verdict in ("done", "unavailable"), answer
+        return held, backends
+
+
+_WAITING: Final = """
+SELECT count(*) FILTER (WHERE wait_event_type = 'Lock'), count(*)
+FROM pg_stat_activity WHERE application_name = $1
+"""
+
+_BUSY: Final = """
+SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND state <> 'idle'
+"""
+
+
+class OneShot(httpx.AsyncBaseTransport):
+    """A connection for each request. httpx's pool is slow where hundreds wait, and looks hung."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it, and read until the server closes."""
+        head = [b"%s %s HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
+        headers = [pair for pair in request.headers.raw if pair[0].lower() != b"connection"]
+        head += [b"%s: %s" % pair for pair in (*headers, (b"Connection", b"close"))]
+        reader, writer = await asyncio.open_connection(request.url.host, request.url.port)
+        try:
+            writer.write(b"\r\n".join([*head, b"", await request.aread()]))
+            async with asyncio.timeout(30):
+                answer = await reader.read()
+        except OSError as error:
+            raise httpx.ReadError(repr(error)) from error
+        finally:
+            writer.close()
+        return _response(answer)
+
+
+def _response(answer: bytes) -> httpx.Response:
+    head, found, body = answer.partition(b"\r\n\r\n")
+    if not found:
+        raise httpx.RemoteProtocolError(f"not an answer: {answer[:100]!r}")
+    status, *lines = head.split(b"\r\n")
+    headers = [tuple(line.split(b": ", 1)) for line in lines]
+    return httpx.Response(int(status.split(b" ")[1]), headers=headers, content=body)  # type: ignore[arg-type]  # pairs
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the test's own."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def locked_out(url: str) -> AsyncIterator[None]:
+    """Nobody else gets at the tasks."""
+    async with connected(url) as other, other.transaction():
+        await other.execute("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+async def signed_in(url: str, name: str) -> str:
+    """Someone's token."""
+    async with connected(url) as sql, httpx.AsyncClient() as nowhere:
+        return (await sign_in(sql, RestSurface(nowhere), name, HASH_SECRET)).token
+
+
+def assert_logged(log: str, failed: list[Answer]) -> None:
+    """One line for each failure that was told, and no traceback."""
+    lines = log.splitlines()
+    odd = [line for line in lines if " WARNING " not in line]
+    assert not odd, odd[:10]
+    for answer in failed:
+        mentioned = [line for line in lines if f"request_id={answer.request_id}" in line]
+        assert len(mentioned) == answer.failures, (answer, mentioned)
+    unasked = [line for line in lines if "request_id=" not in line]
+    assert len(unasked) <= 5, unasked
+
+
+# --- What befalls a server ------------------------------------------------------------------
+
+
+@contextmanager
+def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """A server and its children that neither answer nor end."""
+    main = psutil.Process(process.pid)
+    main.suspend()
+    children = main.children(recursive=True)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.suspend()
+    try:
+        yield
+    finally:
+        for each in (*children, main):
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def down(server: Any, seconds: float) -> AsyncIterator[None]:
+    """Killed as by a crash; back when the block is over, but not before so many seconds."""
+    began = time.monotonic()
+    await asyncio.to_thread(server.kill)
+    try:
+        yield
+        await asyncio.sleep(began + seconds - time.monotonic())
+    finally:
+        await asyncio.to_thread(server.start)
+
+
+@asynccontextmanager
+async def full_disk(server: Postgres, url: str) -> AsyncIterator[str]:
+    """The tasks on a disk without room; ``"tmpfs"`` where we may mount one, else ``"trigger"``."""
+    with ExitStack() as stack, suppress(OSError, subprocess.CalledProcessError):
+        place = stack.enter_context(_tmpfs(server))
+        async with connected(url) as sql:
+            await sql.execute(f"CREATE TABLESPACE small LOCATION '{place}'")
+            await sql.execute("ALTER TABLE tasks SET TABLESPACE small")
+        ballast = place / "ballast"
+        try:
+            with suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+            yield "tmpfs"
+        finally:
+            ballast.unlink()
+            async with connected(url) as sql:
+                await sql.execute("ALTER TABLE tasks SET TABLESPACE pg_default")
+                await sql.execute("CHECKPOINT")
+                await sql.execute("DROP TABLESPACE small")
+        return
+    async with connected(url) as sql:
+        await sql.execute(_FULL)
+        try:
+            yield "trigger"
+        finally:
+            await sql.execute("DROP TRIGGER full_disk ON tasks")
+
+
+@contextmanager
+def _tmpfs(server: Postgres) -> Iterator[Path]:
+    place = server.home / "small"
+    place.mkdir()
+    try:
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        try:
+            if server.account:
+                shutil.chown(place, server.account.uid, server.account.gid)
+            yield place
+        finally:
+            subprocess.run(["umount", "--lazy", place], check=True)
+    finally:
+        place.rmdir()
+
+
+_FULL: Final = """
+CREATE OR REPLACE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
+END $$;
+CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON tasks EXECUTE FUNCTION full_disk();
+"""
