@@ -20,7 +20,7 @@ tests/%/node_modules/.package-lock.json: tests/%/package.json tests/%/package-lo
 help: ## What can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
 
-run: .venv/installed ## Serve on http://127.0.0.1:8000 with an embedded PostgreSQL (HOST, PORT, DATABASE_URL)
+run: .venv/installed ## Serve on http://127.0.0.1:8000 with an embedded PostgreSQL (HOST, PORT; or DATABASE_URL and its auth settings)
 	@exec .venv/bin/twofold dev --parent $$PPID
 
 test: .venv/installed ## The behaviour suite, on a PostgreSQL of its own (ARGS="-k title")

@@ -264,6 +264,8 @@ def _log_config(level: str, server_level: str | None = None) -> dict[str, Any]:
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
             "uvicorn": {"level": server_level or level},
+            # SQLAlchemy's pool under our name; that it is disposed of is nobody's news.
+            "persistence.turns": {"level": "WARNING"},
             # Lists its plugins whenever it is imported.
             "alembic.runtime.plugins": {"level": "WARNING"},
         },
@@ -421,7 +423,7 @@ def _welcome(base: str, database: str, to_try: list[str]) -> str:
         "",
         *(f"  {name:10}  {base}{path}" for name, path in PAGES),
         f"  PostgreSQL  {database}",
-        f"  budgets     {_budgets()}",
+        f"  Budgets     {_budgets()}",
         "",
         *(f"  {line}" for line in to_try),
         "",

@@ -313,7 +313,7 @@ def field_errors(error: ValidationError, spelling: Mapping[str, str]) -> list[Fi
     return [
         FieldError(
             field=(field := _field(found["loc"], spelling)),
-            message=found["msg"],
+            message=_message(found["type"], found["msg"]),
             code=found["type"],
             value=None if found["type"] == "missing" else shown(found["input"], field),
         )
@@ -324,6 +324,11 @@ def field_errors(error: ValidationError, spelling: Mapping[str, str]) -> list[Fi
 def _field(path: tuple[int | str, ...], spelling: Mapping[str, str]) -> str:
     path_in_door = ".".join(spelling.get(str(part), str(part)) for part in path)
     return _encodable(path_in_door)[:VALUE_LENGTH]
+
+
+def _message(code: str, said: str) -> str:
+    # Pydantic speaks of Python's dictionaries, and names our class.
+    return "Input should be an object" if code == "model_type" else said
 
 
 def parse_task_id(text: str, field: str = "task_id") -> TaskId:
