@@ -119,9 +119,8 @@ class Budget:
         """
         if not self.limiter.enabled:
             return None
+        self.require_payable(cost)
         limit = self.limit(cost.kind)
-        if cost.amount > limit.amount:
-            raise Invalid([_above_limit(cost, limit)])
         standing = await self._windows.hit(_key(payer, cost.kind), limit, cost.amount)
         charge = self._charge(cost, standing)
         if not standing.allowed:
@@ -133,6 +132,16 @@ class Budget:
                 retry_after=max(1, math.ceil(standing.fits_in)),
             )
         return charge
+
+    def require_payable(self, cost: Cost) -> None:
+        """Refuse what nobody's budget can ever pay.
+
+        Raises:
+            Invalid: the cost is above the limit itself.
+        """
+        limit = self.limit(cost.kind)
+        if self.limiter.enabled and cost.amount > limit.amount:
+            raise Invalid([_above_limit(cost, limit)])
 
     async def look(self, payer: str, kind: Kind) -> Standing:
         """How a payer's budget stands, without taking anything from it. One round trip."""

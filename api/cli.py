@@ -242,7 +242,7 @@ def _server_options(settings: Settings) -> dict[str, Any]:
     return {
         "factory": True,
         "loop": "asyncio" if sys.platform == "win32" else "uvloop",
-        "http": "httptools",
+        "http": "api.protocol:Protocol",
         "ws": "none",
         "lifespan": "on",
         "server_header": False,

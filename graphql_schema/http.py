@@ -59,13 +59,15 @@ class Door:
             asked = await _asked(scope, receive)
             operation = self._engine.prepare(asked.query).operation(asked.operation_name)
             call = operation.bind(asked.variables)
+            cost = _cost(scope, operation.kind, call.cost)
+            state.budget.require_payable(cost)
+        except MethodNotAllowed:
+            raise
         except Exception as error:
             # What fails before it has a cost is one read, whatever it failed at.
             await charge(scope, state.budget, viewer_payer(viewer), ONE_READ)
             return self._refused(scope, media_type, error)
-        await charge(
-            scope, state.budget, viewer_payer(viewer), _cost(scope, operation.kind, call.cost)
-        )
+        await charge(scope, state.budget, viewer_payer(viewer), cost)
         answer = await call.execute(Context(viewer, db, state.budget, self._max_page))
         errors = [field_error(scope, error) for error in answer.errors]
         return _response(scope, media_type, 200, answer.data, errors)

@@ -18,6 +18,7 @@ from api.wire import instant, rfc3339
 from graphql_schema.compiled import CompiledSchema, Leaf, Limits
 from graphql_schema.mutations import Mutation
 from graphql_schema.queries import Query
+from graphql_schema.rules import NestedAliases
 
 COMMITTED: Final = Path(__file__).parent / "schema.graphql"
 
@@ -49,9 +50,10 @@ def engine(settings: Settings) -> CompiledSchema:
             tokens=settings.graphql_max_tokens,
             definitions=settings.graphql_max_definitions,
         ),
-        rules=[] if shown else [NoSchemaIntrospectionCustomRule],
+        rules=[NestedAliases, *([] if shown else [NoSchemaIntrospectionCustomRule])],
         leaves={"DateTime": _INSTANT},
         hide_suggestions=not shown,
+        refuse_nulls=True,
     )
 
 

@@ -404,6 +404,44 @@ async def test_doubling_fragments_cost_no_more_than_their_text(
     assert answer.status_code == 400
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        "mutation ($n: Boolean = true) "
+        '{ createTask(input: {title: "x"}) { id @include(if: $n) title } }',
+        'query ($n: ID = "1") { task(id: $n) { id } }',
+        "query ($n: Boolean = true) { viewer @skip(if: $n) { userId } }",
+        'mutation ($n: String = "x") { createTask(input: {title: $n}) { id } }',
+    ],
+)
+async def test_a_null_where_none_may_be_is_refused_before_anything_runs(
+    document: str, adas: httpx.AsyncClient, sql: asyncpg.Connection
+) -> None:
+    answer = await ask(adas, document, variables={"n": None})
+
+    assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"]
+    assert await sql.fetchval("SELECT count(*) FROM tasks") == 0
+
+
+async def test_an_answer_cannot_be_blown_up_by_aliases_below_the_root(
+    adas: httpx.AsyncClient,
+) -> None:
+    many = " ".join(f"a{n}: nodes {{ description }}" for n in range(11))
+
+    answer = await ask(adas, f"{{ tasks {{ {many} }} }}")
+
+    assert "nested aliases (10)" in answer.json()["errors"][0]["message"]
+
+
+async def test_an_endless_accept_header_takes_no_time(adas: httpx.AsyncClient) -> None:
+    began = time.process_time()
+
+    answer = await adas.post("/graphql", json={}, headers={"Accept": "," * 1_000_000})
+
+    assert answer.status_code == 406
+    assert time.process_time() - began < 0.2
+
+
 async def test_a_refusal_names_the_limit(adas: httpx.AsyncClient) -> None:
     answer = await ask(adas, HOSTILE["aliases"])
 

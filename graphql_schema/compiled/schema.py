@@ -9,13 +9,18 @@ from graphql import (
     ASTValidationRule,
     DocumentNode,
     GraphQLError,
+    GraphQLSchema,
     GraphQLSyntaxError,
     NoFragmentCyclesRule,
+    NonNullTypeNode,
     OperationDefinitionNode,
     OperationType,
+    TypeInfo,
+    TypeInfoVisitor,
     Undefined,
     VariableNode,
     Visitor,
+    is_non_null_type,
     parse,
     specified_rules,
     validate,
@@ -62,6 +67,8 @@ class CompiledSchema:
         rules: validation rules on top of the specified ones.
         leaves: how custom scalars are written quickly, by the scalar's name.
         hide_suggestions: leave "Did you mean" out of every message.
+        refuse_nulls: refuse an explicit null for a variable that stands where null may not,
+            before anything runs; stock fails at its field, when others have run.
         max_kept_tokens: tokens of all documents kept, about 1 KB each.
         max_kept_fields: fields of all compiled selections kept, about 2 KB each.
 
@@ -77,6 +84,7 @@ class CompiledSchema:
         rules: Sequence[type[ASTValidationRule]] = (),
         leaves: Mapping[str, Leaf] | None = None,
         hide_suggestions: bool = False,
+        refuse_nulls: bool = False,
         max_kept_tokens: int = 50_000,
         max_kept_fields: int = 25_000,
     ) -> None:
@@ -86,6 +94,7 @@ class CompiledSchema:
         self.leaves = leaves or {}
         self.resolvers = PreparedResolvers(schema)
         self.hide_suggestions = hide_suggestions
+        self.refuse_nulls = refuse_nulls
         self.selections: Cache[tuple[Operation, Conditions], Selection] = Cache(max_kept_fields)
         self._rules = (
             *specified_rules,
@@ -199,6 +208,9 @@ class Operation:
         self._fields = fields
         self._variables = VariableReader(schema.graphql, node, schema.hide_suggestions)
         self._conditions = _conditions(document, node)
+        self._never_null = (
+            _never_null(schema.graphql, document, node) if schema.refuse_nulls else ()
+        )
         self._seen: set[Conditions] = set()
         self._executor = _executor(schema, document, node)
 
@@ -213,7 +225,12 @@ class Operation:
         Raises:
             Refused: at `Stage.VARIABLES`, with graphql-core's messages.
         """
-        values = self._variables.read(variables or {})
+        given = variables or {}
+        for name in self._never_null:
+            if name in given and given[name] is None:
+                message = f"Variable '${name}' must not be null where it is used."
+                raise Refused(Stage.VARIABLES, [GraphQLError(message)])
+        values = self._variables.read(given)
         conditions = tuple([values.coerced.get(name, Undefined) for name in self._conditions])
         selection = self._schema.selections.get((self, conditions))
         if selection is None:
@@ -294,6 +311,38 @@ def _conditions(document: DocumentNode, operation: OperationDefinitionNode) -> t
     visit(document, finder)
     declared = [node.variable.name.value for node in operation.variable_definitions or ()]
     return tuple(name for name in declared if name in finder.names)
+
+
+def _never_null(
+    schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode
+) -> tuple[str, ...]:
+    """The operation's nullable variables that stand where null may not.
+
+    A default lets them stand there. An explicit null would fail only at its field, at worst when
+    a mutation has been carried out: so it is refused before anything runs.
+    """
+    types = TypeInfo(schema)
+    finder = NonNullFinder(types)
+    visit(document, TypeInfoVisitor(types, finder))
+    nullable = [
+        node.variable.name.value
+        for node in operation.variable_definitions or ()
+        if not isinstance(node.type, NonNullTypeNode)
+    ]
+    return tuple(name for name in nullable if name in finder.names)
+
+
+class NonNullFinder(Visitor):
+    """Finds the variables in places whose type is non-null."""
+
+    def __init__(self, types: TypeInfo) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self._types = types
+
+    def enter_variable(self, node: VariableNode, *_: Any) -> None:
+        if is_non_null_type(self._types.get_input_type()):
+            self.names.add(node.name.value)
 
 
 class ConditionFinder(Visitor):

@@ -131,6 +131,7 @@ async def test_a_stopped_server_holds_nobody_beyond_the_deadline(
     assert recovered < WITHIN
 
 
+@pytest.mark.drill
 async def test_connections_that_are_terminated_again_and_again_fail_no_read(
     patient: House, server: Postgres
 ) -> None:
