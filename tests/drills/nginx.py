@@ -39,6 +39,7 @@ class LoadBalancer:
 
     home: Path
     port: int
+    client: httpx.AsyncClient
     instances: set[int] = field(default_factory=set)
     routed: set[int] = field(default_factory=set)
     process: asyncio.subprocess.Process | None = None
@@ -58,13 +59,17 @@ class LoadBalancer:
 
     async def keep_watch(self) -> None:
         """Ask every instance whether it is ready, again and again, and tell nginx of changes."""
-        async with httpx.AsyncClient(timeout=2) as client:
-            while True:
-                ready = {port for port in self.instances if await _is_ready(client, port)}
-                # With nobody left, those who were ready a moment ago are still the best guess.
-                if ready and ready != self.routed:
-                    self._route_to(ready)
-                await asyncio.sleep(CHECK_EVERY)
+        while True:
+            ready = await self.ready()
+            # With nobody left, those who were ready a moment ago are still the best guess.
+            if ready and ready != self.routed:
+                self._route_to(ready)
+            await asyncio.sleep(CHECK_EVERY)
+
+    async def ready(self) -> set[int]:
+        """The instances that say so."""
+        # Others come and go while they are asked.
+        return {port for port in tuple(self.instances) if await _is_ready(self.client, port)}
 
     def _route_to(self, ports: set[int]) -> None:
         (self.home / "nginx.conf").write_text(_configuration(self.home, self.port, ports))
@@ -77,19 +82,22 @@ class LoadBalancer:
 async def load_balancer(home: Path, *instances: int) -> AsyncIterator[LoadBalancer]:
     """nginx before these instances, which must be ready, for as long as the block lasts."""
     program = needed()
-    balancer = LoadBalancer(home, free_port(), set(instances))
-    balancer._route_to(set(instances))
-    balancer.process = await asyncio.create_subprocess_exec(
-        program, "-p", str(home), "-c", "nginx.conf", "-e", "error.log"
-    )
-    try:
-        await _answering(balancer.port)
-        watch = asyncio.create_task(balancer.keep_watch())
-        yield balancer
-        watch.cancel()
-    finally:
-        balancer.process.terminate()
-        await balancer.process.wait()
+    async with httpx.AsyncClient(timeout=2) as client:
+        balancer = LoadBalancer(home, free_port(), client, set(instances))
+        balancer._route_to(set(instances))
+        balancer.process = await asyncio.create_subprocess_exec(
+            program, "-p", str(home), "-c", "nginx.conf", "-e", "error.log"
+        )
+        try:
+            await _answering(balancer.port)
+            watch = asyncio.create_task(balancer.keep_watch())
+            yield balancer
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+        finally:
+            balancer.process.terminate()
+            await balancer.process.wait()
 
 
 async def _is_ready(client: httpx.AsyncClient, port: int) -> bool:

@@ -297,6 +297,7 @@ async def test_a_rolling_deploy_with_a_migration_fails_nobody(
         )
         await traffic.until(2_000)
         await asyncio.to_thread(expand, own_database, tmp_path)
+        ready_on_newer_schema = await balancer.ready()
         await traffic.until(4_000)
         for port, process in old:
             process.terminate()
@@ -314,6 +315,7 @@ async def test_a_rolling_deploy_with_a_migration_fails_nobody(
 
     traffic.assert_flawless()
     assert traffic.requests >= 10_000
+    assert ready_on_newer_schema == {port for port, _ in old}
     assert routed.isdisjoint(port for port, _ in old)
     await traffic.assert_stored(own_sql)
     assert await own_sql.fetchval("SELECT version_num FROM alembic_version") == NEXT_REVISION
