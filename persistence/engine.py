@@ -22,7 +22,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from persistence.errors import Unavailable, connection_lost, server_at_fault
 from persistence.pooled import describe_once, fetch
-from persistence.turns import FairPool, in_turn
+from persistence.turns import FairPool, fair_pool, in_turn
 from persistence.urls import parse_database_url
 
 COMMAND_TIMEOUT: Final = 10.0
@@ -239,7 +239,7 @@ class Database:
             try:
                 async with in_turn(self._engine):
                     connection = await self._engine.raw_connection()
-                    return await _run(connection, wanted, arguments)
+                    return await _run(connection, wanted, arguments, fair_pool(self._engine))
             except Exception as error:
                 may_repeat = (
                     _may_connect_later(error)
@@ -262,7 +262,7 @@ def _may_connect_later(error: Exception) -> bool:
 
 
 async def _run(
-    connection: PoolProxiedConnection, wanted: Statement, arguments: list[Any]
+    connection: PoolProxiedConnection, wanted: Statement, arguments: list[Any], pool: FairPool
 ) -> Sequence[Record]:
     driver = connection.driver_connection
     assert driver is not None
@@ -272,12 +272,20 @@ async def _run(
         )
     except BaseException as error:
         if _is_reusable_after(error, driver):
-            await greenlet_spawn(connection.close)
+            await _give_back(connection, driver, pool)
         else:
             _abandon(connection, driver)
         raise
-    await greenlet_spawn(connection.close)
+    await _give_back(connection, driver, pool)
     return records
+
+
+async def _give_back(connection: PoolProxiedConnection, driver: Any, pool: FairPool) -> None:
+    """Back into the pool; what is more than that keeps is closed, and nobody waits for it."""
+    if pool.keeps_another():
+        await greenlet_spawn(connection.close)
+    else:
+        _abandon(connection, driver)
 
 
 def _is_reusable_after(error: BaseException, driver: Any) -> bool:
@@ -287,7 +295,7 @@ def _is_reusable_after(error: BaseException, driver: Any) -> bool:
 
 
 def _abandon(connection: PoolProxiedConnection, driver: Any) -> None:
-    """Give up a connection that is closed or busy, and what the server is doing on it.
+    """Give up a connection that is closed, busy or one too many, and what runs on it.
 
     Closing cancels a running statement, which would otherwise go on, holding its locks and its
     place among the server's connections. Nobody waits for that: the request's time is up, and

@@ -24,6 +24,17 @@ class FairPool(AsyncAdaptedQueuePool):
         super().__init__(creator, pool_size=pool_size, max_overflow=max_overflow, **options)
         self.turns = asyncio.Semaphore(pool_size + max_overflow)
 
+    def keeps_another(self) -> bool:
+        """Whether a connection that comes back now stays open: the pool keeps ``pool_size``."""
+        return self.checkedin() < self.size()
+
+
+def fair_pool(engine: AsyncEngine) -> FairPool:
+    """The pool of an engine that ``create_engine`` made."""
+    pool = engine.pool
+    assert isinstance(pool, FairPool)
+    return pool
+
 
 @asynccontextmanager
 async def in_turn(engine: AsyncEngine) -> AsyncIterator[None]:
@@ -32,8 +43,7 @@ async def in_turn(engine: AsyncEngine) -> AsyncIterator[None]:
     Raises:
         sqlalchemy.exc.TimeoutError: it took longer than the pool's time-out.
     """
-    pool = engine.pool
-    assert isinstance(pool, FairPool)
+    pool = fair_pool(engine)
     if pool.turns.locked():
         try:
             async with asyncio.timeout(pool.timeout()):

@@ -419,6 +419,20 @@ async def test_a_connection_that_was_terminated_is_not_met_again(
         assert await Database(engine, 5).write(ONE)
 
 
+async def test_nobody_waits_for_the_good_bye_of_a_connection_too_many(url: str) -> None:
+    async with (
+        TripCounter.before(url, delay=0.2) as far,
+        an_engine(far.url, max_overflow=1) as engine,
+    ):
+        await asyncio.gather(*(Database(engine, 5).read(SLEEP, seconds=0.2) for _ in range(2)))
+
+        # Its place is free only when the server has let it go.
+        assert engine.pool.checkedout() == 1  # type: ignore[attr-defined]
+        await until_all_are_back(engine)
+        assert await Database(engine, 1).read(ONE)
+        assert far.connections == 2
+
+
 # --- A caller that goes away --------------------------------------------------------------
 
 
@@ -447,10 +461,31 @@ async def test_being_cancelled_at_any_moment_leaks_no_connection(url: str, secon
             with suppress(asyncio.CancelledError):
                 await request
 
-        async with asyncio.timeout(2):
-            while engine.pool.checkedout():  # type: ignore[attr-defined]  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until_all_are_back(engine)
         assert await Database(engine, 1).read(ONE)
+
+
+async def test_being_cancelled_while_a_connection_too_many_closes_is_no_error(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with TripCounter.before(url) as far, an_engine(far.url, max_overflow=9) as engine:
+        far.delay = 0.05
+        reads = [asyncio.create_task(Database(engine, 5).read(ONE)) for _ in range(10)]
+        while not all(read.done() for read in reads):
+            await asyncio.sleep(0.01)
+            # Those whose rows have come, in the moment in which they give their connection back.
+            if any(read.done() for read in reads):
+                for read in reads:
+                    read.cancel()
+        await until_all_are_back(engine)
+
+        assert not caplog.records
+
+
+async def until_all_are_back(engine: AsyncEngine) -> None:
+    async with asyncio.timeout(2):
+        while engine.pool.checkedout():  # type: ignore[attr-defined]  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_nothing_goes_on_in_the_server_once_the_deadline_has_passed(
