@@ -78,6 +78,9 @@ class RequestContext:
         scope["request_id"] = request_id
         charges: list[Charge] = []
         scope["charges"] = charges
+        # The types of the errors that are told: a GraphQL answer has them beneath a 200.
+        problems: list[str] = []
+        scope["problems"] = problems
         status = 0
 
         async def dressed(message: Message) -> None:
@@ -91,7 +94,7 @@ class RequestContext:
             await self._app(scope, receive, dressed)
         finally:
             if access_log.isEnabledFor(logging.INFO):
-                _log_access(scope, status, time.perf_counter() - started)
+                _log_access(scope, status, time.perf_counter() - started, problems)
 
     def _dress(self, message: Message, request_id: str, charges: list[Charge]) -> None:
         headers = list(message.get("headers", ()))
@@ -110,16 +113,17 @@ def _request_id(scope: Scope) -> str:
     return secrets.token_hex(16)
 
 
-def _log_access(scope: Scope, status: int, seconds: float) -> None:
+def _log_access(scope: Scope, status: int, seconds: float, problems: list[str]) -> None:
     # The raw path: decoded, it could carry a line break into the log. Never the query string.
     path = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
     access_log.info(
-        "%s %s %d %.1fms request_id=%s",
+        "%s %s %d %.1fms request_id=%s%s",
         scope["method"],
         path.partition(b"?")[0][:200].decode("ascii", "backslashreplace"),
         status,
         seconds * 1000,
         scope["request_id"],
+        f" error={','.join(sorted(set(problems)))}" if problems else "",
     )
 
 

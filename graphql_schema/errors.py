@@ -29,10 +29,12 @@ def request_error(scope: Scope, problem: Problem, code: str | None = None) -> di
     Args:
         code: in place of the catalogue's.
     """
+    code = code or problem.code
+    scope["problems"].append(code.lower())
     members = problem.members(
         instance=scope["path"], timestamp=now_to_the_second(), request_id=scope["request_id"]
     )
-    return {"message": problem.detail, "extensions": {"code": code or problem.code, **members}}
+    return {"message": problem.detail, "extensions": {"code": code, **members}}
 
 
 def not_persisted(scope: Scope) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def answer(scope: Scope, error: Exception) -> Response:
     """The response to a request that ended in an exception, whichever it was."""
     problem = describe(error)
     report(error, problem, scope["request_id"])
+    scope["problems"].append(problem.line.type)
     members = problem.members(
         instance=scope["path"],
         timestamp=now_to_the_second(),

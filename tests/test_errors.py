@@ -367,6 +367,29 @@ async def test_nobody_writes_lines_into_the_log(
     assert line.isprintable()
 
 
+async def test_the_access_log_names_the_errors_of_either_door(
+    adas: httpx.AsyncClient, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    twice = "mutation { a: deleteTask(id: 999) { id } b: deleteTask(id: 998) { id } }"
+    with caplog.at_level(logging.INFO, "twofold.access"):
+        await adas.get("/tasks/999")
+        await adas.post("/graphql", json={"query": twice})
+        await adas.post("/graphql", json={"query": "{ nothing }"})
+        await adas.post("/graphql", json={"query": "{"})
+        await client.get("/tasks")
+        await adas.get("/tasks")
+
+    lines = [record.getMessage() for record in caplog.records if record.name == "twofold.access"]
+    assert [(line.split()[2], line.partition(" error=")[2]) for line in lines] == [
+        ("404", "not_found_error"),
+        ("200", "not_found_error"),
+        ("200", "graphql_validation_failed"),
+        ("200", "graphql_parse_failed"),
+        ("401", "authentication_error"),
+        ("200", ""),
+    ]
+
+
 async def test_no_token_is_in_the_log_or_in_an_answer(
     adas: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
