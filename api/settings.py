@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
+from dotenv import dotenv_values
 from limits import parse as parse_limit
 from pydantic import (
     AfterValidator,
@@ -256,6 +258,18 @@ def load(**overrides: Any) -> Settings:
         raise SettingsError(_problems(error)) from None
 
 
+def as_given() -> dict[str, str]:
+    """Every setting by its variable's name, right or wrong or by default, with nothing secret."""
+    variables = {**dotenv_values(".env"), **os.environ}
+    shown = {}
+    for name, field in Settings.model_fields.items():
+        text = variables.get(name.upper())
+        value = text or field.get_default(call_default_factory=True)
+        is_secret = "Secret" in str(field.annotation)
+        shown[name.upper()] = _masked(SecretStr(text) if text and is_secret else value)
+    return shown
+
+
 def _problems(error: ValidationError) -> list[str]:
     return [
         f"{str(found['loc'][0]).upper()}: {found['msg'].removeprefix('Value error, ')}"
@@ -295,9 +309,16 @@ def _as_browsers_write(origin: str) -> str:
 _OWN_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
+_SECRET_URL: Final = re.compile(
+    r"(?P<scheme>[\w+]+://)[^@]+@(?P<place>[\w.-]+(:\d+)?(/[\w.-]*)?)(\?.*)?"
+)
+
+
 def _masked(value: object) -> str:
     if isinstance(value, SecretStr):
-        return "********"
+        # Of a URL, where it leads may be shown, but neither who goes there nor with what options.
+        url = _SECRET_URL.fullmatch(value.get_secret_value())
+        return f"{url['scheme']}********@{url['place']}" if url else "********"
     if isinstance(value, list):
         return ",".join(str(item) for item in value)
     return "" if value is None else str(value)

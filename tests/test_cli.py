@@ -24,6 +24,9 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from api import cli
+from api.commands.dev import listening
+from api.commands.serve import server_options
+from api.commands.terminal import Refusal
 from api.settings import load
 from tests.servers import served
 from tests.test_embedded import family, linux, lives, wait_until_gone
@@ -157,7 +160,7 @@ async def client_seen_by_the_app(**options: Any) -> tuple[str, int]:
 
 @pytest.mark.usefixtures("usable")
 async def test_serve_believes_no_forged_address() -> None:
-    options = cli._server_options(load())
+    options = server_options(load())
 
     assert await client_seen_by_the_app(**options) == ("127.0.0.1", 1)
 
@@ -166,7 +169,7 @@ async def test_serve_believes_no_forged_address() -> None:
 async def test_serve_believes_the_proxies_it_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
 
-    options = cli._server_options(load())
+    options = server_options(load())
 
     assert await client_seen_by_the_app(**options) == ("203.0.113.7", 0)
 
@@ -287,13 +290,13 @@ def test_nothing_of_dev_outlives_it_or_its_parent_when_killed(start: Start) -> N
 def test_dev_says_in_a_sentence_that_the_port_is_taken(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "PORT_PATIENCE", 0)
+    monkeypatch.setattr("api.commands.dev.PORT_PATIENCE", 0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
 
         with (
-            pytest.raises(cli.Refusal, match=f"Port {port} of 127.0.0.1 is in use"),
-            cli._listening("127.0.0.1", port),
+            pytest.raises(Refusal, match=f"Port {port} of 127.0.0.1 is in use"),
+            listening("127.0.0.1", port),
         ):
             pass
 

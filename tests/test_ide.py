@@ -15,8 +15,8 @@ import httpx
 import pytest
 from graphql import OperationDefinitionNode, get_introspection_query, parse
 
-from api import cli
 from api.app import create_app
+from api.commands.dev import hand_over, listening, welcome_to
 from graphql_schema.ide import CONTENT_SECURITY_POLICY
 from graphql_schema.schema import engine, schema
 from tests.conftest import ROOT, new_client, settings_of_tests
@@ -188,14 +188,14 @@ def test_dev_hands_the_token_over_on_loopback_only(
 ) -> None:
     monkeypatch.setenv("DEMO_TOKEN", "left by somebody else")
 
-    with cli._listening(host, 0) as listener:
-        cli._hand_over("demo_0123456789", listener)
+    with listening(host, 0) as listener:
+        hand_over("demo_0123456789", listener)
 
     assert os.environ.get("DEMO_TOKEN") == ("demo_0123456789" if shown else None)
 
 
 def test_dev_shows_graphiql_first() -> None:
-    welcome = cli._welcome("http://127.0.0.1:8000", "embedded", [])
+    welcome = welcome_to("http://127.0.0.1:8000", "embedded", [])
 
     paths = re.findall(r"^  \S.*http://127\.0\.0\.1:8000(/\S+)$", welcome, re.MULTILINE)
     assert paths == ["/graphql", "/docs"]

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from api.settings import Environment, Settings, SettingsError, load, load_database_url
+from api.settings import (
+    Environment,
+    Settings,
+    SettingsError,
+    as_given,
+    load,
+    load_database_url,
+)
 from persistence.engine import PoolSettings
 from persistence.sessions import SessionStore
 from tests.conftest import ROOT
@@ -383,13 +390,49 @@ def test_masked_shows_every_setting_and_no_secret(monkeypatch: pytest.MonkeyPatc
     shown = read(monkeypatch, **PRODUCTION | EVERY_SECRET | {"PORT": "9000"}).masked()
 
     assert shown.keys() == {name.upper() for name in Settings.model_fields}
-    assert {shown[name] for name in EVERY_SECRET} == {"********"}
+    assert {shown[name] for name in EVERY_SECRET} == {
+        "********",
+        "postgresql://********@db/app",
+        "redis://********@cache/0",
+    }
     assert (shown["ENVIRONMENT"], shown["PORT"], shown["SESSION_TABLE"]) == (
         "production",
         "9000",
         "",
     )
     assert leaked(str(shown)) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:pw@host/db?sslpassword=pw", "postgresql://********@host/db"),
+        ("postgres://pw@h-1.example.com:5432", "postgres://********@h-1.example.com:5432"),
+        ("postgresql://u:p/w@host/db", "postgresql://********@host/db"),
+        # Where it is not plain what is what, nothing is.
+        ("postgresql://u:p@w@host/db", "********"),
+        ("postgresql://u:123/db", "********"),
+        ("postgresql://u:pw@one,two/db", "********"),
+        ("postgresql://u:pw@host/db#pw", "********"),
+        ("postgresql:///db?user=u&password=pw", "********"),
+        ("unix://u:pw@/run/redis.sock", "********"),
+    ],
+)
+def test_of_a_url_the_place_is_shown(url: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    assert as_given()["DATABASE_URL"] == shown
+
+
+def test_what_is_given_is_shown_beside_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "LOUD")
+    monkeypatch.setenv("SESSION_HASH_SECRET", "short-and-secret")
+
+    shown = as_given()
+
+    assert shown.keys() == {name.upper() for name in Settings.model_fields}
+    assert (shown["LOG_LEVEL"], shown["SESSION_HASH_SECRET"]) == ("LOUD", "********")
+    assert (shown["PORT"], shown["SESSION_STORE"], shown["REDIS_URL"]) == ("8000", "hashed", "")
 
 
 def test_masked_shows_that_a_secret_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

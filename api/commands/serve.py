@@ -1,0 +1,121 @@
+"""`twofold serve`: uvicorn as it runs in production."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from math import ceil
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from api.commands.terminal import Refusal, given, load_settings
+from api.settings import Settings
+
+# Longer than proxies keep an idle connection (60 s is usual): the side that sends requests
+# has to be the one that closes, or a request meets a closed door.
+KEEP_ALIVE_SECONDS: Final = 75
+
+# Beside its work in the database, what a request may take that is being served when the server
+# stops: 10 s for its body, and as long for a client that is slow to read the answer.
+SLOW_CLIENT_SECONDS: Final = 20
+
+# How long a worker may take to start that is to replace another. uvicorn gives up after the 5 s in
+# which one has to say that it lives, and so does a busy machine.
+START_PATIENCE: Final = 30
+
+
+def serve(host: str | None, port: int | None, workers: int | None) -> None:
+    """Serve until told to stop; what is None is read from the environment.
+
+    Raises:
+        Refusal: the settings cannot be used.
+    """
+    # By way of the environment, so that every worker reads the same.
+    for name, value in (("HOST", host), ("PORT", port)):
+        if value is not None:
+            os.environ[name] = str(value)
+    settings = load_settings()
+    config = uvicorn.Config(
+        "api.app:create_app",
+        workers=_workers(workers),
+        host=settings.host,
+        port=settings.port,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=ceil(settings.request_deadline_seconds + SLOW_CLIENT_SECONDS),
+        **server_options(settings),
+    )
+    if config.workers > 1:
+        _serve_with_workers(config)
+    else:
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run()
+
+
+class _Workers(Multiprocess):
+    """uvicorn's, but more patient, and a second signal ends the workers' drain as well."""
+
+    def restart_all(self) -> None:
+        usual = self.config.timeout_worker_healthcheck
+        self.config.timeout_worker_healthcheck = START_PATIENCE
+        super().restart_all()
+        self.config.timeout_worker_healthcheck = usual
+
+    def join_all(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.terminate_all())
+        super().join_all()
+
+
+def _serve_with_workers(config: uvicorn.Config) -> None:
+    workers = _Workers(config, [config.bind_socket()])
+    workers.run()
+    # Where none could start, uvicorn.run ends as if all were well.
+    if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
+        raise SystemExit(STARTUP_FAILURE)
+
+
+def _workers(wanted: int | None) -> int:
+    workers = str(wanted or given("WEB_CONCURRENCY") or 1)
+    if not workers.isdecimal() or int(workers) < 1:
+        raise Refusal(f"WEB_CONCURRENCY: {workers!r} is not a number of processes.", code=2)
+    return int(workers)
+
+
+def server_options(settings: Settings) -> dict[str, Any]:
+    """uvicorn's options, as far as developing and production share them."""
+    return {
+        "factory": True,
+        "loop": "asyncio" if sys.platform == "win32" else "uvloop",
+        "http": "api.protocol:Protocol",
+        "ws": "none",
+        "lifespan": "on",
+        "server_header": False,
+        # The app logs its requests itself, with their ids.
+        "access_log": False,
+        # uvicorn alone would believe anything that connects from this machine.
+        "forwarded_allow_ips": settings.forwarded_allow_ips,
+        "log_config": log_config(settings.log_level),
+    }
+
+
+def log_config(level: str, server_level: str | None = None) -> dict[str, Any]:
+    """Everything to standard error, in one form; the server may be quieter than the rest."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s  %(message)s"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"level": level, "handlers": ["stderr"]},
+        "loggers": {
+            "uvicorn": {"level": server_level or level},
+            # SQLAlchemy's pool under our name; that it is disposed of is nobody's news.
+            "persistence.turns": {"level": "WARNING"},
+            # Lists its plugins whenever it is imported.
+            "alembic.runtime.plugins": {"level": "WARNING"},
+        },
+    }
