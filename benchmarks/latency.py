@@ -36,9 +36,9 @@ def rest(method: str, path: str, body: Callable[[int], Any] | None = None) -> As
 
 
 def graphql(document: str) -> Ask:
-    """An operation of the GraphQL door; ``$id`` is the id."""
+    """An operation of the GraphQL door, the id in a variable as clients send it."""
     return lambda task_id: request(
-        "POST", "/graphql", json.dumps({"query": document.replace("$id", f'"{task_id}"')}).encode()
+        "POST", "/graphql", json.dumps({"query": document, "variables": {"id": task_id}}).encode()
     )
 
 
@@ -51,19 +51,24 @@ OPERATIONS: Final[dict[str, tuple[Ask, Ask]]] = {
         rest("GET", "/tasks?limit=50"),
         graphql(f"{{ tasks {{ nodes {_TASK} pageInfo {{ endCursor }} }} }}"),
     ),
-    "get": (rest("GET", "/tasks/{}"), graphql(f"{{ task(id: $id) {_TASK} }}")),
+    "get": (rest("GET", "/tasks/{}"), graphql(f"query ($id: ID!) {{ task(id: $id) {_TASK} }}")),
     "create": (
         CREATE,
         graphql(f'mutation {{ createTask(input: {{title: "Water the plants"}}) {_TASK} }}'),
     ),
     "change": (
         rest("PATCH", "/tasks/{}", lambda _: {"completed": True}),
-        graphql(f"mutation {{ updateTask(id: $id, input: {{completed: true}}) {_TASK} }}"),
+        graphql(
+            f"mutation ($id: ID!) {{ updateTask(id: $id, input: {{completed: true}}) {_TASK} }}"
+        ),
     ),
-    "delete": (rest("DELETE", "/tasks/{}"), graphql("mutation { deleteTask(id: $id) { id } }")),
+    "delete": (
+        rest("DELETE", "/tasks/{}"),
+        graphql("mutation ($id: ID!) { deleteTask(id: $id) { id } }"),
+    ),
     "delete many": (
         rest("POST", "/tasks/bulk-delete", lambda task_id: {"task_ids": [task_id]}),
-        graphql("mutation { deleteTasks(ids: [$id]) { deleted } }"),
+        graphql("mutation ($id: ID!) { deleteTasks(ids: [$id]) { deleted } }"),
     ),
 }
 

@@ -131,7 +131,13 @@ _MEMBERS: Final = (
 
 
 def _members_of_query(scope: Scope) -> dict[str, Any]:
-    members: dict[str, Any] = dict(Request(scope).query_params)
+    given = Request(scope).query_params
+    repeated = [name for name, *_ in _MEMBERS if len(given.getlist(name)) > 1]
+    if repeated:
+        raise Invalid(
+            [FieldError(name, "Should be given once", "repeated_parameter") for name in repeated]
+        )
+    members: dict[str, Any] = dict(given)
     for name in ("variables", "extensions"):
         if name in members:
             try:

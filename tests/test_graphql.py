@@ -338,6 +338,19 @@ async def test_get_never_writes(adas: httpx.AsyncClient, sql: asyncpg.Connection
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 0
 
 
+async def test_a_get_asks_for_one_thing(adas: httpx.AsyncClient) -> None:
+    twice = [("query", "{ __typename }"), ("variables", "{}")] * 2
+
+    answer = await adas.get("/graphql", params=[*twice, ("x", "ours"), ("x", "not")])
+
+    [error] = answer.json()["errors"]
+    assert answer.status_code == 400
+    assert [(each["field"], each["code"]) for each in error["extensions"]["errors"]] == [
+        ("query", "repeated_parameter"),
+        ("variables", "repeated_parameter"),
+    ]
+
+
 @pytest.mark.parametrize("asked", [{}, {"query": "{ __typename }", "variables": "{"}, {"x": "1"}])
 async def test_a_get_that_asks_nothing_is_400(
     asked: dict[str, str], adas: httpx.AsyncClient
