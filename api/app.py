@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -16,7 +15,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from api.drain import Farewell, draining
-from api.errors import MethodNotAllowed
+from api.errors import MethodNotAllowed, NotReady
 from api.middleware import (
     CORS,
     Head,
@@ -26,15 +25,14 @@ from api.middleware import (
     Startup,
     TrailingSlash,
 )
+from api.readiness import require_ready
 from api.settings import Settings, load
 from api.state import State, opened
 from graphql_schema import http as graphql_http
 from graphql_schema import routes as graphql_routes
-from persistence.errors import Unavailable
+from persistence.sessions import UnusableSessions
 from rest import browser, health, openapi, tasks
 from rest import errors as rest_errors
-
-_log = logging.getLogger("twofold")
 
 _ALLOWED_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _ALLOWED_HEADERS = (
@@ -118,19 +116,20 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with opened(settings) as state:
             app.state.twofold = state
-            await _look_at_sessions(state)
+            await _look_around(state)
             with draining(state):
                 yield
 
     return lifespan
 
 
-async def _look_at_sessions(state: State) -> None:
-    """Refuse to start on sessions that can't be read. A database that is away is no reason."""
+async def _look_around(state: State) -> None:
+    """Refuse to start on sessions that can't be read. Whatever else is missing may come yet."""
     try:
-        await state.authenticator.find_sessions(state.probe())
-    except Unavailable as error:
-        _log.warning("starting unready, the database does not answer: %s", error.reason)
+        await require_ready(state)
+    except NotReady as error:
+        if isinstance(error.__cause__, UnusableSessions):
+            raise error.__cause__ from None
 
 
 def _middleware(settings: Settings) -> list[Middleware]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from slowapi.errors import RateLimitExceeded
 from slowapi.wrappers import Limit as SlowapiLimit
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from persistence.errors import Changed, Fact, FieldError, Invalid, NotFound, Unavailable
 from persistence.sessions import UnusableSessions
@@ -239,12 +240,23 @@ def describe(error: Exception) -> Problem:
             return Problem(line, line.detail or str(error) or line.title, headers=line.headers)
 
 
-def report(error: Exception, problem: Problem, request_id: str) -> None:
+def report(scope: Scope, error: Exception, problem: Problem) -> None:
     """Log what an operator has to know: a defect with its traceback, a server that was away."""
     if problem.is_internal:
-        _log.error("unhandled exception request_id=%s", request_id, exc_info=error)
+        level, what, traceback = logging.ERROR, "unhandled exception", error
     elif isinstance(error, Unavailable | UnusableSessions):
-        _log.warning("unavailable: %s request_id=%s", error, request_id)
+        level, what, traceback = logging.WARNING, f"unavailable: {error}", None
+    else:
+        return
+    asked = f"{scope['method']} {path_for_logs(scope)}"
+    _log.log(level, "%s %s request_id=%s", asked, what, scope["request_id"], exc_info=traceback)
+
+
+def path_for_logs(scope: Scope) -> str:
+    """The path of a request in printable ASCII, whatever was sent, and never its query string."""
+    # The raw path: decoded, it could carry a line break into the log.
+    path: bytes = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
+    return path.partition(b"?")[0][:200].decode("ascii", "backslashreplace")
 
 
 def _as_fact(error: Exception) -> Exception:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.budget import Charge
-from api.errors import UnknownHost
+from api.errors import UnknownHost, path_for_logs
 from api.wire import header_values
 from persistence.errors import FieldError, Invalid
 from persistence.sessions import UnusableSessions
@@ -114,12 +114,10 @@ def _request_id(scope: Scope) -> str:
 
 
 def _log_access(scope: Scope, status: int, seconds: float, problems: list[str]) -> None:
-    # The raw path: decoded, it could carry a line break into the log. Never the query string.
-    path = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
     access_log.info(
         "%s %s %d %.1fms request_id=%s%s",
         scope["method"],
-        path.partition(b"?")[0][:200].decode("ascii", "backslashreplace"),
+        path_for_logs(scope),
         status,
         seconds * 1000,
         scope["request_id"],

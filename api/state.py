@@ -21,13 +21,19 @@ PROBE_SECONDS: Final = 2.0
 
 @dataclass(slots=True)
 class State:
-    """The parts of a running app. ``draining`` turns true once, when it is told to stop."""
+    """The parts of a running app.
+
+    Attributes:
+        draining: turns true once, when it is told to stop.
+        failing: the part that kept it from being ready when it was last looked at, if any.
+    """
 
     settings: Settings
     engine: AsyncEngine
     authenticator: Authenticator
     budget: Budget
     draining: bool = False
+    failing: str = ""
 
     def database(self) -> Database:
         """A request's access to the database, with the request's deadline."""

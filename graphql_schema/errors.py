@@ -61,7 +61,7 @@ def field_error(scope: Scope, error: GraphQLError) -> dict[str, Any]:
     """Why a field has no value. What is not in the catalogue is logged, once, and masked."""
     cause = error.original_error if isinstance(error.original_error, Exception) else error
     problem = describe(cause)
-    report(cause, problem, scope["request_id"])
+    report(scope, cause, problem)
     return _placed(error) | request_error(scope, problem)
 
 

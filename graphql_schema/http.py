@@ -163,7 +163,7 @@ def _cost(scope: Scope, kind: OperationType, fields: int) -> Cost:
 def answer(scope: Scope, error: Exception) -> Response:
     """The response to a request that ended in an exception, whichever it was."""
     problem = describe(error)
-    report(error, problem, scope["request_id"])
+    report(scope, error, problem)
     response = _response(
         scope,
         _media_type(scope) or JSON,

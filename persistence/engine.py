@@ -210,19 +210,18 @@ class Database:
             self._since = now
         self._running += 1
         seconds = self._seconds_left - (now - self._since)
+        progress = _Progress()
         try:
             if seconds <= 0:
                 raise TimeoutError("none of the deadline is left")
             async with asyncio.timeout(seconds):
                 return await self._with_fresh_connections(
-                    wanted, wanted.arguments(values), repeatable
+                    wanted, wanted.arguments(values), repeatable, progress
                 )
         except Exception as error:
             cause = _driver_error(error)
             if server_at_fault(cause) or isinstance(cause, sa_exc.SQLAlchemyError):
-                # One line: what PostgreSQL adds as DETAIL may be somebody's data.
-                said = str(cause).partition("\n")[0]
-                raise Unavailable(f"database: {type(cause).__name__}: {said}") from error
+                raise Unavailable(f"database: {_told(cause, progress)}") from error
             raise
         finally:
             self._running -= 1
@@ -230,7 +229,7 @@ class Database:
                 self._seconds_left -= time.monotonic() - self._since
 
     async def _with_fresh_connections(
-        self, wanted: Statement, arguments: list[Any], repeatable: bool
+        self, wanted: Statement, arguments: list[Any], repeatable: bool, progress: _Progress
     ) -> Sequence[Record]:
         give_up = time.monotonic() + RETRY_FOR
         pause = 0.02
@@ -238,9 +237,12 @@ class Database:
             connection = None
             try:
                 async with in_turn(self._engine):
+                    progress.step = "connecting"
                     connection = await self._engine.raw_connection()
+                    progress.step = "running the statement"
                     return await _run(connection, wanted, arguments, fair_pool(self._engine))
             except Exception as error:
+                progress.failure = error
                 may_repeat = (
                     _may_connect_later(error)
                     if connection is None
@@ -251,6 +253,26 @@ class Database:
             # Jitter, so that the requests that lost their connections together don't return so.
             await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(pause * 2, 0.5)
+
+
+class _Progress:
+    """How far a statement has come, for the log: a time-out says nothing by itself."""
+
+    __slots__ = ("failure", "step")
+
+    def __init__(self) -> None:
+        self.step = "waiting for a connection"
+        self.failure: Exception | None = None
+
+
+def _told(error: BaseException, progress: _Progress) -> str:
+    """What the driver or the server said, or else what was being done, and had failed before."""
+    # One line: what PostgreSQL adds as DETAIL may be somebody's data.
+    said = str(error).partition("\n")[0] or progress.step
+    before = progress.failure and _driver_error(progress.failure)
+    if isinstance(error, TimeoutError) and before and before is not error:
+        said += f", after {_told(before, _Progress())}"
+    return f"{type(error).__name__}: {said}"
 
 
 def _may_connect_later(error: Exception) -> bool:

@@ -32,7 +32,7 @@ PROBLEM_JSON: Final = "application/problem+json"
 def answer(scope: Scope, error: Exception) -> Response:
     """The response to a request that ended in an exception, whichever it was."""
     problem = describe(error)
-    report(error, problem, scope["request_id"])
+    report(scope, error, problem)
     scope["problems"].append(problem.line.type)
     members = problem.members(
         instance=scope["path"],

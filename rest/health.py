@@ -9,11 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.errors import NotReady
+from api.readiness import require_ready
 from api.state import state_of
 from api.wire import encode_json, now_to_the_second
-from persistence.errors import Unavailable
-from persistence.migrations import is_schema_current
-from persistence.sessions import UnusableSessions
 from rest.errors import EVERY_PATH, problems
 from rest.schemas import HealthDocument, ReadinessDocument
 
@@ -38,17 +36,7 @@ async def ready(request: Request) -> Response:
     server's sessions. The answer names the part that fails.
     """
     state = state_of(request.scope)
-    if state.draining:
-        raise NotReady("instance", "it is draining")
-    db = state.probe()
-    try:
-        if not await is_schema_current(db):
-            raise NotReady("schema", "it is behind this build: twofold migrate")
-        await state.authenticator.find_sessions(db)
-    except Unavailable as error:
-        raise NotReady("database", "it does not answer") from error
-    except UnusableSessions as error:
-        raise NotReady("sessions", str(error)) from error
+    await require_ready(state)
     return _ok(database="ok", **({"redis": state.budget.redis} if state.budget.redis else {}))
 
 

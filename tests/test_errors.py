@@ -325,7 +325,7 @@ async def test_an_unhandled_exception_is_logged_once_and_answered_opaquely(
 
     [record] = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert (record.name, record.levelname) == ("twofold.error", "ERROR")
-    assert record.getMessage() == "unhandled exception request_id=the-defect"
+    assert record.getMessage() == "GET /tasks unhandled exception request_id=the-defect"
     assert record.exc_info
     assert isinstance(record.exc_info[1], KeyError)
     assert SECRET not in response.text
@@ -339,7 +339,7 @@ async def test_why_the_service_was_unavailable_is_in_the_log_alone(
     response = await without_database.get("/tasks", headers=headers)
 
     [line] = [message for message in caplog.messages if "the-outage" in message]
-    assert line.startswith("unavailable: database: ")
+    assert line.startswith("GET /tasks unavailable: database: ")
     assert "database" not in response.text
 
 

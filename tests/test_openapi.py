@@ -328,7 +328,7 @@ def _plant_defects(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("list_page", "create", "remove_many", "get", "change", "remove"):
         monkeypatch.setattr(tasks, name, _fail)
     monkeypatch.setattr("rest.health._ok", _fail)
-    monkeypatch.setattr("rest.health.is_schema_current", _fail)
+    monkeypatch.setattr("api.readiness.is_schema_current", _fail)
 
 
 DEFECTS: dict[str, Callable[[pytest.MonkeyPatch], object]] = {

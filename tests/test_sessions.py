@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -795,8 +796,9 @@ async def away(
 
 
 async def test_an_app_whose_database_is_away_starts_unready_and_recovers_by_itself(
-    fragile: Postgres, away: httpx.AsyncClient
+    fragile: Postgres, away: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "twofold")
     unready = await away.get("/health/ready")
     alive = await away.get("/health")
     fragile.start()
@@ -813,6 +815,14 @@ async def test_an_app_whose_database_is_away_starts_unready_and_recovers_by_itse
     assert no_session.status_code == 503
     assert (await away.get("/health/ready")).status_code == 200
     assert (await away.get("/tasks", headers={"Authorization": "Bearer x"})).status_code == 401
+    # One line for each change, the first at the start.
+    records = caplog.get_records("setup") + caplog.records
+    told = [record.getMessage() for record in records if record.name == "twofold"]
+    assert [re.sub(r"(\[|There is) ?.*", "…", line) for line in told] == [
+        "not ready: database: TimeoutError: connecting, after ConnectionRefusedError: …",
+        "not ready: sessions: …",
+        "ready again",
+    ]
 
 
 async def test_requests_to_an_app_whose_database_is_away_don_t_wait_for_one_another(

@@ -321,7 +321,7 @@ async def test_an_instance_that_started_without_its_database_finds_it(
 
     assert [(answer.verdict, answer.status) for answer in early] == [("unavailable", 503)] * 2
     assert {answer.verdict for pair in rushed for answer in pair} <= {"done", "unavailable"}
-    assert log.read_text().count("starting unready") == 1
+    assert log.read_text().count("not ready: database: ") == 1
     assert recovered < WITHIN
 
 
