@@ -22,7 +22,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from persistence.errors import Unavailable, connection_lost, server_at_fault
 from persistence.pooled import describe_once, fetch
-from persistence.turns import FairPool, fair_pool, in_turn
+from persistence.turns import FairPool, Turn, in_turn
 from persistence.urls import parse_database_url
 
 COMMAND_TIMEOUT: Final = 10.0
@@ -75,8 +75,6 @@ def create_engine(url: str, pool: PoolSettings) -> AsyncEngine:
         max_overflow=pool.max_overflow,
         pool_timeout=pool.timeout,
         pool_recycle=pool.recycle,
-        # Newest first: the connections of a quiet hour grow old and go, instead of taking turns.
-        pool_use_lifo=True,
     )
     _watch_idle_connections(engine, pool.pre_ping)
     if target.pooled:
@@ -236,11 +234,11 @@ class Database:
         while True:
             connection = None
             try:
-                async with in_turn(self._engine):
+                async with in_turn(self._engine) as turn:
                     progress.step = "connecting"
                     connection = await self._engine.raw_connection()
                     progress.step = "running the statement"
-                    return await _run(connection, wanted, arguments, fair_pool(self._engine))
+                    return await _run(connection, wanted, arguments, turn)
             except Exception as error:
                 progress.failure = error
                 may_repeat = (
@@ -284,7 +282,7 @@ def _may_connect_later(error: Exception) -> bool:
 
 
 async def _run(
-    connection: PoolProxiedConnection, wanted: Statement, arguments: list[Any], pool: FairPool
+    connection: PoolProxiedConnection, wanted: Statement, arguments: list[Any], turn: Turn
 ) -> Sequence[Record]:
     driver = connection.driver_connection
     assert driver is not None
@@ -294,20 +292,12 @@ async def _run(
         )
     except BaseException as error:
         if _is_reusable_after(error, driver):
-            await _give_back(connection, driver, pool)
+            await greenlet_spawn(connection.close)
         else:
-            _abandon(connection, driver)
+            _abandon(connection, driver, turn)
         raise
-    await _give_back(connection, driver, pool)
+    await greenlet_spawn(connection.close)
     return records
-
-
-async def _give_back(connection: PoolProxiedConnection, driver: Any, pool: FairPool) -> None:
-    """Back into the pool; what is more than that keeps is closed, and nobody waits for it."""
-    if pool.keeps_another():
-        await greenlet_spawn(connection.close)
-    else:
-        _abandon(connection, driver)
 
 
 def _is_reusable_after(error: BaseException, driver: Any) -> bool:
@@ -316,14 +306,15 @@ def _is_reusable_after(error: BaseException, driver: Any) -> bool:
     return answered and not connection_lost(error) and not driver.is_closed()
 
 
-def _abandon(connection: PoolProxiedConnection, driver: Any) -> None:
-    """Give up a connection that is closed, busy or one too many, and what runs on it.
+def _abandon(connection: PoolProxiedConnection, driver: Any, turn: Turn) -> None:
+    """Give up a connection that is closed or busy, and what the server is doing on it.
 
     Closing cancels a running statement, which would otherwise go on, holding its locks and its
     place among the server's connections. Nobody waits for that: the request's time is up, and
-    whoever cancelled it may do so again.
+    whoever cancelled it may do so again. Its turn ends when it is gone.
     """
-    task = asyncio.create_task(_closed(connection, driver))
+    turn.keep()
+    task = asyncio.create_task(_closed(connection, driver, turn))
     _abandoned.add(task)
     task.add_done_callback(_abandoned.discard)
 
@@ -331,12 +322,13 @@ def _abandon(connection: PoolProxiedConnection, driver: Any) -> None:
 _abandoned: Final[set[asyncio.Task[None]]] = set()  # An event loop alone would lose them.
 
 
-async def _closed(connection: PoolProxiedConnection, driver: Any) -> None:
+async def _closed(connection: PoolProxiedConnection, driver: Any, turn: Turn) -> None:
     try:
         with suppress(Exception):
             await driver.close()
-    finally:
         await greenlet_spawn(connection.invalidate)
+    finally:
+        turn.end()
 
 
 def _driver_error(error: BaseException) -> BaseException:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from persistence import turns
 from persistence.engine import Database, PoolSettings, Statement, create_engine
 from persistence.errors import Unavailable
-from persistence.turns import in_turn
+from persistence.turns import FairPool, in_turn
+from tests.trips import TripCounter
 
 NUMBER = Statement("SELECT $1::int", ("number",), typed=True)
+NAP = Statement("SELECT pg_sleep(0.01)", ())
+LONG = Statement("SELECT pg_sleep(5)", ())
+BACKEND = Statement("SELECT pg_backend_pid()", ())
 
 
 @pytest.fixture
@@ -61,3 +67,126 @@ async def test_who_gives_up_waiting_holds_up_nobody(engine: AsyncEngine) -> None
     assert number == 7
     async with in_turn(engine), in_turn(engine):
         pass
+
+
+# --- A rush -------------------------------------------------------------------------------
+
+
+async def rush(engine: AsyncEngine, times: int = 1) -> None:
+    """As many at a time as there are turns."""
+    for _ in range(times):
+        await asyncio.gather(*(Database(engine, 5).read(NAP) for _ in range(3)))
+
+
+async def test_what_a_rush_opened_serves_the_next(far: AsyncEngine, trips: TripCounter) -> None:
+    await rush(far, times=20)
+
+    assert trips.connections == 3
+
+
+async def test_what_a_rush_opened_is_closed_when_it_has_been_idle_for_long(
+    far: AsyncEngine, trips: TripCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rush(far)
+    monkeypatch.setattr(turns, "LINGER", 0.05)
+    await asyncio.sleep(0.1)
+    trips.delay = 0.3
+
+    await Database(far, 5).read(NAP)
+
+    # What was used last stays; the others say good-bye, for which nobody waited.
+    assert (idle(far), trips.open) == (1, 3)
+    async with asyncio.timeout(5):
+        while trips.open > 1:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.02)
+    await Database(far, 5).read(NAP)
+    assert trips.connections == 3
+
+
+async def test_there_are_never_more_connections_than_turns(
+    far: AsyncEngine, trips: TripCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "LINGER", 0.0)
+    trips.delay = 0.02
+    most = 0
+
+    async def count() -> None:
+        nonlocal most
+        while True:
+            most = max(most, trips.open)
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await rush(far, times=10)
+    counting.cancel()
+
+    assert trips.connections > 6, "nothing was closed"
+    assert most == 3
+
+
+async def test_the_connection_used_last_is_used_next(far: AsyncEngine) -> None:
+    await rush(far)
+
+    backends = [str(await Database(far, 5).read(BACKEND)) for _ in range(5)]
+
+    assert len(set(backends)) == 1
+
+
+async def test_a_connection_that_was_given_up_leaves_no_place_behind(far: AsyncEngine) -> None:
+    await rush(far)
+    reading = asyncio.create_task(Database(far, 5).read(LONG))
+    await asyncio.sleep(0.05)
+
+    reading.cancel()
+    with suppress(asyncio.CancelledError):
+        await reading
+    assert isinstance(far.pool, FairPool)
+    async with asyncio.timeout(5):
+        while far.pool.checkedout():  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.02)
+
+    assert idle(far) == 2
+
+
+async def test_a_connection_that_was_lost_is_not_kept(far: AsyncEngine, trips: TripCounter) -> None:
+    await rush(far)
+    await trips.drop()
+
+    await rush(far)
+
+    assert (idle(far), trips.connections, trips.open) == (3, 6, 3)
+
+
+async def test_an_engine_that_is_disposed_of_has_no_connection(
+    far: AsyncEngine, trips: TripCounter
+) -> None:
+    await rush(far)
+
+    await far.dispose()
+
+    assert idle(far) == 0
+    async with asyncio.timeout(5):
+        while trips.open:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.02)
+    await rush(far)
+
+
+@pytest.fixture
+async def trips(database_url: str) -> AsyncIterator[TripCounter]:
+    async with TripCounter.before(database_url) as counter:
+        yield counter
+
+
+@pytest.fixture
+async def far(trips: TripCounter) -> AsyncIterator[AsyncEngine]:
+    """One connection that stays, and two for a rush."""
+    engine = create_engine(trips.url, PoolSettings(1, 2, 5, 3600, pre_ping=False))
+    yield engine
+    await engine.dispose()
+
+
+def idle(engine: AsyncEngine) -> int:
+    """How many connections lie idle."""
+    assert isinstance(engine.pool, FairPool)
+    assert engine.pool.checkedout() == 0
+    return engine.pool.checkedin()

@@ -55,6 +55,11 @@ class TripCounter:
             server.close()
             await counter.drop()
 
+    @property
+    def open(self) -> int:
+        """How many connections there are now."""
+        return len(self._clients)
+
     async def drop(self) -> None:
         """Close every connection, so that the next statement needs a new one."""
         for client in list(self._clients):
