@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -18,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.budget import Charge
 from api.errors import UnknownHost, path_for_logs
 from api.wire import header_values
-from persistence.errors import FieldError, Invalid
+from persistence.errors import FieldError, Invalid, Unavailable
 from persistence.sessions import UnusableSessions
 
 access_log = logging.getLogger("twofold.access")
@@ -265,6 +266,12 @@ class Problems:
             await self._app(scope, receive, watched)
         except ClientDisconnect:
             return  # Nobody is left to be answered.
+        except asyncio.CancelledError:
+            # The server leaves at once, and would answer 500.
+            if not started:
+                leaving = Unavailable("the server was told to leave at once")
+                await self._answer(scope, leaving)(scope, receive, send)
+            raise
         except Exception as error:
             if started:
                 raise

@@ -32,7 +32,8 @@ async def require_ready(state: State) -> None:
         raise NotReady("database", "it does not answer") from error
     except UnusableSessions as error:
         _tell(state, "sessions", f"sessions: {error}")
-        raise NotReady("sessions", str(error)) from error
+        # Strangers may ask, and are not told how the auth server keeps its sessions.
+        raise NotReady("sessions", "they cannot be read; the log says why") from error
     if not is_current:
         _tell(state, "schema", f"schema: {_BEHIND}")
         raise NotReady("schema", _BEHIND)

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Protocol
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 _log = logging.getLogger("twofold.budget")
 
@@ -195,7 +195,7 @@ class RedisWindows:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._load_script()
-        except (RedisError, OSError) as error:
+        except Exception as error:
             self._stop_asking(error)
 
     async def close(self) -> None:
@@ -212,7 +212,8 @@ class RedisWindows:
             with self._bounded() as timeout:
                 async with timeout, self._connections:
                     standing = await self._ask(key, limit, cost)
-        except (RedisError, OSError) as error:
+        # Whatever it is: of an answer that no Redis gives, the client makes a TypeError or worse.
+        except Exception as error:
             self._failed(error)
             return await self._local.hit(key, limit, cost)
         self._breaker.failures = 0
@@ -270,10 +271,12 @@ class RedisWindows:
             await asyncio.sleep(self._probe_every)
             try:
                 async with asyncio.timeout(self._timeout):
+                    # On a new connection: who knows what the old ones lead to by now.
+                    await self._redis.connection_pool.disconnect(inuse_connections=False)
                     await self._load_script()
                     # A Redis that is full, or a replica, answers until it is told to count.
                     await self._ask(_PROBE, Limit(1000, 1), 1)
-            except (RedisError, OSError):
+            except Exception:  # it was told when the breaker opened
                 continue
             self._breaker.failures = 0
             self._breaker.is_open = False

@@ -37,6 +37,9 @@ PING_TIMEOUT: Final = 2.0
 CANCEL_TIMEOUT: Final = 0.5
 """Seconds for telling the server that nobody waits for its statement any more."""
 
+CONNECTING: Final = "connecting"
+"""The step in which a connection is made, or taken from the pool and looked at."""
+
 RETRY_FOR: Final = 8.0
 """Seconds for which a lost connection is answered by a fresh one: a restart, a short crash.
 
@@ -218,7 +221,9 @@ class Database:
                 )
         except Exception as error:
             cause = _driver_error(error)
-            if server_at_fault(cause) or isinstance(cause, sa_exc.SQLAlchemyError):
+            # While connecting, whatever goes wrong is not the statement's fault.
+            is_theirs = server_at_fault(cause) or isinstance(cause, sa_exc.SQLAlchemyError)
+            if is_theirs or progress.step == CONNECTING:
                 raise Unavailable(f"database: {_told(cause, progress)}") from error
             raise
         finally:
@@ -235,7 +240,7 @@ class Database:
             connection = None
             try:
                 async with in_turn(self._engine) as turn:
-                    progress.step = "connecting"
+                    progress.step = CONNECTING
                     connection = await self._engine.raw_connection()
                     progress.step = "running the statement"
                     return await _run(connection, wanted, arguments, turn)

@@ -71,24 +71,25 @@ class Invalid(Fact):
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in self.errors))
 
 
-# What a PostgreSQL server says when it, not the statement, is at fault: connections (08),
-# transactions that had to yield (40), resources (53), operators (57), its disks (58), its own
-# defects (XX), a role, database or right that is missing (28, 3D, 42501), a schema that was not
-# migrated (42P01, 42703), a server that takes no writes (25006), a lock that was not had (55).
+# What PostgreSQL says of a statement that is wrong, or of values that should have been refused
+# before they came to it: data (22), constraints (23), syntax (42). Everything else is the
+# server's doing, whatever it is called; there are more codes than anybody knows beforehand.
+_STATEMENT_AT_FAULT: Final = (
+    pg.DataError,
+    pg.IntegrityConstraintViolationError,
+    pg.SyntaxOrAccessError,
+)
+
+# But also in these classes: numbers that ran out, rights that are denied, what was not migrated,
+# and what a pooler in between did not keep.
 _SERVER_AT_FAULT: Final = (
-    pg.PostgresConnectionError,
-    pg.TransactionRollbackError,
-    pg.InsufficientResourcesError,
-    pg.OperatorInterventionError,
-    pg.PostgresSystemError,
-    pg.InternalServerError,
-    pg.InvalidAuthorizationSpecificationError,
-    pg.InvalidCatalogNameError,
+    pg.SequenceGeneratorLimitExceededError,
     pg.InsufficientPrivilegeError,
     pg.UndefinedTableError,
     pg.UndefinedColumnError,
-    pg.ReadOnlySQLTransactionError,
-    pg.ObjectNotInPrerequisiteStateError,
+    pg.UndefinedFunctionError,
+    pg.UndefinedObjectError,
+    pg.DuplicatePreparedStatementError,
 )
 
 # A connection that is gone, seen from our side: the socket's own failures come as they are.
@@ -118,4 +119,7 @@ def connection_lost(error: BaseException) -> bool:
 
 def server_at_fault(error: BaseException) -> bool:
     """Whether the failure is the database's doing rather than a defect of ours."""
-    return connection_lost(error) or isinstance(error, (*_SERVER_AT_FAULT, TimeoutError))
+    if isinstance(error, asyncpg.PostgresError):
+        is_ours = isinstance(error, _STATEMENT_AT_FAULT)
+        return not is_ours or isinstance(error, _SERVER_AT_FAULT)
+    return connection_lost(error) or isinstance(error, TimeoutError)

@@ -204,7 +204,8 @@ async def _try(db: Database, wanted: Statement, doubt: str, **values: Any) -> Se
     except asyncpg.PostgresError as error:
         reason = error.args[0]
     except Unavailable as error:
-        if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+        # Rights that are denied, functions that the column's type does not have.
+        if not isinstance(error.__cause__, asyncpg.SyntaxOrAccessError):
             raise
         reason = error.__cause__.args[0]
     raise UnusableSessions(f"{doubt}: {reason}.")
@@ -297,9 +298,11 @@ def _lookup(table: _Table, key: str, user_id: str, expires: str, condition: str)
     typed = table.columns[key.strip('"')] in ("text", "character varying")
     # least(): a session without an end has no difference to now, before PostgreSQL 17.
     soon = f"least({expires}, now() + interval '{FORESIGHT} s')"
+    # least() again: what lies beyond Python's years, infinity included, lasts until their end.
+    ends = f"least(({expires})::timestamptz, '9999-12-31 23:59:59.999999Z'::timestamptz)"
     # Every identifier is one that PostgreSQL's own catalogue quoted or that stands in this file.
     return Statement(
-        f"SELECT {key}::text, {user_id}::text, ({expires})::timestamptz,"  # noqa: S608
+        f"SELECT {key}::text, {user_id}::text, {ends},"  # noqa: S608
         f" extract(epoch FROM {soon} - now())::float8 FROM {table.name}"
         f" WHERE {key} = $1{'::text' if typed else ''} AND {expires} > now()"
         f" AND {user_id} IS NOT NULL {condition}",

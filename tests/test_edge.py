@@ -316,6 +316,7 @@ async def test_without_readable_sessions_an_instance_is_not_ready_and_says_503(
         tasks = await client.get("/tasks", headers={"Authorization": "Bearer x"})
 
     assert (ready.status_code, ready.json()["failing"]) == (503, "sessions")
+    assert "user_sessions" not in ready.text
     assert (tasks.status_code, tasks.json()["type"]) == (503, "service_unavailable")
 
 

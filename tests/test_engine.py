@@ -502,21 +502,31 @@ RAISE = "DO $$ BEGIN RAISE EXCEPTION 'as told' USING ERRCODE = '{}'; END $$"
     "sqlstate",
     [
         "08006",  # connection_failure
+        "0A000",  # feature_not_supported
+        "2200H",  # sequence_generator_limit_exceeded
         "25006",  # read_only_sql_transaction: a replica, or a failover
+        "25P02",  # in_failed_sql_transaction: a pooler's server
+        "26000",  # invalid_sql_statement_name: a pooler's server
         "28000",  # invalid_authorization_specification
         "3D000",  # invalid_catalog_name
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
         "42501",  # insufficient_privilege
         "42703",  # undefined_column: not migrated
+        "42883",  # undefined_function
+        "42P05",  # duplicate_prepared_statement: a pooler's server
         "42P01",  # undefined_table: not migrated
         "53100",  # disk_full
         "53300",  # too_many_connections
         "55P03",  # lock_not_available
         "57014",  # query_canceled
         "57P03",  # cannot_connect_now
+        "54001",  # statement_too_complex
         "58030",  # io_error
+        "HV000",  # fdw_error: sessions in a foreign table
+        "P0001",  # raise_exception: somebody's trigger
         "XX000",  # internal_error
+        "YY000",  # a vendor's
     ],
 )
 async def test_what_is_the_servers_fault_is_unavailable(
@@ -539,8 +549,6 @@ async def test_what_is_the_servers_fault_is_unavailable(
         "23505",  # unique_violation
         "23514",  # check_violation
         "42601",  # syntax_error
-        "42883",  # undefined_function
-        "P0001",  # raise_exception
     ],
 )
 async def test_what_is_the_statements_fault_is_our_defect(

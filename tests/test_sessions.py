@@ -350,12 +350,25 @@ async def test_the_databases_time_zone_lengthens_and_shortens_no_session(
         assert await house.status(await house.session("-30 minutes")) == 401
 
 
-async def test_a_session_that_never_ends_counts(new_house: NewHouse) -> None:
-    async with new_house(HASHED) as house:
+@pytest.mark.parametrize("layout", [HASHED, LAYOUTS["hashed, naive"]])
+@pytest.mark.parametrize("end", ["infinity", "20000-01-01", "9999-12-31 23:59:59.999999"])
+async def test_a_session_that_ends_after_pythons_years_counts(
+    new_house: NewHouse, layout: Layout, end: str
+) -> None:
+    async with new_house(layout) as house:
         token = await house.session()
-        await house.sql.execute("UPDATE user_sessions SET expires_at = 'infinity'")
+        await house.sql.execute(f"UPDATE user_sessions SET expires_at = '{end}'")  # noqa: S608
+
+        viewer = await house.client.post(
+            "/graphql",
+            json={"query": "{ viewer { sessionExpiresAt } }"},
+            headers={"Authorization": f"Bearer {token}"},
+        )
 
         assert await house.status(token) == 200
+        assert viewer.json()["data"]["viewer"] == {
+            "sessionExpiresAt": "9999-12-31T23:59:59.999999Z"
+        }
 
 
 async def test_a_sign_out_is_seen_by_the_next_request(new_house: NewHouse) -> None:

@@ -114,6 +114,34 @@ async def test_a_second_signal_ends_the_drain(
     assert code == 0
 
 
+async def test_a_second_ctrl_c_is_503_to_whoever_still_waits(
+    database_url: str, sql: asyncpg.Connection
+) -> None:
+    async with served(database_url) as (client, process):
+        ada = await sign_in(sql, RestSurface(client), "ada", HASH_SECRET)
+        identity = {"Authorization": f"Bearer {ada.token}"}
+        async with held_up(database_url):
+            asked = [
+                client.post("/tasks", json={"title": "never"}, headers=identity),
+                client.post("/graphql", json={"query": _NEVER}, headers=identity),
+            ]
+            answers = asyncio.gather(*asked)
+            await waiting(sql, 2)
+            for _ in range(2):
+                process.send_signal(SIGINT)
+                await asyncio.sleep(0.3)
+            rest, graphql = await answers
+            await process.wait()
+
+    [error] = graphql.json()["errors"]
+    assert (rest.status_code, rest.json()["type"]) == (503, "service_unavailable")
+    assert (graphql.status_code, error["extensions"]["code"]) == (503, "SERVICE_UNAVAILABLE")
+    assert not await sql.fetchval("SELECT count(*) FROM tasks WHERE title = 'never'")
+
+
+_NEVER = 'mutation { createTask(input: {title: "never"}) { id } }'
+
+
 async def test_ctrl_c_does_not_drain(database_url: str) -> None:
     async with served(database_url, DRAIN_SECONDS="20") as (_, process):
         process.send_signal(SIGINT)

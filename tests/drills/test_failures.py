@@ -420,7 +420,15 @@ async def test_a_redis_that_answers_errors_is_counted_around(
 
 
 @pytest.mark.parametrize(
-    "said", [b"-LOADING Valkey is loading the dataset in memory\r\n", b"HTTP/1.1 400\r\n\r\n", b""]
+    "said",
+    [
+        b"-LOADING Valkey is loading the dataset in memory\r\n",
+        b"HTTP/1.1 400\r\n\r\n",
+        b"",
+        b"+OK\r\n",
+        b"$-1\r\n",
+        b"*5\r\n:1\r\n:1\r\n+x\r\n+y\r\n+z\r\n",
+    ],
 )
 @pytest.mark.drill
 async def test_what_answers_in_place_of_redis_is_counted_around(
