@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import context
 from api.settings import load_database_url
+from persistence.migrations import ENCODING, CannotMigrate, wrong_encoding
 from persistence.models import metadata
 from persistence.urls import parse_database_url
 
@@ -33,6 +34,9 @@ def run(connection: Connection) -> None:
     with context.begin_transaction():
         # Before Alembic reads which revision is current: whoever waited here sees the result.
         connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+        encoding = connection.scalar(text("SELECT current_setting('server_encoding')"))
+        if encoding != ENCODING:
+            raise CannotMigrate(wrong_encoding(str(encoding)))
         context.run_migrations()
 
 

@@ -20,6 +20,7 @@ import asyncpg
 
 from persistence.engine import Database, Record, Statement
 from persistence.errors import Unavailable
+from persistence.migrations import ENCODING, wrong_encoding
 
 
 class Viewer(NamedTuple):
@@ -247,7 +248,8 @@ _TABLES: Final = {
 
 _DESCRIBE: Final = Statement(
     """
-    SELECT c.oid::regclass::text, a.attname::text, format_type(a.atttypid, NULL)
+    SELECT c.oid::regclass::text, a.attname::text, format_type(a.atttypid, NULL),
+           current_setting('server_encoding')
     FROM unnest($1::text[]) AS wanted (name)
     JOIN pg_class c ON c.oid = to_regclass(wanted.name)
     JOIN pg_attribute a ON a.attrelid = c.oid
@@ -260,7 +262,9 @@ _DESCRIBE: Final = Statement(
 async def _find_table(db: Database, store: SessionStore, names: Sequence[str]) -> _Table:
     tables: dict[str, dict[str, str]] = {}
     doubt = f"The database cannot look for a table {' or '.join(names)}"
-    for name, column, type_name in await _try(db, _DESCRIBE, doubt, names=list(names)):
+    for name, column, type_name, encoding in await _try(db, _DESCRIBE, doubt, names=list(names)):
+        if encoding != ENCODING:
+            raise UnusableSessions(wrong_encoding(encoding))
         tables.setdefault(name, {})[column] = type_name
     if not tables:
         raise UnusableSessions(
