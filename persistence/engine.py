@@ -268,6 +268,12 @@ class _Progress:
         self.failure: Exception | None = None
 
 
+_POOLER_IN_BETWEEN: Final = (
+    asyncpg.InvalidSQLStatementNameError,
+    asyncpg.DuplicatePreparedStatementError,
+)
+
+
 def _told(error: BaseException, progress: _Progress) -> str:
     """What the driver or the server said, or else what was being done, and had failed before."""
     # One line: what PostgreSQL adds as DETAIL may be somebody's data.
@@ -275,6 +281,8 @@ def _told(error: BaseException, progress: _Progress) -> str:
     before = progress.failure and _driver_error(progress.failure)
     if isinstance(error, TimeoutError) and before and before is not error:
         said += f", after {_told(before, _Progress())}"
+    if isinstance(error, _POOLER_IN_BETWEEN):
+        said += " (behind a pooler in transaction mode, DATABASE_URL needs ?pgbouncer=true)"
     return f"{type(error).__name__}: {said}"
 
 

@@ -562,6 +562,14 @@ async def test_what_is_the_statements_fault_is_our_defect(
     assert await backend_of(engine) == before
 
 
+@pytest.mark.parametrize("sqlstate", ["26000", "42P05"])
+async def test_who_forgot_to_say_that_there_is_a_pooler_is_told(
+    engine: AsyncEngine, sqlstate: str
+) -> None:
+    with pytest.raises(Unavailable, match=r"as told \(behind a pooler .*pgbouncer=true\)$"):
+        await Database(engine, 5).read(Statement(RAISE.format(sqlstate), ()))
+
+
 async def test_what_the_server_says_is_told_in_one_line(engine: AsyncEngine) -> None:
     detailed = "DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100', DETAIL = 'adas'; END $$"
 
