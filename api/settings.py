@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
@@ -24,6 +25,8 @@ from persistence.engine import PoolSettings
 from persistence.inputs import MAX_PAGE
 from persistence.sessions import FORESIGHT, SessionStore
 from persistence.urls import parse_database_url
+
+_ENV_FILE: Final = ".env"
 
 
 class Environment(StrEnum):
@@ -86,7 +89,7 @@ class Settings(BaseSettings):
     """What the environment says. Times are in seconds unless the name says otherwise."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
+        env_file=_ENV_FILE,
         env_file_encoding="utf-8",
         env_ignore_empty=True,
         extra="ignore",
@@ -249,6 +252,9 @@ class Settings(BaseSettings):
 def load(**overrides: Any) -> Settings:
     """Read the environment and ``.env``.
 
+    Args:
+        overrides: in place of what they say; ``_env_file=None`` leaves ``.env`` out.
+
     Raises:
         SettingsError: something is missing or wrong; it names everything at once.
     """
@@ -256,11 +262,36 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_problems(error)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(error) from None
+
+
+def env_file() -> dict[str, str]:
+    """What ``.env`` says, by names in upper case; what is empty is left out.
+
+    Raises:
+        SettingsError: it is there, and cannot be read.
+    """
+    try:
+        said = dotenv_values(_ENV_FILE)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(error) from None
+    if any("\0" in f"{name}{value}" for name, value in said.items()):
+        raise SettingsError([f"{_ENV_FILE}: It holds a null character."])
+    return {name.upper(): value for name, value in said.items() if value}
+
+
+def _unreadable(error: OSError | UnicodeDecodeError) -> SettingsError:
+    why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    return SettingsError([f"{_ENV_FILE}: It cannot be read: {why}."])
 
 
 def as_given() -> dict[str, str]:
     """Every setting by its variable's name, right or wrong or by default, with nothing secret."""
-    variables = {**dotenv_values(".env"), **os.environ}
+    variables = {name.upper(): value for name, value in os.environ.items() if value}
+    # What is wrong with the file is among the problems already.
+    with suppress(SettingsError):
+        variables = env_file() | variables
     shown = {}
     for name, field in Settings.model_fields.items():
         text = variables.get(name.upper())
@@ -325,7 +356,7 @@ def _masked(value: object) -> str:
 
 
 class _DatabaseSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(env_file=_ENV_FILE, env_ignore_empty=True, extra="ignore")
 
     database_url: SecretStr | None = None
 

@@ -25,9 +25,10 @@ from starlette.types import Receive, Scope, Send
 
 from api import cli
 from api.commands.dev import listening
+from api.commands.lent import Lent
 from api.commands.serve import server_options
 from api.commands.terminal import Refusal
-from api.settings import load
+from api.settings import SettingsError, load
 from tests.servers import served
 from tests.test_embedded import family, linux, lives, wait_until_gone
 
@@ -36,7 +37,7 @@ NOWHERE = f"postgresql://ada:{SECRET.split()[-1]}@127.0.0.1:1/tasks"
 
 
 @pytest.fixture(autouse=True)
-def bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No setting of the person who runs the tests, neither in variables nor in `.env`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parent.parent))
@@ -44,6 +45,11 @@ def bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                  "ENVIRONMENT", "SESSION_STORE", "SESSION_TABLE", "HOST", "PORT", "LOG_LEVEL",
                  "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "DEMO_TOKEN"):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    yield
+    # What a command itself has put there goes with the test.
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture
@@ -77,7 +83,7 @@ def test_check_names_everything_that_is_wrong(
     code = cli.main(["check"])
 
     said = capsys.readouterr()
-    assert code == 1
+    assert code == 2
     assert re.search(r"^LOG_LEVEL +LOUD$", said.out, re.MULTILINE)
     assert "DATABASE_URL: " in said.err
     assert "SESSION_HASH_SECRET: " in said.err
@@ -192,6 +198,74 @@ def test_serve_answers_without_naming_its_server_and_ends_on_sigterm() -> None:
     assert answer.status == 200
     assert answer.headers["server"] is None
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+# --- `.env`, read by one process for all ---------------------------------------------------
+
+
+@pytest.mark.usefixtures("usable")
+def test_what_env_says_is_lent_anew_and_what_is_gone_from_it_is_gone() -> None:
+    lent, usual = Lent(), dict(os.environ)
+    Path(".env").write_text("port=9000\nRATE_LIMIT_READ=7/hour\nOTHERS=1\nLOG_LEVEL=\n")
+    first = lent.renew()
+    of_workers = load(_env_file=None)
+    in_environment = dict(os.environ)
+    Path(".env").write_text("GRAPHQL_MAX_DEPTH=5\nRATE_LIMIT_WRITE=${RATE_LIMIT_READ:-3/hour}\n")
+    second = lent.renew()
+    lent.undo()
+
+    assert (first.port, first.rate_limit_read, first) == (9000, "7/hour", of_workers)
+    assert in_environment == usual | {"PORT": "9000", "RATE_LIMIT_READ": "7/hour"}
+    assert (second.port, second.graphql_max_depth) == (8000, 5)
+    # Of a variable that was only lent nothing is found.
+    assert second.rate_limit_write == "3/hour"
+    assert dict(os.environ) == in_environment
+
+
+@pytest.mark.usefixtures("usable")
+def test_the_environment_comes_before_what_is_lent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATE_LIMIT_READ", "8/hour")
+    monkeypatch.setenv("rate_limit_write", "9/hour")
+    monkeypatch.setenv("PORT", "")
+    Path(".env").write_text("RATE_LIMIT_READ=1/hour\nRATE_LIMIT_WRITE=1/hour\nPORT=9000\n")
+
+    settings = Lent().renew()
+
+    assert settings.rate_limit_read == os.environ["RATE_LIMIT_READ"] == "8/hour"
+    assert settings.rate_limit_write == "9/hour"
+    assert settings.port == 9000
+
+
+@pytest.mark.usefixtures("usable")
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        (b"ENVIRONMENT=prod\nLOG_LEVEL=LOUD\n", "ENVIRONMENT: .*\nLOG_LEVEL: "),
+        (b"LOG_LEVEL=\xff\n", ".env: It cannot be read: it is not UTF-8"),
+        (b"LOG_LEVEL=a\0b\n", ".env: It holds a null character"),
+    ],
+)
+def test_settings_that_cannot_be_used_change_nothing(wrong: bytes, problem: str) -> None:
+    lent = Lent()
+    Path(".env").write_text("RATE_LIMIT_READ=7/hour\n")
+    lent.renew()
+    before = dict(os.environ)
+    Path(".env").write_bytes(wrong)
+
+    with pytest.raises(SettingsError, match=problem):
+        lent.renew()
+
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "dev", "migrate"])
+def test_an_env_that_cannot_be_read_is_told_in_a_sentence(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(".env").write_bytes(b"LOG_LEVEL=\xff\n")
+
+    assert cli.main([command]) == 2
+    assert ".env: It cannot be read: it is not UTF-8." in capsys.readouterr().err
 
 
 # --- dev ----------------------------------------------------------------------------------

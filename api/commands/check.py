@@ -23,5 +23,5 @@ def check() -> None:
         print(f"{name:{width}}  {value}".rstrip())
     print()
     if problems:
-        raise Refusal(*problems)
+        raise Refusal(*problems, code=2)
     print("Nothing is wrong with these settings.")

@@ -27,7 +27,7 @@ from uvicorn.supervisors.statreload import StatReload
 from api.app import create_app
 from api.commands.migrate import upgrade
 from api.commands.serve import log_config, server_options
-from api.commands.terminal import Refusal, given, load_settings
+from api.commands.terminal import Refusal, given, usable
 from api.settings import Settings, load
 from persistence import demo, embedded, sessions
 from persistence.embedded import Postgres, private_text
@@ -92,7 +92,7 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
 
 
 def _develop_on_given_database() -> None:
-    settings = load_settings()
+    settings = usable(load)
     with listening(settings.host, settings.port) as listener:
         base = _address(listener)
         _serve_with_reload(settings, listener, welcome_to(base, "the one in DATABASE_URL", []))
@@ -111,7 +111,7 @@ def _develop_on(server: Postgres) -> None:
         "SESSION_TABLE": "user_sessions",
         "SESSION_HASH_SECRET": secret,
     }
-    settings = load_settings()
+    settings = usable(load)
     with listening(settings.host, settings.port) as listener:
         hand_over(token, listener)
         asyncio.run(demo.create_database(server.url(), "twofold"))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from math import ceil
 from typing import Any, Final
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
-from api.commands.terminal import Refusal, given, load_settings
-from api.settings import Settings
+from api.commands.lent import Lent
+from api.commands.terminal import Refusal, given, usable
+from api.commands.workers import Workers
+from api.settings import Settings, load
 
 # Longer than proxies keep an idle connection (60 s is usual): the side that sends requests
 # has to be the one that closes, or a request meets a closed door.
@@ -23,10 +25,6 @@ KEEP_ALIVE_SECONDS: Final = 75
 # Beside its work in the database, what a request may take that is being served when the server
 # stops: 10 s for its body, and as long for a client that is slow to read the answer.
 SLOW_CLIENT_SECONDS: Final = 20
-
-# How long a worker may take to start that is to replace another. uvicorn gives up after the 5 s in
-# which one has to say that it lives, and so does a busy machine.
-START_PATIENCE: Final = 30
 
 
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
@@ -39,40 +37,38 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     for name, value in (("HOST", host), ("PORT", port)):
         if value is not None:
             os.environ[name] = str(value)
-    settings = load_settings()
-    config = uvicorn.Config(
-        "api.app:create_app",
-        workers=_workers(workers),
+    lent = Lent()
+    settings = usable(lent.renew)
+    configure = partial(_configured, workers=_workers(workers))
+    config = configure(settings)
+    if config.workers > 1:
+        _serve_with_workers(Workers(config, [config.bind_socket()], lent, configure))
+    else:
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run()
+
+
+def app() -> FastAPI:
+    """The app under the settings that its process was started with, of which `.env` is a part."""
+    # Only now: the parent of the workers has no use for it.
+    from api.app import create_app
+
+    return create_app(load(_env_file=None))
+
+
+def _configured(settings: Settings, workers: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        "api.commands.serve:app",
+        workers=workers,
         host=settings.host,
         port=settings.port,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=ceil(settings.request_deadline_seconds + SLOW_CLIENT_SECONDS),
         **server_options(settings),
     )
-    if config.workers > 1:
-        _serve_with_workers(config)
-    else:
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run()
 
 
-class _Workers(Multiprocess):
-    """uvicorn's, but more patient, and a second signal ends the workers' drain as well."""
-
-    def restart_all(self) -> None:
-        usual = self.config.timeout_worker_healthcheck
-        self.config.timeout_worker_healthcheck = START_PATIENCE
-        super().restart_all()
-        self.config.timeout_worker_healthcheck = usual
-
-    def join_all(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.terminate_all())
-        super().join_all()
-
-
-def _serve_with_workers(config: uvicorn.Config) -> None:
-    workers = _Workers(config, [config.bind_socket()])
+def _serve_with_workers(workers: Workers) -> None:
     workers.run()
     # Where none could start, uvicorn.run ends as if all were well.
     if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
