@@ -248,6 +248,13 @@ class Settings(BaseSettings):
         """Every setting by its variable's name, as read, with nothing secret in it."""
         return {name.upper(): _masked(value) for name, value in self}
 
+    def chosen(self) -> dict[str, str]:
+        """Of ``masked`` those settings that are not at their default."""
+        fields = Settings.model_fields
+        return {
+            name.upper(): _masked(value) for name, value in self if value != fields[name].default
+        }
+
 
 def load(**overrides: Any) -> Settings:
     """Read the environment and ``.env``.

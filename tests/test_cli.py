@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from api import cli
-from api.commands.dev import listening
 from api.commands.lent import Lent
+from api.commands.listener import listening
 from api.commands.serve import server_options
 from api.commands.terminal import Refusal
 from api.settings import SettingsError, load
@@ -200,6 +201,69 @@ def test_serve_answers_without_naming_its_server_and_ends_on_sigterm() -> None:
     assert process.returncode in (0, -signal.SIGTERM)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_says_once_what_it_serves_with(workers: str, tmp_path: Path) -> None:
+    Path(".env").write_text(f"DATABASE_URL={NOWHERE}\nSESSION_HASH_SECRET={SECRET}\nPORT=8000\n")
+    command = [sys.executable, "-m", "api.cli", "serve", "--port", "0", "--workers", workers]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    said: list[str] = []
+    while sum("startup complete" in line for line in said) < int(workers):
+        said.append(process.stderr.readline())
+        assert said[-1], said
+    process.terminate()
+    said += process.communicate(timeout=15)[1].splitlines()
+
+    several = ", WEB_CONCURRENCY=2" if workers == "2" else ""
+    [line] = [line for line in said if "twofold 0." in line]
+    assert re.fullmatch(
+        rf"\S+ \S+ {process.pid} INFO    twofold  twofold {version('twofold')} with "
+        r"DATABASE_URL=postgresql://\*{8}@127.0.0.1:1/tasks, SESSION_HASH_SECRET=\*{8}, PORT=0"
+        + several,
+        line.strip(),
+    )
+    assert "ever" not in "".join(said)
+    # Whose line it is, of several processes.
+    started = {line.split()[2] for line in said if "startup complete" in line}
+    assert len(started) == int(workers)
+
+
+def refused_to_serve(*arguments: str) -> str:
+    """What `twofold serve` says, and all that it says, when it ends with 1."""
+    command = [sys.executable, "-m", "api.cli", "serve", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    return done.stderr
+
+
+@pytest.mark.usefixtures("usable")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_says_in_a_sentence_that_the_port_is_taken(workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refused_to_serve("--port", str(port), "--workers", workers)
+
+    assert said == f"Port {port} of 127.0.0.1 is in use: stop what uses it, or set PORT.\n"
+
+
+@pytest.mark.usefixtures("usable")
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("nowhere.invalid", "HOST: 'nowhere.invalid' is not an address of this machine: "),
+        ("two..dots", "HOST: 'two..dots' is not an address of this machine: "),
+        ("192.0.2.1", "HOST: '192.0.2.1' is not an address of this machine: Cannot assign "),
+    ],
+)
+def test_serve_says_that_it_cannot_listen_on_its_host(host: str, reason: str, workers: str) -> None:
+    said = refused_to_serve("--host", host, "--port", "0", "--workers", workers)
+
+    assert said.startswith(reason)
+    assert said.count("\n") == 1
+
+
 # --- `.env`, read by one process for all ---------------------------------------------------
 
 
@@ -364,7 +428,7 @@ def test_nothing_of_dev_outlives_it_or_its_parent_when_killed(start: Start) -> N
 def test_dev_says_in_a_sentence_that_the_port_is_taken(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("api.commands.dev.PORT_PATIENCE", 0)
+    monkeypatch.setattr("api.commands.listener.PORT_PATIENCE", 0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
 

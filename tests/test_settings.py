@@ -435,6 +435,17 @@ def test_what_is_given_is_shown_beside_the_defaults(monkeypatch: pytest.MonkeyPa
     assert (shown["PORT"], shown["SESSION_STORE"], shown["REDIS_URL"]) == ("8000", "hashed", "")
 
 
+def test_what_was_chosen_is_what_is_not_at_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, PORT="8000", LOG_LEVEL="debug", BETTER_AUTH_SECRETS=SIGNING)
+
+    assert settings.chosen() == {
+        "DATABASE_URL": "postgresql://********@db/app",
+        "SESSION_HASH_SECRET": "********",
+        "BETTER_AUTH_SECRETS": "********",
+        "LOG_LEVEL": "DEBUG",
+    }
+
+
 def test_masked_shows_that_a_secret_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch).masked()["BETTER_AUTH_SECRETS"] == ""
 

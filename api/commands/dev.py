@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import secrets
 import signal
@@ -25,6 +24,7 @@ from uvicorn import Config, Server
 from uvicorn.supervisors.statreload import StatReload
 
 from api.app import create_app
+from api.commands.listener import listening
 from api.commands.migrate import upgrade
 from api.commands.serve import log_config, server_options
 from api.commands.terminal import Refusal, given, usable
@@ -37,9 +37,6 @@ ROOT: Final = Path(__file__).parent.parent.parent
 PACKAGES: Final = ("api", "graphql_schema", "persistence", "rest")
 
 DATA: Final = Path(".data")
-
-# How long a port may stay taken by what was just stopped.
-PORT_PATIENCE: Final = 2.0
 
 # What a person who has just started it may want to open, in this order.
 PAGES: Final = (("GraphiQL", "/graphql"), ("API docs", "/docs"))
@@ -128,37 +125,6 @@ def hand_over(token: str, listener: socket.socket) -> None:
     os.environ.pop("DEMO_TOKEN", None)
     if ip_address(listener.getsockname()[0]).is_loopback:
         os.environ["DEMO_TOKEN"] = token
-
-
-@contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """The address, taken once and for all workers.
-
-    Raises:
-        Refusal: something else listens there, or nothing can.
-    """
-    host = host.strip("[]")
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    with listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.set_inheritable(True)
-        deadline = time.monotonic() + PORT_PATIENCE
-        while error := _bind(listener, host, port):
-            # Perhaps a just stopped one is still answering its last request.
-            if error.errno != errno.EADDRINUSE:
-                raise Refusal(f"Cannot listen on {host}:{port}: {error.strerror}.")
-            if time.monotonic() > deadline:
-                raise Refusal(f"Port {port} of {host} is in use: stop what uses it, or set PORT.")
-            time.sleep(0.1)
-        yield listener
-
-
-def _bind(listener: socket.socket, host: str, port: int) -> OSError | None:
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        return error
-    return None
 
 
 def _address(listener: socket.socket) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from contextlib import suppress
 from functools import partial
+from importlib.metadata import version
 from math import ceil
 from typing import Any, Final
 
@@ -14,9 +16,12 @@ from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 
 from api.commands.lent import Lent
+from api.commands.listener import require_free
 from api.commands.terminal import Refusal, given, usable
 from api.commands.workers import Workers
 from api.settings import Settings, load
+
+_log = logging.getLogger("twofold")
 
 # Longer than proxies keep an idle connection (60 s is usual): the side that sends requests
 # has to be the one that closes, or a request meets a closed door.
@@ -31,7 +36,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve until told to stop; what is None is read from the environment.
 
     Raises:
-        Refusal: the settings cannot be used.
+        Refusal: the settings cannot be used, or nothing can listen where they say.
     """
     # By way of the environment, so that every worker reads the same.
     for name, value in (("HOST", host), ("PORT", port)):
@@ -40,6 +45,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     lent = Lent()
     settings = usable(lent.renew)
     configure = partial(_configured, workers=_workers(workers))
+    require_free(settings.host, settings.port)
     config = configure(settings)
     if config.workers > 1:
         _serve_with_workers(Workers(config, [config.bind_socket()], lent, configure))
@@ -57,15 +63,20 @@ def app() -> FastAPI:
 
 
 def _configured(settings: Settings, workers: int) -> uvicorn.Config:
-    return uvicorn.Config(
+    """Uvicorn's side of the settings; the log is set up, and its first line says all of them."""
+    config = uvicorn.Config(
         "api.commands.serve:app",
         workers=workers,
-        host=settings.host,
+        host=settings.host.strip("[]"),
         port=settings.port,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=ceil(settings.request_deadline_seconds + SLOW_CLIENT_SECONDS),
         **server_options(settings),
     )
+    chosen = settings.chosen() | ({"WEB_CONCURRENCY": str(workers)} if workers > 1 else {})
+    with_these = ", ".join(f"{name}={value}" for name, value in chosen.items())
+    _log.info("twofold %s with %s", version("twofold"), with_these)
+    return config
 
 
 def _serve_with_workers(workers: Workers) -> None:
@@ -99,12 +110,16 @@ def server_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+# The process tells the lines of several workers apart.
+_LINE: Final = "%(asctime)s %(process)d %(levelname)-7s %(name)s  %(message)s"
+
+
 def log_config(level: str, server_level: str | None = None) -> dict[str, Any]:
     """Everything to standard error, in one form; the server may be quieter than the rest."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s  %(message)s"}},
+        "formatters": {"line": {"format": _LINE}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
