@@ -43,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="bring the database's schema up to date")
     migrate.set_defaults(command="migrate")
 
-    check = commands.add_parser("check", help="show the settings, and what is wrong with them")
+    check = commands.add_parser(
+        "check", help="show the settings, and what is wrong with them; connects to nothing"
+    )
     check.set_defaults(command="check")
     return parser
 

@@ -19,6 +19,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from persistence.engine import PoolSettings
@@ -113,6 +114,7 @@ class Settings(BaseSettings):
     cors_origins: CommaSeparated | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    web_concurrency: Annotated[int, Field(ge=1)] = 1
     drain_seconds: Annotated[float | None, Field(ge=0, le=300)] = None
 
     sqlalchemy_pool_size: Annotated[int | None, Field(ge=1)] = None
@@ -248,6 +250,18 @@ class Settings(BaseSettings):
         """Every setting by its variable's name, as read, with nothing secret in it."""
         return {name.upper(): _masked(value) for name, value in self}
 
+    def effective(self) -> dict[str, str]:
+        """``masked``, and what goes without saying in this environment in place of blanks."""
+        pool = self.pool
+        decided = {
+            "CORS_ORIGINS": self.origins,
+            "DRAIN_SECONDS": self.drain,
+            "SQLALCHEMY_POOL_SIZE": pool.size,
+            "SQLALCHEMY_MAX_OVERFLOW": pool.max_overflow,
+            "GRAPHQL_INTROSPECTION": self.is_introspectable,
+        }
+        return self.masked() | {name: _masked(value) for name, value in decided.items()}
+
     def chosen(self) -> dict[str, str]:
         """Of ``masked`` those settings that are not at their default."""
         fields = Settings.model_fields
@@ -310,9 +324,30 @@ def as_given() -> dict[str, str]:
 
 def _problems(error: ValidationError) -> list[str]:
     return [
-        f"{str(found['loc'][0]).upper()}: {found['msg'].removeprefix('Value error, ')}"
-        for found in error.errors(include_input=False, include_url=False)
+        f"{str(found['loc'][0]).upper()}: {_in_our_words(found)}"
+        for found in error.errors(include_url=False)
     ]
+
+
+def _in_our_words(found: ErrorDetails) -> str:
+    """What is wrong with one setting. The value is shown of numbers and switches, no others."""
+    value, limits = repr(found["input"])[:50], found.get("ctx", {})
+    match found["type"]:
+        case "int_parsing" | "int_from_float":
+            return f"{value} is not a whole number."
+        case "float_parsing":
+            return f"{value} is not a number."
+        case "bool_parsing":
+            return f"{value} is neither true nor false."
+        case "enum" | "literal_error":
+            return f"It must be {limits['expected']}.".replace("'", "")
+        case "greater_than_equal":
+            return f"It must be {limits['ge']} or more."
+        case "greater_than":
+            return f"It must be more than {limits['gt']}."
+        case "less_than_equal":
+            return f"It must be {limits['le']} or less."
+    return found["msg"].removeprefix("Value error, ")
 
 
 def _signing_secrets(text: str) -> list[bytes]:

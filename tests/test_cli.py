@@ -98,6 +98,40 @@ def test_check_reads_the_env_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check"]) == 0
 
 
+@pytest.mark.usefixtures("usable")
+def test_check_shows_and_checks_the_number_of_workers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = cli.main(["check"]), capsys.readouterr().out
+    monkeypatch.setenv("WEB_CONCURRENCY", "many")
+    wrong = cli.main(["check"]), capsys.readouterr().err
+
+    assert (right[0], wrong[0]) == (0, 2)
+    assert re.search(r"^WEB_CONCURRENCY +1$", right[1], re.MULTILINE)
+    assert re.search(r"^SQLALCHEMY_POOL_SIZE +3$", right[1], re.MULTILINE)
+    assert wrong[1] == "WEB_CONCURRENCY: 'many' is not a whole number.\n"
+
+
+@pytest.mark.usefixtures("usable")
+def test_check_knows_a_slip_from_somebody_elses_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slips = {"RATE_LIMIT_REED": "RATE_LIMIT_READ", "DATABASE_URI": "DATABASE_URL",
+             "GRAPHQL_MAX_PAGESIZE": "GRAPHQL_MAX_PAGE_SIZE"}  # fmt: skip
+    for name in (*slips, "BETTER_AUTH_SECRET", "BETTER_AUTH_URL", "DATABASE_URL_UNPOOLED",
+                 "SESSION_SECRET", "REDIS_HOST", "rate_limit_read", "PORTT"):  # fmt: skip
+        monkeypatch.setenv(name, "7/hour")
+    Path(".env").write_text("ENVIROMENT=production\nOTHERS=1\nBETTER_AUTH_SECRET=theirs\n")
+
+    code = cli.main(["check"])
+
+    said = capsys.readouterr().out
+    assert code == 0
+    assert re.findall(r"^Note: (\S+) is not a setting; (\S+) is\.$", said, re.MULTILINE) == sorted(
+        (slips | {"ENVIROMENT": "ENVIRONMENT"}).items()
+    )
+
+
 # --- migrate ------------------------------------------------------------------------------
 
 
@@ -298,6 +332,19 @@ def test_the_environment_comes_before_what_is_lent(monkeypatch: pytest.MonkeyPat
     assert settings.rate_limit_read == os.environ["RATE_LIMIT_READ"] == "8/hour"
     assert settings.rate_limit_write == "9/hour"
     assert settings.port == 9000
+
+
+@pytest.mark.usefixtures("usable")
+def test_what_is_kept_stays_whatever_env_says_later() -> None:
+    lent = Lent()
+    Path(".env").write_text("PORT=9000\n")
+    settings = lent.renew()
+    lent.keep(HOST=settings.host, PORT=str(settings.port))
+    Path(".env").write_text("PORT=9001\nHOST=0.0.0.0\nLOG_LEVEL=ERROR\n")
+
+    settings = lent.renew()
+
+    assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 9000, "ERROR")
 
 
 @pytest.mark.usefixtures("usable")

@@ -204,6 +204,7 @@ def _serve_with_reload(settings: Settings, listener: socket.socket, welcome: str
     config = Config(
         "api.commands.dev:reloaded",
         reload=True,
+        workers=1,
         reload_dirs=[str(ROOT / package) for package in PACKAGES],
         timeout_graceful_shutdown=2,
         # What the server says of itself is noise here; that it reloads is a warning already.

@@ -36,6 +36,11 @@ class Lent:
         self._before = before
         return settings
 
+    def keep(self, **variables: str) -> None:
+        """Let these be as they are, whatever `.env` says from now on."""
+        self._now = {name: value for name, value in self._now.items() if name not in variables}
+        os.environ.update(variables)
+
     def undo(self) -> None:
         """Return to what was read before."""
         self._put(self._before)

@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from functools import partial
 from importlib.metadata import version
 from math import ceil
 from typing import Any, Final
@@ -17,7 +16,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from api.commands.lent import Lent
 from api.commands.listener import require_free
-from api.commands.terminal import Refusal, given, usable
+from api.commands.terminal import usable
 from api.commands.workers import Workers
 from api.settings import Settings, load
 
@@ -39,16 +38,21 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
         Refusal: the settings cannot be used, or nothing can listen where they say.
     """
     # By way of the environment, so that every worker reads the same.
-    for name, value in (("HOST", host), ("PORT", port)):
+    for name, value in (("HOST", host), ("PORT", port), ("WEB_CONCURRENCY", workers)):
         if value is not None:
             os.environ[name] = str(value)
     lent = Lent()
     settings = usable(lent.renew)
-    configure = partial(_configured, workers=_workers(workers))
     require_free(settings.host, settings.port)
-    config = configure(settings)
+    # What no SIGHUP can change.
+    lent.keep(
+        HOST=settings.host,
+        PORT=str(settings.port),
+        WEB_CONCURRENCY=str(settings.web_concurrency),
+    )
+    config = _configured(settings)
     if config.workers > 1:
-        _serve_with_workers(Workers(config, [config.bind_socket()], lent, configure))
+        _serve_with_workers(Workers(config, [config.bind_socket()], lent, _configured))
     else:
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run()
@@ -62,20 +66,19 @@ def app() -> FastAPI:
     return create_app(load(_env_file=None))
 
 
-def _configured(settings: Settings, workers: int) -> uvicorn.Config:
+def _configured(settings: Settings) -> uvicorn.Config:
     """Uvicorn's side of the settings; the log is set up, and its first line says all of them."""
     config = uvicorn.Config(
         "api.commands.serve:app",
-        workers=workers,
+        workers=settings.web_concurrency,
         host=settings.host.strip("[]"),
         port=settings.port,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=ceil(settings.request_deadline_seconds + SLOW_CLIENT_SECONDS),
         **server_options(settings),
     )
-    chosen = settings.chosen() | ({"WEB_CONCURRENCY": str(workers)} if workers > 1 else {})
-    with_these = ", ".join(f"{name}={value}" for name, value in chosen.items())
-    _log.info("twofold %s with %s", version("twofold"), with_these)
+    chosen = ", ".join(f"{name}={value}" for name, value in settings.chosen().items())
+    _log.info("twofold %s with %s", version("twofold"), chosen)
     return config
 
 
@@ -84,13 +87,6 @@ def _serve_with_workers(workers: Workers) -> None:
     # Where none could start, uvicorn.run ends as if all were well.
     if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
         raise SystemExit(STARTUP_FAILURE)
-
-
-def _workers(wanted: int | None) -> int:
-    workers = str(wanted or given("WEB_CONCURRENCY") or 1)
-    if not workers.isdecimal() or int(workers) < 1:
-        raise Refusal(f"WEB_CONCURRENCY: {workers!r} is not a number of processes.", code=2)
-    return int(workers)
 
 
 def server_options(settings: Settings) -> dict[str, Any]:
