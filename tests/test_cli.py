@@ -60,6 +60,14 @@ def usable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_HASH_SECRET", SECRET)
 
 
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"twofold {version('twofold')}\n"
+
+
 # --- check --------------------------------------------------------------------------------
 
 
@@ -458,6 +466,25 @@ def token_in(command: str) -> str:
     found = re.search(r"Bearer (\S+)'", command)
     assert found
     return found[1]
+
+
+@pytest.mark.usefixtures("usable")
+def test_dev_says_that_what_it_was_given_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api.cli", "dev"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    said = []
+    for line in process.stdout:
+        said.append(line.strip())
+        if line.startswith("Not ready"):
+            break
+    process.terminate()
+    process.communicate(timeout=10)
+
+    assert "Ctrl-C stops it. Changed files are reloaded." in said
+    assert said[-1] == "Not ready yet: database: it does not answer"
 
 
 @linux

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import signal
@@ -225,19 +226,31 @@ def reloaded() -> FastAPI:
 
 
 def _announce(listener: socket.socket, welcome: str) -> None:
-    """Say welcome when the first worker answers."""
+    """Say welcome when the first worker answers, and what keeps it from serving."""
     address = urlsplit(_address(listener))
-    while not _answers(str(address.hostname), address.port):
+    host, port = str(address.hostname), address.port
+    while _asked(host, port, "/health")[0] != 200:
         time.sleep(0.1)
     print(welcome, flush=True)
+    status, body = _asked(host, port, "/health/ready")
+    if status == 503:
+        print(unready(body), flush=True)
 
 
-def _answers(host: str, port: int | None) -> bool:
+def unready(body: bytes) -> str:
+    """What a person reads whose service is not ready: the part that fails, and perhaps a remedy."""
+    why = str(json.loads(body)["detail"]).removeprefix("Not ready: ")
+    return f"Not ready yet: {why}\n"
+
+
+def _asked(host: str, port: int | None, path: str) -> tuple[int, bytes]:
+    """The status and the body of an answer; the status is 0 where there is none."""
     connection = HTTPConnection(host, port, timeout=5)
     try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
     except (OSError, HTTPException):
-        return False
+        return 0, b""
     finally:
         connection.close()
