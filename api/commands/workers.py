@@ -60,6 +60,9 @@ class Workers(Multiprocess):
             self._lent.undo()
             self.config = config
             config.configure_logging()
+            _log.warning(
+                "The settings are those of before again: a worker did not start with the new"
+            )
 
     def restart_all(self) -> None:
         """Replace each worker, as soon as its successor is ready."""

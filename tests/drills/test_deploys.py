@@ -412,7 +412,7 @@ async def test_settings_that_cannot_be_used_reach_no_worker(
         # Nothing is wrong with these, until a worker looks for its table.
         env.write_text(f"{good}CORS_ORIGINS={NEW}\nSESSION_TABLE=nowhere\n")
         process.send_signal(SIGHUP)
-        await until_logged(log, "aborting the restart")
+        await until_logged(log, "those of before again")
         workers[1].kill()
         await until_logged(log, "startup complete", 4)
         while_unusable = await origins_of(client)
