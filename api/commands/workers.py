@@ -49,7 +49,7 @@ class Workers(Multiprocess):
         except SettingsError as error:
             _log.error(
                 "The workers serve on as they are, for the settings cannot be used: %s",
-                "; ".join(error.problems),
+                " ".join(error.problems),
             )
             return
         config, workers = self.config, set(self.processes)
