@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,8 +26,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Version(argparse.Action):
+    """Argparse's own, but looked up only when it is asked for."""
+
+    def __call__(self, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"twofold {version('twofold')}")
+        raise SystemExit(0)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="twofold", description="One task API with two doors.")
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="show the version and exit",
+    )
     commands = parser.add_subparsers(required=True, metavar="command")
 
     dev = commands.add_parser("dev", help="serve with reload; embedded PostgreSQL if none is given")
@@ -43,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="bring the database's schema up to date")
     migrate.set_defaults(command="migrate")
 
-    check = commands.add_parser("check", help="show the settings, and what is wrong with them")
+    check = commands.add_parser(
+        "check", help="show the settings, and what is wrong with them; connects to nothing"
+    )
     check.set_defaults(command="check")
     return parser
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
@@ -18,12 +19,15 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from persistence.engine import PoolSettings
 from persistence.inputs import MAX_PAGE
 from persistence.sessions import FORESIGHT, SessionStore
 from persistence.urls import parse_database_url
+
+_ENV_FILE: Final = ".env"
 
 
 class Environment(StrEnum):
@@ -86,7 +90,7 @@ class Settings(BaseSettings):
     """What the environment says. Times are in seconds unless the name says otherwise."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
+        env_file=_ENV_FILE,
         env_file_encoding="utf-8",
         env_ignore_empty=True,
         extra="ignore",
@@ -110,6 +114,7 @@ class Settings(BaseSettings):
     cors_origins: CommaSeparated | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    web_concurrency: Annotated[int, Field(ge=1)] = 1
     drain_seconds: Annotated[float | None, Field(ge=0, le=300)] = None
 
     sqlalchemy_pool_size: Annotated[int | None, Field(ge=1)] = None
@@ -245,9 +250,31 @@ class Settings(BaseSettings):
         """Every setting by its variable's name, as read, with nothing secret in it."""
         return {name.upper(): _masked(value) for name, value in self}
 
+    def effective(self) -> dict[str, str]:
+        """``masked``, and what goes without saying in this environment in place of blanks."""
+        pool = self.pool
+        decided = {
+            "CORS_ORIGINS": self.origins,
+            "DRAIN_SECONDS": self.drain,
+            "SQLALCHEMY_POOL_SIZE": pool.size,
+            "SQLALCHEMY_MAX_OVERFLOW": pool.max_overflow,
+            "GRAPHQL_INTROSPECTION": self.is_introspectable,
+        }
+        return self.masked() | {name: _masked(value) for name, value in decided.items()}
+
+    def chosen(self) -> dict[str, str]:
+        """Of ``masked`` those settings that are not at their default."""
+        fields = Settings.model_fields
+        return {
+            name.upper(): _masked(value) for name, value in self if value != fields[name].default
+        }
+
 
 def load(**overrides: Any) -> Settings:
     """Read the environment and ``.env``.
+
+    Args:
+        overrides: in place of what they say; ``_env_file=None`` leaves ``.env`` out.
 
     Raises:
         SettingsError: something is missing or wrong; it names everything at once.
@@ -256,11 +283,36 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_problems(error)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(error) from None
+
+
+def env_file() -> dict[str, str]:
+    """What ``.env`` says, by names in upper case; what is empty is left out.
+
+    Raises:
+        SettingsError: it is there, and cannot be read.
+    """
+    try:
+        said = dotenv_values(_ENV_FILE)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(error) from None
+    if any("\0" in f"{name}{value}" for name, value in said.items()):
+        raise SettingsError([f"{_ENV_FILE}: It holds a null character."])
+    return {name.upper(): value for name, value in said.items() if value}
+
+
+def _unreadable(error: OSError | UnicodeDecodeError) -> SettingsError:
+    why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    return SettingsError([f"{_ENV_FILE}: It cannot be read: {why}."])
 
 
 def as_given() -> dict[str, str]:
     """Every setting by its variable's name, right or wrong or by default, with nothing secret."""
-    variables = {**dotenv_values(".env"), **os.environ}
+    variables = {name.upper(): value for name, value in os.environ.items() if value}
+    # What is wrong with the file is among the problems already.
+    with suppress(SettingsError):
+        variables = env_file() | variables
     shown = {}
     for name, field in Settings.model_fields.items():
         text = variables.get(name.upper())
@@ -272,9 +324,30 @@ def as_given() -> dict[str, str]:
 
 def _problems(error: ValidationError) -> list[str]:
     return [
-        f"{str(found['loc'][0]).upper()}: {found['msg'].removeprefix('Value error, ')}"
-        for found in error.errors(include_input=False, include_url=False)
+        f"{str(found['loc'][0]).upper()}: {_in_our_words(found)}"
+        for found in error.errors(include_url=False)
     ]
+
+
+def _in_our_words(found: ErrorDetails) -> str:
+    """What is wrong with one setting. The value is shown of numbers and switches, no others."""
+    value, limits = repr(found["input"])[:50], found.get("ctx", {})
+    match found["type"]:
+        case "int_parsing" | "int_from_float":
+            return f"{value} is not a whole number."
+        case "float_parsing":
+            return f"{value} is not a number."
+        case "bool_parsing":
+            return f"{value} is neither true nor false."
+        case "enum" | "literal_error":
+            return f"It must be {limits['expected']}.".replace("'", "")
+        case "greater_than_equal":
+            return f"It must be {limits['ge']} or more."
+        case "greater_than":
+            return f"It must be more than {limits['gt']}."
+        case "less_than_equal":
+            return f"It must be {limits['le']} or less."
+    return found["msg"].removeprefix("Value error, ")
 
 
 def _signing_secrets(text: str) -> list[bytes]:
@@ -325,7 +398,7 @@ def _masked(value: object) -> str:
 
 
 class _DatabaseSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(env_file=_ENV_FILE, env_ignore_empty=True, extra="ignore")
 
     database_url: SecretStr | None = None
 

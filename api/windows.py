@@ -257,7 +257,7 @@ class RedisWindows:
         self._breaker.is_open = True
         _log.warning(
             "Redis does not answer (%s); each instance counts by itself until it does",
-            type(error).__name__,
+            self._reason(error),
         )
         loop = asyncio.get_running_loop()
         for timeout in self._waiting:
@@ -265,6 +265,18 @@ class RedisWindows:
             if not timeout.expired():
                 timeout.reschedule(loop.time())
         self._probing = loop.create_task(self._probe())
+
+    def _reason(self, error: Exception) -> str:
+        """What failed, and where: one line, without what Redis could repeat of our secrets."""
+        told = str(error).partition("\n")[0].partition("with args")[0]
+        server = self._redis.connection_pool.connection_kwargs
+        for secret in filter(None, (server.get("password"), server.get("username"))):
+            told = told.replace(secret, "********")
+        told = told.rstrip(" ,.") or f"nothing within {self._timeout:g} s"
+        host, port = server.get("host", "localhost"), server.get("port", 6379)
+        place = server.get("path") or f"{host}:{port}"
+        reason = f"{type(error).__name__}: {told}"[:200]
+        return reason if place in reason else f"{reason}, at {place}"
 
     async def _probe(self) -> None:
         while self._breaker.is_open:

@@ -504,6 +504,45 @@ async def test_a_killed_redis_is_counted_around_and_found_again(
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
+async def test_the_warning_says_why_and_where(
+    lonely: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = lonely.url.partition("@")[2].partition("/")[0]
+    lonely.process.send_signal(signal.SIGSTOP)
+    async with opened(lonely.url, waiting=0.05):
+        lonely.process.send_signal(signal.SIGCONT)
+    lonely.kill()
+    async with opened(lonely.url):
+        pass
+
+    hung, killed = (record.getMessage() for record in caplog.records)
+    assert hung.startswith(
+        f"Redis does not answer (TimeoutError: nothing within 0.05 s, at {place});"
+    )
+    assert killed.startswith("Redis does not answer (ConnectionError: Error ")
+    assert killed.count(place) == 1
+
+
+async def test_the_warning_holds_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = (await reader.read(1000)).replace(b"\r\n", b" ")
+        writer.write(b"-ERR denied: " + asked + b" with args beginning with: 'sword'\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(repeat, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with opened(f"redis://ada:sword%26fish@127.0.0.1:{port}/0"):
+            pass
+
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert "denied" in warning
+    assert f"127.0.0.1:{port}" in warning
+    assert "\n" not in warning
+    assert len(warning) < 400
+    assert "sword" not in warning
+    assert "ada" not in warning
+
+
 async def test_a_single_failure_does_not_open_the_breaker(
     lonely: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from api import cli
-from api.commands.dev import listening
+from api.commands.lent import Lent
+from api.commands.listener import listening
 from api.commands.serve import server_options
 from api.commands.terminal import Refusal
-from api.settings import load
+from api.settings import SettingsError, load
 from tests.servers import served
 from tests.test_embedded import family, linux, lives, wait_until_gone
 
@@ -36,7 +38,7 @@ NOWHERE = f"postgresql://ada:{SECRET.split()[-1]}@127.0.0.1:1/tasks"
 
 
 @pytest.fixture(autouse=True)
-def bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No setting of the person who runs the tests, neither in variables nor in `.env`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parent.parent))
@@ -44,6 +46,11 @@ def bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                  "ENVIRONMENT", "SESSION_STORE", "SESSION_TABLE", "HOST", "PORT", "LOG_LEVEL",
                  "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "DEMO_TOKEN"):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    yield
+    # What a command itself has put there goes with the test.
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture
@@ -51,6 +58,14 @@ def usable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings with which everything starts; the database is away."""
     monkeypatch.setenv("DATABASE_URL", NOWHERE)
     monkeypatch.setenv("SESSION_HASH_SECRET", SECRET)
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"twofold {version('twofold')}\n"
 
 
 # --- check --------------------------------------------------------------------------------
@@ -77,7 +92,7 @@ def test_check_names_everything_that_is_wrong(
     code = cli.main(["check"])
 
     said = capsys.readouterr()
-    assert code == 1
+    assert code == 2
     assert re.search(r"^LOG_LEVEL +LOUD$", said.out, re.MULTILINE)
     assert "DATABASE_URL: " in said.err
     assert "SESSION_HASH_SECRET: " in said.err
@@ -89,6 +104,40 @@ def test_check_reads_the_env_file(capsys: pytest.CaptureFixture[str]) -> None:
     Path(".env").write_text(f"DATABASE_URL={NOWHERE}\nSESSION_HASH_SECRET={SECRET}\n")
 
     assert cli.main(["check"]) == 0
+
+
+@pytest.mark.usefixtures("usable")
+def test_check_shows_and_checks_the_number_of_workers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = cli.main(["check"]), capsys.readouterr().out
+    monkeypatch.setenv("WEB_CONCURRENCY", "many")
+    wrong = cli.main(["check"]), capsys.readouterr().err
+
+    assert (right[0], wrong[0]) == (0, 2)
+    assert re.search(r"^WEB_CONCURRENCY +1$", right[1], re.MULTILINE)
+    assert re.search(r"^SQLALCHEMY_POOL_SIZE +3$", right[1], re.MULTILINE)
+    assert wrong[1] == "WEB_CONCURRENCY: 'many' is not a whole number.\n"
+
+
+@pytest.mark.usefixtures("usable")
+def test_check_knows_a_slip_from_somebody_elses_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slips = {"RATE_LIMIT_REED": "RATE_LIMIT_READ", "DATABASE_URI": "DATABASE_URL",
+             "GRAPHQL_MAX_PAGESIZE": "GRAPHQL_MAX_PAGE_SIZE"}  # fmt: skip
+    for name in (*slips, "BETTER_AUTH_SECRET", "BETTER_AUTH_URL", "DATABASE_URL_UNPOOLED",
+                 "SESSION_SECRET", "REDIS_HOST", "rate_limit_read", "PORTT"):  # fmt: skip
+        monkeypatch.setenv(name, "7/hour")
+    Path(".env").write_text("ENVIROMENT=production\nOTHERS=1\nBETTER_AUTH_SECRET=theirs\n")
+
+    code = cli.main(["check"])
+
+    said = capsys.readouterr().out
+    assert code == 0
+    assert re.findall(r"^Note: (\S+) is not a setting; (\S+) is\.$", said, re.MULTILINE) == sorted(
+        (slips | {"ENVIROMENT": "ENVIRONMENT"}).items()
+    )
 
 
 # --- migrate ------------------------------------------------------------------------------
@@ -194,6 +243,150 @@ def test_serve_answers_without_naming_its_server_and_ends_on_sigterm() -> None:
     assert process.returncode in (0, -signal.SIGTERM)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_says_once_what_it_serves_with(workers: str, tmp_path: Path) -> None:
+    Path(".env").write_text(f"DATABASE_URL={NOWHERE}\nSESSION_HASH_SECRET={SECRET}\nPORT=8000\n")
+    command = [sys.executable, "-m", "api.cli", "serve", "--port", "0", "--workers", workers]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    said: list[str] = []
+    while sum("startup complete" in line for line in said) < int(workers):
+        said.append(process.stderr.readline())
+        assert said[-1], said
+    process.terminate()
+    said += process.communicate(timeout=15)[1].splitlines()
+
+    several = ", WEB_CONCURRENCY=2" if workers == "2" else ""
+    [line] = [line for line in said if "twofold 0." in line]
+    assert re.fullmatch(
+        rf"\S+ \S+ {process.pid} INFO    twofold  twofold {version('twofold')} with "
+        r"DATABASE_URL=postgresql://\*{8}@127.0.0.1:1/tasks, SESSION_HASH_SECRET=\*{8}, PORT=0"
+        + several,
+        line.strip(),
+    )
+    assert "ever" not in "".join(said)
+    # Whose line it is, of several processes.
+    started = {line.split()[2] for line in said if "startup complete" in line}
+    assert len(started) == int(workers)
+
+
+def refused_to_serve(*arguments: str) -> str:
+    """What `twofold serve` says, and all that it says, when it ends with 1."""
+    command = [sys.executable, "-m", "api.cli", "serve", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    return done.stderr
+
+
+@pytest.mark.usefixtures("usable")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_says_in_a_sentence_that_the_port_is_taken(workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refused_to_serve("--port", str(port), "--workers", workers)
+
+    assert said == f"Port {port} of 127.0.0.1 is in use: stop what uses it, or set PORT.\n"
+
+
+@pytest.mark.usefixtures("usable")
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("nowhere.invalid", "HOST: 'nowhere.invalid' is not an address of this machine: "),
+        ("two..dots", "HOST: 'two..dots' is not an address of this machine: "),
+        ("192.0.2.1", "HOST: '192.0.2.1' is not an address of this machine: Cannot assign "),
+    ],
+)
+def test_serve_says_that_it_cannot_listen_on_its_host(host: str, reason: str, workers: str) -> None:
+    said = refused_to_serve("--host", host, "--port", "0", "--workers", workers)
+
+    assert said.startswith(reason)
+    assert said.count("\n") == 1
+
+
+# --- `.env`, read by one process for all ---------------------------------------------------
+
+
+@pytest.mark.usefixtures("usable")
+def test_what_env_says_is_lent_anew_and_what_is_gone_from_it_is_gone() -> None:
+    lent, usual = Lent(), dict(os.environ)
+    Path(".env").write_text("port=9000\nRATE_LIMIT_READ=7/hour\nOTHERS=1\nLOG_LEVEL=\n")
+    first = lent.renew()
+    of_workers = load(_env_file=None)
+    in_environment = dict(os.environ)
+    Path(".env").write_text("GRAPHQL_MAX_DEPTH=5\nRATE_LIMIT_WRITE=${RATE_LIMIT_READ:-3/hour}\n")
+    second = lent.renew()
+    lent.undo()
+
+    assert (first.port, first.rate_limit_read, first) == (9000, "7/hour", of_workers)
+    assert in_environment == usual | {"PORT": "9000", "RATE_LIMIT_READ": "7/hour"}
+    assert (second.port, second.graphql_max_depth) == (8000, 5)
+    # Of a variable that was only lent nothing is found.
+    assert second.rate_limit_write == "3/hour"
+    assert dict(os.environ) == in_environment
+
+
+@pytest.mark.usefixtures("usable")
+def test_the_environment_comes_before_what_is_lent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATE_LIMIT_READ", "8/hour")
+    monkeypatch.setenv("rate_limit_write", "9/hour")
+    monkeypatch.setenv("PORT", "")
+    Path(".env").write_text("RATE_LIMIT_READ=1/hour\nRATE_LIMIT_WRITE=1/hour\nPORT=9000\n")
+
+    settings = Lent().renew()
+
+    assert settings.rate_limit_read == os.environ["RATE_LIMIT_READ"] == "8/hour"
+    assert settings.rate_limit_write == "9/hour"
+    assert settings.port == 9000
+
+
+@pytest.mark.usefixtures("usable")
+def test_what_is_kept_stays_whatever_env_says_later() -> None:
+    lent = Lent()
+    Path(".env").write_text("PORT=9000\n")
+    settings = lent.renew()
+    lent.keep(HOST=settings.host, PORT=str(settings.port))
+    Path(".env").write_text("PORT=9001\nHOST=0.0.0.0\nLOG_LEVEL=ERROR\n")
+
+    settings = lent.renew()
+
+    assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 9000, "ERROR")
+
+
+@pytest.mark.usefixtures("usable")
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        (b"ENVIRONMENT=prod\nLOG_LEVEL=LOUD\n", "ENVIRONMENT: .*\nLOG_LEVEL: "),
+        (b"LOG_LEVEL=\xff\n", ".env: It cannot be read: it is not UTF-8"),
+        (b"LOG_LEVEL=a\0b\n", ".env: It holds a null character"),
+    ],
+)
+def test_settings_that_cannot_be_used_change_nothing(wrong: bytes, problem: str) -> None:
+    lent = Lent()
+    Path(".env").write_text("RATE_LIMIT_READ=7/hour\n")
+    lent.renew()
+    before = dict(os.environ)
+    Path(".env").write_bytes(wrong)
+
+    with pytest.raises(SettingsError, match=problem):
+        lent.renew()
+
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "dev", "migrate"])
+def test_an_env_that_cannot_be_read_is_told_in_a_sentence(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(".env").write_bytes(b"LOG_LEVEL=\xff\n")
+
+    assert cli.main([command]) == 2
+    assert ".env: It cannot be read: it is not UTF-8." in capsys.readouterr().err
+
+
 # --- dev ----------------------------------------------------------------------------------
 
 
@@ -275,6 +468,25 @@ def token_in(command: str) -> str:
     return found[1]
 
 
+@pytest.mark.usefixtures("usable")
+def test_dev_says_that_what_it_was_given_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api.cli", "dev"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    said = []
+    for line in process.stdout:
+        said.append(line.strip())
+        if line.startswith("Not ready"):
+            break
+    process.terminate()
+    process.communicate(timeout=10)
+
+    assert "Ctrl-C stops it. Changed files are reloaded." in said
+    assert said[-1] == "Not ready yet: database: it does not answer"
+
+
 @linux
 def test_nothing_of_dev_outlives_it_or_its_parent_when_killed(start: Start) -> None:
     dev = f"{sys.executable} -m api.cli dev --parent $$"
@@ -290,7 +502,7 @@ def test_nothing_of_dev_outlives_it_or_its_parent_when_killed(start: Start) -> N
 def test_dev_says_in_a_sentence_that_the_port_is_taken(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("api.commands.dev.PORT_PATIENCE", 0)
+    monkeypatch.setattr("api.commands.listener.PORT_PATIENCE", 0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
 

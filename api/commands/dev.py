@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
+import json
 import os
 import secrets
 import signal
@@ -25,9 +25,10 @@ from uvicorn import Config, Server
 from uvicorn.supervisors.statreload import StatReload
 
 from api.app import create_app
+from api.commands.listener import listening
 from api.commands.migrate import upgrade
 from api.commands.serve import log_config, server_options
-from api.commands.terminal import Refusal, given, load_settings
+from api.commands.terminal import Refusal, given, usable
 from api.settings import Settings, load
 from persistence import demo, embedded, sessions
 from persistence.embedded import Postgres, private_text
@@ -37,9 +38,6 @@ ROOT: Final = Path(__file__).parent.parent.parent
 PACKAGES: Final = ("api", "graphql_schema", "persistence", "rest")
 
 DATA: Final = Path(".data")
-
-# How long a port may stay taken by what was just stopped.
-PORT_PATIENCE: Final = 2.0
 
 # What a person who has just started it may want to open, in this order.
 PAGES: Final = (("GraphiQL", "/graphql"), ("API docs", "/docs"))
@@ -92,7 +90,7 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
 
 
 def _develop_on_given_database() -> None:
-    settings = load_settings()
+    settings = usable(load)
     with listening(settings.host, settings.port) as listener:
         base = _address(listener)
         _serve_with_reload(settings, listener, welcome_to(base, "the one in DATABASE_URL", []))
@@ -111,7 +109,7 @@ def _develop_on(server: Postgres) -> None:
         "SESSION_TABLE": "user_sessions",
         "SESSION_HASH_SECRET": secret,
     }
-    settings = load_settings()
+    settings = usable(load)
     with listening(settings.host, settings.port) as listener:
         hand_over(token, listener)
         asyncio.run(demo.create_database(server.url(), "twofold"))
@@ -128,37 +126,6 @@ def hand_over(token: str, listener: socket.socket) -> None:
     os.environ.pop("DEMO_TOKEN", None)
     if ip_address(listener.getsockname()[0]).is_loopback:
         os.environ["DEMO_TOKEN"] = token
-
-
-@contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """The address, taken once and for all workers.
-
-    Raises:
-        Refusal: something else listens there, or nothing can.
-    """
-    host = host.strip("[]")
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    with listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.set_inheritable(True)
-        deadline = time.monotonic() + PORT_PATIENCE
-        while error := _bind(listener, host, port):
-            # Perhaps a just stopped one is still answering its last request.
-            if error.errno != errno.EADDRINUSE:
-                raise Refusal(f"Cannot listen on {host}:{port}: {error.strerror}.")
-            if time.monotonic() > deadline:
-                raise Refusal(f"Port {port} of {host} is in use: stop what uses it, or set PORT.")
-            time.sleep(0.1)
-        yield listener
-
-
-def _bind(listener: socket.socket, host: str, port: int) -> OSError | None:
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        return error
-    return None
 
 
 def _address(listener: socket.socket) -> str:
@@ -238,6 +205,7 @@ def _serve_with_reload(settings: Settings, listener: socket.socket, welcome: str
     config = Config(
         "api.commands.dev:reloaded",
         reload=True,
+        workers=1,
         reload_dirs=[str(ROOT / package) for package in PACKAGES],
         timeout_graceful_shutdown=2,
         # What the server says of itself is noise here; that it reloads is a warning already.
@@ -258,19 +226,31 @@ def reloaded() -> FastAPI:
 
 
 def _announce(listener: socket.socket, welcome: str) -> None:
-    """Say welcome when the first worker answers."""
+    """Say welcome when the first worker answers, and what keeps it from serving."""
     address = urlsplit(_address(listener))
-    while not _answers(str(address.hostname), address.port):
+    host, port = str(address.hostname), address.port
+    while _asked(host, port, "/health")[0] != 200:
         time.sleep(0.1)
     print(welcome, flush=True)
+    status, body = _asked(host, port, "/health/ready")
+    if status == 503:
+        print(unready(body), flush=True)
 
 
-def _answers(host: str, port: int | None) -> bool:
+def unready(body: bytes) -> str:
+    """What a person reads whose service is not ready: the part that fails, and perhaps a remedy."""
+    why = str(json.loads(body)["detail"]).removeprefix("Not ready: ")
+    return f"Not ready yet: {why}\n"
+
+
+def _asked(host: str, port: int | None, path: str) -> tuple[int, bytes]:
+    """The status and the body of an answer; the status is 0 where there is none."""
     connection = HTTPConnection(host, port, timeout=5)
     try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
     except (OSError, HTTPException):
-        return False
+        return 0, b""
     finally:
         connection.close()

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import signal
 import sys
 from contextlib import suppress
+from importlib.metadata import version
 from math import ceil
 from typing import Any, Final
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
-from api.commands.terminal import Refusal, given, load_settings
-from api.settings import Settings
+from api.commands.lent import Lent
+from api.commands.listener import require_free
+from api.commands.terminal import usable
+from api.commands.workers import Workers
+from api.settings import Settings, load
+
+_log = logging.getLogger("twofold")
 
 # Longer than proxies keep an idle connection (60 s is usual): the side that sends requests
 # has to be the one that closes, or a request meets a closed door.
@@ -24,66 +30,63 @@ KEEP_ALIVE_SECONDS: Final = 75
 # stops: 10 s for its body, and as long for a client that is slow to read the answer.
 SLOW_CLIENT_SECONDS: Final = 20
 
-# How long a worker may take to start that is to replace another. uvicorn gives up after the 5 s in
-# which one has to say that it lives, and so does a busy machine.
-START_PATIENCE: Final = 30
-
 
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve until told to stop; what is None is read from the environment.
 
     Raises:
-        Refusal: the settings cannot be used.
+        Refusal: the settings cannot be used, or nothing can listen where they say.
     """
     # By way of the environment, so that every worker reads the same.
-    for name, value in (("HOST", host), ("PORT", port)):
+    for name, value in (("HOST", host), ("PORT", port), ("WEB_CONCURRENCY", workers)):
         if value is not None:
             os.environ[name] = str(value)
-    settings = load_settings()
-    config = uvicorn.Config(
-        "api.app:create_app",
-        workers=_workers(workers),
-        host=settings.host,
-        port=settings.port,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=ceil(settings.request_deadline_seconds + SLOW_CLIENT_SECONDS),
-        **server_options(settings),
+    lent = Lent()
+    settings = usable(lent.renew)
+    require_free(settings.host, settings.port)
+    # What no SIGHUP can change.
+    lent.keep(
+        HOST=settings.host,
+        PORT=str(settings.port),
+        WEB_CONCURRENCY=str(settings.web_concurrency),
     )
+    config = _configured(settings)
     if config.workers > 1:
-        _serve_with_workers(config)
+        _serve_with_workers(Workers(config, [config.bind_socket()], lent, _configured))
     else:
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run()
 
 
-class _Workers(Multiprocess):
-    """uvicorn's, but more patient, and a second signal ends the workers' drain as well."""
+def app() -> FastAPI:
+    """The app under the settings that its process was started with, of which `.env` is a part."""
+    # Only now: the parent of the workers has no use for it.
+    from api.app import create_app
 
-    def restart_all(self) -> None:
-        usual = self.config.timeout_worker_healthcheck
-        self.config.timeout_worker_healthcheck = START_PATIENCE
-        super().restart_all()
-        self.config.timeout_worker_healthcheck = usual
-
-    def join_all(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.terminate_all())
-        super().join_all()
+    return create_app(load(_env_file=None))
 
 
-def _serve_with_workers(config: uvicorn.Config) -> None:
-    workers = _Workers(config, [config.bind_socket()])
+def _configured(settings: Settings) -> uvicorn.Config:
+    """Uvicorn's side of the settings; the log is set up, and its first line says all of them."""
+    config = uvicorn.Config(
+        "api.commands.serve:app",
+        workers=settings.web_concurrency,
+        host=settings.host.strip("[]"),
+        port=settings.port,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=ceil(settings.request_deadline_seconds + SLOW_CLIENT_SECONDS),
+        **server_options(settings),
+    )
+    chosen = ", ".join(f"{name}={value}" for name, value in settings.chosen().items())
+    _log.info("twofold %s with %s", version("twofold"), chosen)
+    return config
+
+
+def _serve_with_workers(workers: Workers) -> None:
     workers.run()
     # Where none could start, uvicorn.run ends as if all were well.
     if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
         raise SystemExit(STARTUP_FAILURE)
-
-
-def _workers(wanted: int | None) -> int:
-    workers = str(wanted or given("WEB_CONCURRENCY") or 1)
-    if not workers.isdecimal() or int(workers) < 1:
-        raise Refusal(f"WEB_CONCURRENCY: {workers!r} is not a number of processes.", code=2)
-    return int(workers)
 
 
 def server_options(settings: Settings) -> dict[str, Any]:
@@ -103,12 +106,16 @@ def server_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+# The process tells the lines of several workers apart.
+_LINE: Final = "%(asctime)s %(process)d %(levelname)-7s %(name)s  %(message)s"
+
+
 def log_config(level: str, server_level: str | None = None) -> dict[str, Any]:
     """Everything to standard error, in one form; the server may be quieter than the rest."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s  %(message)s"}},
+        "formatters": {"line": {"format": _LINE}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
-from dotenv import dotenv_values
+from api.settings import SettingsError, env_file
 
-from api.settings import Settings, SettingsError, load
+T = TypeVar("T")
 
 
 class Refusal(Exception):
@@ -19,18 +21,22 @@ class Refusal(Exception):
 
 
 def given(name: str) -> str | None:
-    """A variable as the settings find it: in the environment, else in `.env`; empty is unset."""
-    return os.environ.get(name) or dotenv_values(".env").get(name) or None
-
-
-def load_settings() -> Settings:
-    """The settings.
+    """A variable as the settings find it: in the environment, else in `.env`; empty is unset.
 
     Raises:
-        Refusal: something is missing or wrong; it names everything at once.
+        Refusal: `.env` cannot be read.
+    """
+    return os.environ.get(name) or usable(env_file).get(name)
+
+
+def usable(read: Callable[[], T]) -> T:
+    """What was read of the environment and `.env`.
+
+    Raises:
+        Refusal: it cannot be used; it names everything at once.
     """
     try:
-        return load()
+        return read()
     except SettingsError as error:
         problems = [f"  {problem}" for problem in error.problems]
         raise Refusal("The settings cannot be used:", *problems, code=2) from None

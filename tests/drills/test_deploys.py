@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import subprocess
@@ -27,7 +28,7 @@ from tests.conftest import HASH_SECRET, ROOT, new_database, run_sql, settings_of
 from tests.drills.nginx import load_balancer, needed
 from tests.drills.traffic import Traffic
 from tests.people import SESSION_TABLES, sign_in
-from tests.servers import COMMAND, served
+from tests.servers import COMMAND, free_port, served
 from tests.surfaces import GraphQLSurface, RestSurface
 
 UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app")
@@ -415,6 +416,98 @@ async def replaced(process: asyncio.subprocess.Process, before: set[psutil.Proce
             if len(workers) == 2 and workers.isdisjoint(before):
                 return
             await asyncio.sleep(0.1)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(150)
+async def test_settings_that_cannot_be_used_reach_no_worker(
+    database_url: str, tmp_path: Path
+) -> None:
+    env, log = tmp_path / ".env", tmp_path / "log"
+    good = f"DATABASE_URL={database_url}\nSESSION_HASH_SECRET={HASH_SECRET}\nDRAIN_SECONDS=1\n"
+    env.write_text(f"{good}CORS_ORIGINS={OLD}\n")
+    async with serving_from(tmp_path, log) as (client, process):
+        workers = processes_of(process)[1:]
+        env.write_text(f"{good}CORS_ORIGINS={NEW}\nENVIRONMENT=prod\nLOG_LEVEL=LOUD\n")
+        process.send_signal(SIGHUP)
+        await until_logged(log, " ERROR ")
+        errors = [line for line in log.read_text().splitlines() if " ERROR " in line]
+        kept = processes_of(process)[1:]
+        workers[0].kill()
+        await until_logged(log, "startup complete", 3)
+        while_wrong = await origins_of(client)
+
+        # Nothing is wrong with these, until a worker looks for its table.
+        env.write_text(f"{good}CORS_ORIGINS={NEW}\nSESSION_TABLE=nowhere\n")
+        process.send_signal(SIGHUP)
+        await until_logged(log, "those of before again")
+        workers[1].kill()
+        await until_logged(log, "startup complete", 4)
+        while_unusable = await origins_of(client)
+
+        env.write_text(f"{good}CORS_ORIGINS={NEW}\n")
+        workers = processes_of(process)[1:]
+        process.send_signal(SIGHUP)
+        await replaced(process, set(workers))
+        mended = await origins_of(client)
+        process.terminate()
+        code = await asyncio.wait_for(process.wait(), 10)
+
+    [error] = errors
+    assert "ENVIRONMENT: " in error
+    assert "LOG_LEVEL: " in error
+    assert len(kept) == 2
+    assert while_wrong == while_unusable == {OLD}
+    assert mended == {NEW}
+    assert "Traceback" not in log.read_text()
+    assert code == 0
+
+
+OLD, NEW = "https://old.example", "https://new.example"
+
+
+@asynccontextmanager
+async def serving_from(
+    folder: Path, log: Path
+) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.subprocess.Process]]:
+    """Two workers that find all their settings in the `.env` of a folder."""
+    port = str(free_port())
+    names = {name.upper() for name in Settings.model_fields}
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    environment["PYTHONPATH"] = str(ROOT)
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, *WORKERS, "--port", port, cwd=folder, env=environment, stderr=stderr
+        )
+    try:
+        await until_logged(log, "startup complete", 2)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            yield client, process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def until_logged(log: Path, words: str, times: int = 1) -> None:
+    """Wait until a log has these words so often."""
+    async with asyncio.timeout(30):
+        while _times(log, words) < times:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.05)
+
+
+def _times(log: Path, words: str) -> int:
+    return log.read_text().count(words)
+
+
+async def origins_of(client: httpx.AsyncClient) -> set[str]:
+    """Which of the origins may call, of as many workers as answer twenty newcomers."""
+    allowed = set()
+    async with newcomer(client) as another:
+        for origin in (OLD, NEW) * 10:
+            answer = await another.get("/health", headers={"Origin": origin})
+            allowed.add(answer.headers.get("Access-Control-Allow-Origin"))
+    return allowed - {None}
 
 
 @pytest.mark.drill
