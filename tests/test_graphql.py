@@ -446,6 +446,94 @@ async def test_an_answer_cannot_be_blown_up_by_aliases_below_the_root(
     assert "nested aliases (10)" in answer.json()["errors"][0]["message"]
 
 
+WHOLE = "id userId title description completed version createdAt updatedAt"
+
+
+def lists(count: int, arguments: str = "", selected: str = "nodes { title }") -> str:
+    return " ".join(f"t{n}: tasks{arguments} {{ {selected} }}" for n in range(count))
+
+
+ENOUGH: list[tuple[str, dict[str, Any]]] = [
+    (f"{{ tasks(first: 1000) {{ nodes {{ {WHOLE} }} edges {{ cursor node {{ {WHOLE} }} }} }} }}",
+     {}),
+    (f"{{ {lists(50, '', f'nodes {{ {WHOLE} }}')} }}", {}),
+    (f"{{ {lists(50, '(first: null)')} }}", {}),
+    (f"{{ {lists(2, '(first: 1000)')} u: tasks(first: 500) {{ totalCount }} }}", {}),
+    (f"query ($n: Int) {{ {lists(25, '(first: $n)')} }}", {"n": 100}),
+    (f"query ($n: Int) {{ {lists(50, '(first: $n)')} }}", {"n": None}),
+    (f"query ($n: Int) {{ {lists(50, '(first: $n)')} }}", {}),
+    (f"query ($n: Int = 50) {{ {lists(50, '(first: $n)')} }}", {}),
+    (f"{{ {lists(3, '(first: 1000) @skip(if: true)')} tasks {{ totalCount }} }}", {}),
+    ("{ tasks(first: 250) { a: pageInfo { endCursor } nodes { "
+     + " ".join(f"{name}: title" for name in "bcdefghij") + " title } } }", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "variables"), ENOUGH, ids=lambda value: str(value)[:40])
+async def test_a_document_may_ask_for_so_many_tasks(
+    document: str, variables: dict[str, Any], adas: httpx.AsyncClient
+) -> None:
+    answer = await ask(adas, document, variables=variables)
+
+    assert "errors" not in answer.json()
+
+
+TOO_MUCH: list[tuple[str, dict[str, Any], int]] = [
+    (f"{{ {lists(47, '(first: 1000)', '...L')} }} fragment L on TaskConnection "
+     f"{{ nodes {{ {WHOLE} }} edges {{ node {{ {WHOLE} }} }} }}", {}, 94_000),
+    (f"{{ {lists(50, '(first: 1000)', '__typename')} }}", {}, 50_000),
+    (f"{{ {lists(49)} tasks(first: 51) {{ totalCount }} }}", {}, 2_501),
+    (f"{{ {lists(3, '(first: 1000)')} }}", {}, 3_000),
+    (f"{{ ...L }} fragment L on Query {{ {lists(3, '(first: 1000)')} }}", {}, 3_000),
+    (f"query ($n: Int) {{ {lists(26, '(first: $n)')} }}", {"n": 100}, 2_600),
+    (f"query ($n: Int = 100) {{ {lists(26, '(first: $n)')} }}", {}, 2_600),
+    (f"query ($n: Boolean!) {{ {lists(3, '(first: 1000) @include(if: $n)')} }}", {"n": True},
+     3_000),
+    ("{ tasks(first: 1000) { nodes { a: description b: description description } } }", {}, 3_000),
+    ("{ tasks(first: 1000) { a: nodes { ...T } b: nodes { ...T } edges { node { ...T } } } } "
+     "fragment T on Task { title }", {}, 3_000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "variables", "asked"), TOO_MUCH)
+@pytest.mark.parametrize(("accept", "status"), [(GRAPHQL, 400), (JSON, 200)])
+async def test_a_document_that_asks_for_too_many_tasks_is_refused(
+    document: str,
+    variables: dict[str, Any],
+    asked: int,
+    accept: str,
+    status: int,
+    adas: httpx.AsyncClient,
+    trips: TripCounter,
+) -> None:
+    sent = {"query": document, "variables": variables}
+    await ask(adas, "{ __typename }")
+    before = trips.count
+
+    answer = await adas.post("/graphql", json=sent, headers={"Accept": accept})
+
+    assert answer.status_code == status
+    assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"]
+    assert "data" not in answer.json()
+    assert answer.json()["errors"][0]["message"] == (
+        f"Document exceeds the limit on list items (2500): it asks for {asked}, repetitions "
+        "included."
+    )
+    assert trips.count - before == 1, "beside the session nothing was read"
+
+
+@pytest.mark.parametrize("first", [0, -1, 1001, 2**31 - 1])
+async def test_a_page_that_cannot_be_is_the_error_even_among_many(
+    first: int, adas: httpx.AsyncClient
+) -> None:
+    many = f"{{ {lists(3, f'(first: {first})')} }}"
+
+    answer = await ask(adas, many)
+
+    assert set(codes(answer)) == {"VALIDATION_ERROR"}
+    assert answer.json()["data"] is None
+
+
 async def test_an_endless_accept_header_takes_no_time(adas: httpx.AsyncClient) -> None:
     began = time.process_time()
 
@@ -571,6 +659,7 @@ async def paying(database_url: str, sql: asyncpg.Connection) -> AsyncIterator[Ca
         ("{ __schema { queryType { name } } __typename }", "read", 1),
         ("{ nope }", "read", 1),
         ("{", "read", 1),
+        (f"{{ {lists(3, '(first: 1000)')} }}", "read", 1),
         ('mutation { createTask(input: {title: "x"}) { id } }', "write", 1),
         ('mutation { a: deleteTask(id: "1") { id } b: deleteTask(id: "x") { id } }', "write", 2),
     ],
