@@ -34,13 +34,11 @@ class Door:
 
     Args:
         engine: runs the documents.
-        echo: whether messages may repeat what was sent, as helps a developer.
         max_page: the most tasks in one page.
     """
 
-    def __init__(self, engine: CompiledSchema, *, echo: bool, max_page: int) -> None:
+    def __init__(self, engine: CompiledSchema, *, max_page: int) -> None:
         self._engine = engine
-        self._echo = echo
         self._max_page = max_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +72,7 @@ class Door:
 
     def _refused(self, scope: Scope, media_type: str, error: Exception) -> Response:
         if isinstance(error, Refused):
-            errors = refusal(scope, error, echo=self._echo)
+            errors = refusal(scope, error)
         elif isinstance(error, PersistedQuery):
             errors = [not_persisted(scope)]
         else:

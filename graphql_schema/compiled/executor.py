@@ -106,8 +106,8 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         try:
             leaves = Counter(self._leaves(type_, fields))
         except GraphQLError:
-            # The field has no items: to collect what it selects fails again when it is completed.
-            return 0
+            # It fails again when the field is completed, but resolved the field is.
+            return 1
         return max(leaves.values(), default=1)
 
     def _leaves(
