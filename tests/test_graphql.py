@@ -336,7 +336,37 @@ async def test_get_never_writes(adas: httpx.AsyncClient, sql: asyncpg.Connection
     answer = await adas.get("/graphql", params={"query": written})
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["errors"][0]["message"] == "A mutation has to be sent by POST"
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 0
+
+
+@pytest.mark.parametrize("document", ["{ __typename }", "query A { __typename }"])
+async def test_an_empty_operation_name_is_none(document: str, adas: httpx.AsyncClient) -> None:
+    asked = {"query": document, "operationName": ""}
+
+    posted = await adas.post("/graphql", json=asked)
+    got = await adas.get("/graphql", params=asked)
+
+    assert [answer.json()["data"] for answer in (posted, got)] == [{"__typename": "Query"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({}, [("query", "Field required", "missing")]),
+        ({"query": None}, [("query", "Should be a string", "string_type")]),
+        ({"extensions": 1}, [("query", "Field required", "missing"),
+                             ("extensions", "Should be an object", "dict_type")]),
+    ],
+)  # fmt: skip
+async def test_a_body_without_a_document_is_told_what_is_missing(
+    sent: dict[str, Any], told: list[tuple[str, str, str]], adas: httpx.AsyncClient
+) -> None:
+    answer = await adas.post("/graphql", json=sent)
+
+    [error] = answer.json()["errors"]
+    assert [(each["field"], each["message"], each["code"])
+            for each in error["extensions"]["errors"]] == told  # fmt: skip
 
 
 async def test_a_get_asks_for_one_thing(adas: httpx.AsyncClient) -> None:
