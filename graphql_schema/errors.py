@@ -43,16 +43,12 @@ def not_persisted(scope: Scope) -> dict[str, Any]:
     return request_error(scope, problem, Code.PERSISTED_QUERY_NOT_SUPPORTED)
 
 
-def refusal(scope: Scope, refused: Refused, *, echo: bool) -> list[dict[str, Any]]:
-    """Why a document was not run, error by error.
-
-    Args:
-        echo: whether a message may repeat what it found.
-    """
+def refusal(scope: Scope, refused: Refused) -> list[dict[str, Any]]:
+    """Why a document was not run, error by error."""
     code = Code.PARSE_FAILED if refused.stage is Stage.PARSE else Code.VALIDATION_FAILED
     return [
         _placed(error)
-        | request_error(scope, Problem(CATALOGUE[Invalid], _message(error, echo)), code)
+        | request_error(scope, Problem(CATALOGUE[Invalid], _reworded(error.message)), code)
         for error in refused.errors
     ]
 
@@ -76,10 +72,33 @@ def _placed(error: GraphQLError) -> dict[str, Any]:
     return placed
 
 
-# graphql-core repeats the offending value: 'Int cannot represent non-integer value: "x"',
-# 'Expected value of type "Int!", found "x".'
-_ECHO: Final = re.compile(r"(?:, found |: |; ?Found )(?=[\"{\[\d'-]|null|true|false).*", re.DOTALL)
+# graphql-core repeats the offending value, as Python writes it, and quotes Python's own errors.
+# The error says already where the value is, and it may be a secret on its way into somebody's log.
+# What cuts cuts to the end, from where graphql-core's own words end: what a value says is the same;
+# and looks ahead only so far, for a value may be made of these words a thousand times.
+_REWORDINGS: Final = tuple(
+    (re.compile(pattern, re.DOTALL), words)
+    for pattern, words in (
+        # A token (`found Int '1'`), and what is none.
+        (r"^(Syntax Error: .*?\b(?:BlockString|String|Int|Float)) '.*", r"\1."),
+        (r"^(Syntax Error: .*? escape sequence): .*", r"\1."),
+        (r"^(Syntax Error: .*?), did you mean '0\..*", r"\1."),
+        # A value of the wrong type. The name of a member that is too much can be anything.
+        (r" unknown field '(?!\w+'(?:, found|\. Did you mean)).*", " unknown fields."),
+        (r", (?:but encountered error '|found: ).*", "."),
+        (r"( cannot represent [^:]{1,60}): .*", r"\1."),
+        (r"\b(Did you mean [^?]{1,200}\?) Found: .*", r"\1"),
+        (r"\b(ID cannot represent) value\.$", r"\1 a non-string and non-integer value."),
+        (r"\bValue '.*' does not exist", "The value does not exist"),
+        (r" not to be None\.$", " not to be null."),
+        (r"^Unknown operation named .*", "The document has no operation of the given name."),
+        # A name may be as long as the document.
+        (r"(\w{60})\w+", r"\1…"),
+    )
+)
 
 
-def _message(error: GraphQLError, echo: bool) -> str:
-    return error.message if echo else _ECHO.sub(".", error.message)[:300]
+def _reworded(message: str) -> str:
+    for pattern, words in _REWORDINGS:
+        message = pattern.sub(words, message)
+    return message

@@ -34,13 +34,11 @@ class Door:
 
     Args:
         engine: runs the documents.
-        echo: whether messages may repeat what was sent, as helps a developer.
         max_page: the most tasks in one page.
     """
 
-    def __init__(self, engine: CompiledSchema, *, echo: bool, max_page: int) -> None:
+    def __init__(self, engine: CompiledSchema, *, max_page: int) -> None:
         self._engine = engine
-        self._echo = echo
         self._max_page = max_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +72,7 @@ class Door:
 
     def _refused(self, scope: Scope, media_type: str, error: Exception) -> Response:
         if isinstance(error, Refused):
-            errors = refusal(scope, error, echo=self._echo)
+            errors = refusal(scope, error)
         elif isinstance(error, PersistedQuery):
             errors = [not_persisted(scope)]
         else:
@@ -96,6 +94,16 @@ class PersistedQuery(Exception):
     """A document's hash came instead of the document."""
 
 
+class MutationByGet(MethodNotAllowed):
+    """The path has the method, but it must not write."""
+
+    def __init__(self) -> None:
+        super().__init__(["POST"])
+
+    def __str__(self) -> str:
+        return "A mutation has to be sent by POST"
+
+
 async def _asked(scope: Scope, receive: Receive) -> Asked:
     if scope["method"] == "POST":
         members = await read_json(scope, receive, (JSON,))
@@ -105,14 +113,17 @@ async def _asked(scope: Scope, receive: Receive) -> Asked:
         raise Invalid([FieldError("", "Body should be a JSON object", "dict_type")])
     if _is_hash_alone(members):
         raise PersistedQuery
-    problems = [
+    problems = [] if "query" in members else [FieldError("query", "Field required", "missing")]
+    problems += [
         FieldError(name, f"Should be {words}", code)
         for name, kinds, words, code in _MEMBERS
-        if not isinstance(members.get(name), kinds)
+        if name in members and not isinstance(members[name], kinds)
     ]
     if problems:
         raise Invalid(problems)
-    return Asked(members["query"], members.get("operationName"), members.get("variables"))
+    # No operation has an empty name: a client that always sends the member means none.
+    name = members.get("operationName") or None
+    return Asked(members["query"], name, members.get("variables"))
 
 
 def _is_hash_alone(members: dict[str, Any]) -> bool:
@@ -151,12 +162,12 @@ def _cost(scope: Scope, kind: OperationType, fields: int) -> Cost:
     """The root fields that will run, at least one.
 
     Raises:
-        MethodNotAllowed: a GET must not write.
+        MutationByGet: it must not write.
     """
     if kind is not OperationType.MUTATION:
         return Cost(Kind.READ, max(fields, 1))
     if scope["method"] != "POST":
-        raise MethodNotAllowed(["POST"])
+        raise MutationByGet
     return Cost(Kind.WRITE, max(fields, 1))
 
 

@@ -17,11 +17,7 @@ PATH: Final = "/graphql"
 
 def routes(settings: Settings) -> list[BaseRoute]:
     """What is served under ``/graphql``."""
-    door = Door(
-        engine(settings),
-        echo=settings.is_introspectable,
-        max_page=settings.graphql_max_page_size,
-    )
+    door = Door(engine(settings), max_page=settings.graphql_max_page_size)
     if settings.is_production:
         return [_endpoint(door)]
     return [_endpoint(Explored(door, settings)), Route(f"{PATH}/assets/{{name}}", ide.assets())]

@@ -15,7 +15,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from api.settings import Settings
 from api.wire import instant, rfc3339
-from graphql_schema.compiled import CompiledSchema, Leaf, Limits
+from graphql_schema.compiled import CompiledSchema, Leaf, Limits, Paging
 from graphql_schema.mutations import Mutation
 from graphql_schema.queries import Query
 from graphql_schema.rules import NestedAliases
@@ -52,6 +52,7 @@ def engine(settings: Settings) -> CompiledSchema:
         ),
         rules=[NestedAliases, *([] if shown else [NoSchemaIntrospectionCustomRule])],
         leaves={"DateTime": _INSTANT},
+        paging={"Query.tasks": Paging("first", most=settings.graphql_max_page_size)},
         hide_suggestions=not shown,
         refuse_nulls=True,
     )

@@ -23,7 +23,7 @@ from strawberry.scalars import JSON
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from graphql_schema.compiled import CompiledSchema, Leaf, Limits, Refused, Stage
+from graphql_schema.compiled import CompiledSchema, Leaf, Limits, Paging, Refused, Stage
 from graphql_schema.compiled import executor as executor_module
 from graphql_schema.compiled.cache import Cache
 
@@ -513,6 +513,71 @@ async def test_tools_may_introspect(text: str) -> None:
 
     assert errors == []
     assert data == json.loads(json.dumps((await SCHEMA.execute(text)).data))
+
+
+@strawberry.type
+class Cup:
+    name: str
+
+
+@strawberry.type
+class Cupboard:
+    things: list[Cup | Book]
+
+
+@strawberry.type
+class Kitchen:
+    @strawberry.field
+    async def cupboard(self, first: int, last: int = 3) -> Cupboard:
+        return Cupboard(things=[])
+
+
+@pytest.mark.parametrize(
+    ("selected", "variables", "asked"),
+    [
+        ("cupboard(first: 3) { things { ... on Cup { name } ... on Book { title } } }", {}, 0),
+        ("cupboard(first: 4) { things { __typename } }", {}, 4),
+        ("cupboard(first: 5) { things { __typename } }", {}, 0),
+        ("cupboard(first: $n) { things { __typename } }", {"n": 4}, 4),
+        ("cupboard(first: $n) { things { __typename } }", {"n": 3}, 0),
+        ("cupboard(first: 2) { things { ... on Cup { name } ... on Book { title t: title } } }",
+         {}, 4),
+        ("cupboard(first: 2, last: 4) { things { __typename a: __typename } }", {}, 4),
+        ("cupboard(first: 2) { things { __typename } } c: cupboard(first: 2) { __typename }",
+         {}, 4),
+    ],
+)  # fmt: skip
+def test_the_items_of_all_pages_are_limited(
+    selected: str, variables: dict[str, Any], asked: int
+) -> None:
+    paging = {"Kitchen.cupboard": Paging("first", most=4)}
+    engine = CompiledSchema(strawberry.Schema(Kitchen), limits=Limits(items=3), paging=paging)
+    heading = "query ($n: Int!)" if variables else ""
+    operation = engine.prepare(f"{heading} {{ {selected} }}").operation()
+
+    if not asked:
+        operation.bind(variables)
+        return
+    with pytest.raises(Refused, match=rf"list items \(3\): it asks for {asked}, ") as refused:
+        operation.bind(variables)
+    assert refused.value.stage is Stage.LIMITS
+
+
+@pytest.mark.parametrize(("default", "asked"), [(strawberry.UNSET, 4), (None, 4), (2, 2)])
+def test_a_page_without_a_length_has_the_default_one_or_the_most(default: Any, asked: int) -> None:
+    @strawberry.type
+    class Hall:
+        @strawberry.field
+        async def cupboard(self, first: int | None = default) -> Cupboard:
+            return Cupboard(things=[])
+
+    paging = {"Hall.cupboard": Paging("first", most=4)}
+    engine = CompiledSchema(strawberry.Schema(Hall), limits=Limits(items=1), paging=paging)
+
+    for arguments in ("", "(first: null)"):
+        document = engine.prepare(f"{{ cupboard{arguments} {{ __typename }} }}")
+        with pytest.raises(Refused, match=f"asks for {asked}, "):
+            document.operation().bind()
 
 
 def test_introspection_can_be_ruled_out() -> None:

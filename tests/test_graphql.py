@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -335,7 +336,37 @@ async def test_get_never_writes(adas: httpx.AsyncClient, sql: asyncpg.Connection
     answer = await adas.get("/graphql", params={"query": written})
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["errors"][0]["message"] == "A mutation has to be sent by POST"
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 0
+
+
+@pytest.mark.parametrize("document", ["{ __typename }", "query A { __typename }"])
+async def test_an_empty_operation_name_is_none(document: str, adas: httpx.AsyncClient) -> None:
+    asked = {"query": document, "operationName": ""}
+
+    posted = await adas.post("/graphql", json=asked)
+    got = await adas.get("/graphql", params=asked)
+
+    assert [answer.json()["data"] for answer in (posted, got)] == [{"__typename": "Query"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({}, [("query", "Field required", "missing")]),
+        ({"query": None}, [("query", "Should be a string", "string_type")]),
+        ({"extensions": 1}, [("query", "Field required", "missing"),
+                             ("extensions", "Should be an object", "dict_type")]),
+    ],
+)  # fmt: skip
+async def test_a_body_without_a_document_is_told_what_is_missing(
+    sent: dict[str, Any], told: list[tuple[str, str, str]], adas: httpx.AsyncClient
+) -> None:
+    answer = await adas.post("/graphql", json=sent)
+
+    [error] = answer.json()["errors"]
+    assert [(each["field"], each["message"], each["code"])
+            for each in error["extensions"]["errors"]] == told  # fmt: skip
 
 
 async def test_a_get_asks_for_one_thing(adas: httpx.AsyncClient) -> None:
@@ -389,6 +420,11 @@ HOSTILE: dict[str, str] = {
     + " ".join(f"t: tasks(first: {n}) {{ totalCount }}" for n in range(1, 90))
     + " }",
     "unknown fields": "{ " + " ".join(f"x{n}" for n in range(900)) + " }",
+    "repeated values": 'mutation { createTask(input: {title: "'
+    + "Did you mean  cannot represent Value ' " * 300
+    + '", '
+    + " ".join(f"x{n}: 1" for n in range(300))
+    + "}) { id } }",
     "variables": "query (" + " ".join(f"$v{n}: Int" for n in range(300)) + ") { __typename }",
 }
 
@@ -444,6 +480,94 @@ async def test_an_answer_cannot_be_blown_up_by_aliases_below_the_root(
     answer = await ask(adas, f"{{ tasks {{ {many} }} }}")
 
     assert "nested aliases (10)" in answer.json()["errors"][0]["message"]
+
+
+WHOLE = "id userId title description completed version createdAt updatedAt"
+
+
+def lists(count: int, arguments: str = "", selected: str = "nodes { title }") -> str:
+    return " ".join(f"t{n}: tasks{arguments} {{ {selected} }}" for n in range(count))
+
+
+ENOUGH: list[tuple[str, dict[str, Any]]] = [
+    (f"{{ tasks(first: 1000) {{ nodes {{ {WHOLE} }} edges {{ cursor node {{ {WHOLE} }} }} }} }}",
+     {}),
+    (f"{{ {lists(50, '', f'nodes {{ {WHOLE} }}')} }}", {}),
+    (f"{{ {lists(50, '(first: null)')} }}", {}),
+    (f"{{ {lists(2, '(first: 1000)')} u: tasks(first: 500) {{ totalCount }} }}", {}),
+    (f"query ($n: Int) {{ {lists(25, '(first: $n)')} }}", {"n": 100}),
+    (f"query ($n: Int) {{ {lists(50, '(first: $n)')} }}", {"n": None}),
+    (f"query ($n: Int) {{ {lists(50, '(first: $n)')} }}", {}),
+    (f"query ($n: Int = 50) {{ {lists(50, '(first: $n)')} }}", {}),
+    (f"{{ {lists(3, '(first: 1000) @skip(if: true)')} tasks {{ totalCount }} }}", {}),
+    ("{ tasks(first: 250) { a: pageInfo { endCursor } nodes { "
+     + " ".join(f"{name}: title" for name in "bcdefghij") + " title } } }", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "variables"), ENOUGH, ids=lambda value: str(value)[:40])
+async def test_a_document_may_ask_for_so_many_tasks(
+    document: str, variables: dict[str, Any], adas: httpx.AsyncClient
+) -> None:
+    answer = await ask(adas, document, variables=variables)
+
+    assert "errors" not in answer.json()
+
+
+TOO_MUCH: list[tuple[str, dict[str, Any], int]] = [
+    (f"{{ {lists(47, '(first: 1000)', '...L')} }} fragment L on TaskConnection "
+     f"{{ nodes {{ {WHOLE} }} edges {{ node {{ {WHOLE} }} }} }}", {}, 94_000),
+    (f"{{ {lists(50, '(first: 1000)', '__typename')} }}", {}, 50_000),
+    (f"{{ {lists(49)} tasks(first: 51) {{ totalCount }} }}", {}, 2_501),
+    (f"{{ {lists(3, '(first: 1000)')} }}", {}, 3_000),
+    (f"{{ ...L }} fragment L on Query {{ {lists(3, '(first: 1000)')} }}", {}, 3_000),
+    (f"query ($n: Int) {{ {lists(26, '(first: $n)')} }}", {"n": 100}, 2_600),
+    (f"query ($n: Int = 100) {{ {lists(26, '(first: $n)')} }}", {}, 2_600),
+    (f"query ($n: Boolean!) {{ {lists(3, '(first: 1000) @include(if: $n)')} }}", {"n": True},
+     3_000),
+    ("{ tasks(first: 1000) { nodes { a: description b: description description } } }", {}, 3_000),
+    ("{ tasks(first: 1000) { a: nodes { ...T } b: nodes { ...T } edges { node { ...T } } } } "
+     "fragment T on Task { title }", {}, 3_000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "variables", "asked"), TOO_MUCH)
+@pytest.mark.parametrize(("accept", "status"), [(GRAPHQL, 400), (JSON, 200)])
+async def test_a_document_that_asks_for_too_many_tasks_is_refused(
+    document: str,
+    variables: dict[str, Any],
+    asked: int,
+    accept: str,
+    status: int,
+    adas: httpx.AsyncClient,
+    trips: TripCounter,
+) -> None:
+    sent = {"query": document, "variables": variables}
+    await ask(adas, "{ __typename }")
+    before = trips.count
+
+    answer = await adas.post("/graphql", json=sent, headers={"Accept": accept})
+
+    assert answer.status_code == status
+    assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"]
+    assert "data" not in answer.json()
+    assert answer.json()["errors"][0]["message"] == (
+        f"Document exceeds the limit on list items (2500): it asks for {asked}, repetitions "
+        "included."
+    )
+    assert trips.count - before == 1, "beside the session nothing was read"
+
+
+@pytest.mark.parametrize("first", [0, -1, 1001, 2**31 - 1])
+async def test_a_page_that_cannot_be_is_the_error_even_among_many(
+    first: int, adas: httpx.AsyncClient
+) -> None:
+    many = f"{{ {lists(3, f'(first: {first})')} }}"
+
+    answer = await ask(adas, many)
+
+    assert set(codes(answer)) == {"VALIDATION_ERROR"}
+    assert answer.json()["data"] is None
 
 
 async def test_an_endless_accept_header_takes_no_time(adas: httpx.AsyncClient) -> None:
@@ -571,6 +695,7 @@ async def paying(database_url: str, sql: asyncpg.Connection) -> AsyncIterator[Ca
         ("{ __schema { queryType { name } } __typename }", "read", 1),
         ("{ nope }", "read", 1),
         ("{", "read", 1),
+        (f"{{ {lists(3, '(first: 1000)')} }}", "read", 1),
         ('mutation { createTask(input: {title: "x"}) { id } }', "write", 1),
         ('mutation { a: deleteTask(id: "1") { id } b: deleteTask(id: "x") { id } }', "write", 2),
     ],
@@ -669,6 +794,132 @@ async def test_production_neither_describes_nor_suggests_nor_echoes(
 
     assert answer.status_code == 400
     assert hidden not in json.dumps(answer.json()["errors"])
+
+
+CREATE = "mutation ($v: CreateTaskInput!) { createTask(input: $v) { id } }"
+READ = "query ($v: ID!) { task(id: $v) { id } }"
+LIST = "query ($v: Int) { tasks(first: $v) { totalCount } }"
+DELETE = "mutation ($v: [ID!]!) { deleteTasks(ids: $v) { deleted } }"
+NOT_AN_ID = "ID cannot represent a non-string and non-integer value."
+UNKNOWN = "Expected value of type 'CreateTaskInput' not to include unknown field"
+INCOMPLETE = "Expected value of type 'CreateTaskInput' to include required field 'title'."
+
+SAID_OF_VARIABLES: list[tuple[str, Any, str]] = [
+    (CREATE, None, ": Expected value of non-null type 'CreateTaskInput!' not to be null."),
+    (CREATE, "s3cret", ": Expected value of type 'CreateTaskInput' to be an object."),
+    (CREATE, [{"title": "s3cret"}], ": Expected value of type 'CreateTaskInput' to be an object."),
+    (CREATE, {"description": "s3cret"}, f": {INCOMPLETE}"),
+    (CREATE, {"title": None}, " at .title: Expected value of non-null type 'String!' not to be "
+     "null."),
+    (CREATE, {"title": ["s3cret"]}, " at .title: String cannot represent a non string value."),
+    (CREATE, {"title": "s3cret", "descripton": None}, f": {UNKNOWN} 'descripton'."),
+    (CREATE, {"title": "s3cret", "a b', found: {": 1}, f": {UNKNOWN}s."),
+    (CREATE, {"title": "s3cret", "a', found: {": 1}, f": {UNKNOWN} 'a'."),
+    (CREATE, {"title": "s3cret", "": 1}, f": {UNKNOWN}s."),
+    (CREATE, {"title": "s3cret", "x" * 9000: 1}, f": {UNKNOWN} '{'x' * 60}…'."),
+    (CREATE, {"title": "a", "completed": "s3cret"},
+     " at .completed: Boolean cannot represent a non boolean value."),
+    (CREATE, {"title": "a", "completed": {"s3cret": True}},
+     " at .completed: Boolean cannot represent a non boolean value."),
+    (READ, True, f": {NOT_AN_ID}"),
+    (READ, 5551234.5, f": {NOT_AN_ID}"),
+    (READ, ["s3cret"], f": {NOT_AN_ID}"),
+    (READ, {"s3cret": "Did you mean 's3cret'? Found: unknown field 's 3'"}, f": {NOT_AN_ID}"),
+    (DELETE, ["1", None], " at [1]: Expected value of non-null type 'ID!' not to be null."),
+    (DELETE, [False], f" at [0]: {NOT_AN_ID}"),
+    (LIST, "s3cret, found: 's3cret'", ": Int cannot represent non-integer value."),
+    (LIST, True, ": Int cannot represent non-integer value."),
+    (LIST, 5551234000, ": Int cannot represent non 32-bit signed integer value."),
+]  # fmt: skip
+
+NOT_A_NAME = "Syntax Error: Expected Name, found"
+BAD_ESCAPE = "Syntax Error: Invalid Unicode escape sequence."
+
+SAID_OF_DOCUMENTS: list[tuple[str, str]] = [
+    ("{ task(id: null) { id } }", "Expected value of non-null type 'ID!' not to be null."),
+    ("{ task(id: tok_s3cret) { id } }", NOT_AN_ID),
+    ("{ task(id: true) { id } }", NOT_AN_ID),
+    ('{ task(id: {a: "s3cret"}) { id } }', NOT_AN_ID),
+    ('{ task(id: ["s3cret"]) { id } }', NOT_AN_ID),
+    ("{ task(id: 5551234.5) { id } }", NOT_AN_ID),
+    ("{ tasks(first: s3cret) { totalCount } }", "Int cannot represent non-integer value."),
+    ("{ tasks(first: 5551234000) { totalCount } }",
+     "Int cannot represent non 32-bit signed integer value."),
+    (f"{{ tasks(first: {'5551234' * 700}) {{ totalCount }} }}", "Expected value of type 'Int'."),
+    (f"query ($v: Int = {'5551234' * 700}) {{ tasks(first: $v) {{ totalCount }} }}",
+     "Expected value of type 'Int'."),
+    ("query ($v: Int! = null) { tasks(first: $v) { totalCount } }",
+     "Expected value of non-null type 'Int!' not to be null."),
+    ("{ tasks(after: 5551234) { totalCount } }", "String cannot represent a non string value."),
+    ('{ tasks(filter: "s3cret") { totalCount } }',
+     "Expected value of type 'TaskFilter' to be an object."),
+    ("{ tasks(filter: {completed: s3cret}) { totalCount } }",
+     "Boolean cannot represent a non boolean value."),
+    ('{ viewer @skip(if: "s3cret") { userId } }', "Boolean cannot represent a non boolean value."),
+    ('mutation { createTask(input: {title: """\\n\ns3cret""", titel: 1}) { id } }',
+     f"{UNKNOWN} 'titel'."),
+    ('mutation { createTask(input: {description: "s3cret"}) { id } }', INCOMPLETE),
+    ("query ($v: __TypeKind = s3cret) { __typename @skip(if: $v) }",
+     "The value does not exist in '__TypeKind' enum."),
+    ('query ($v: __TypeKind = "s3cret") { __typename @skip(if: $v) }',
+     "Enum '__TypeKind' cannot represent non-enum value."),
+    ('{ task("s3cret Int \\"5551234") { id } }', f"{NOT_A_NAME} String."),
+    ('{ task("""s3cret Int \'5551234\'""") { id } }', f"{NOT_A_NAME} BlockString."),
+    ("{ task(id: [] 5551234) { id } }", f"{NOT_A_NAME} Int."),
+    ("{ task(5551234.5) { id } }", f"{NOT_A_NAME} Float."),
+    ('"s3cret" "s3cret"', "Syntax Error: Unexpected String."),
+    ('{ task(id: "s3cret) { id } }', "Syntax Error: Unterminated string."),
+    ('{ task(id: "\\us3cr") { id } }', BAD_ESCAPE),
+    ('{ task(id: "\\u{5551234}") { id } }', BAD_ESCAPE),
+    ('{ task(id: "\\s3cret") { id } }', "Syntax Error: Invalid character escape sequence."),
+    ("{ task(id: .5551234) { id } }",
+     "Syntax Error: Invalid number, expected digit before '.'."),
+    ("{ task(id: 's3cret') { id } }", "Syntax Error: Unexpected single quote character ('), "
+     'did you mean to use a double quote (")?'),
+    ("{ task(id: tok-s3cret) { id } }",
+     "Syntax Error: Invalid number, expected digit but got: 's'."),
+    (f"{{ {'x' * 9000} }}", f"Cannot query field '{'x' * 60}…' on type 'Query'."),
+    ("{ a: task(id: s3cret) { id } a: task(id: s4cret) { id } }", "Fields 'a' conflict because "
+     "they have differing arguments. Use different aliases on the fields to fetch both if this "
+     "was intentional."),
+]  # fmt: skip
+
+SAID: list[tuple[dict[str, Any], str]] = [
+    *(({"query": document, "variables": {"v": value}}, f"Variable '$v' has invalid value{said}")
+      for document, value, said in SAID_OF_VARIABLES),
+    *(({"query": document}, said) for document, said in SAID_OF_DOCUMENTS),
+    ({"query": CREATE, "variables": {}}, "Variable '$v' has invalid value: Expected a value of "
+     "non-null type 'CreateTaskInput!' to be provided."),
+    ({"query": "query A { __typename }", "operationName": "s3cret"},
+     "The document has no operation of the given name."),
+]  # fmt: skip
+
+UNSPEAKABLE = re.compile(
+    r"s3cret|s4cret|5551234|\b(?:None|True|False|sys|Undefined)\b|Traceback|error '|[fF]ound:"
+)
+
+
+@pytest.mark.parametrize(("sent", "said"), SAID)
+async def test_a_message_is_a_sentence_without_the_value_it_is_about(
+    sent: dict[str, Any], said: str, production: httpx.AsyncClient
+) -> None:
+    answer = await production.post("/graphql", json=sent, headers={"Accept": GRAPHQL})
+
+    messages = [error["message"] for error in answer.json()["errors"]]
+    assert said in messages
+    assert not [each for each in messages if not each.endswith((".", "?"))]
+    assert not UNSPEAKABLE.search(answer.text)
+
+
+@pytest.mark.parametrize(("sent", "said"), SAID)
+async def test_a_developer_is_told_the_same_and_suggestions(
+    sent: dict[str, Any], said: str, adas: httpx.AsyncClient
+) -> None:
+    answer = await adas.post("/graphql", json=sent, headers={"Accept": GRAPHQL})
+
+    messages = [error["message"] for error in answer.json()["errors"]]
+    assert said in [re.sub(r"(?<=\.) Did you mean .*\?$", "", each) for each in messages]
+    assert not UNSPEAKABLE.search(answer.text)
 
 
 async def test_production_has_no_page_for_browsers(production: httpx.AsyncClient) -> None:

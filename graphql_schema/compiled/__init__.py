@@ -10,6 +10,7 @@ to bytes, and everything else runs on the stock executor. Knows nothing of HTTP 
 
 from .leaves import Leaf
 from .limits import Limits
+from .pages import Paging
 from .refusals import Refused, Stage
 from .schema import Answer, Call, CompiledSchema, Document, Operation
 
@@ -21,6 +22,7 @@ __all__ = [
     "Leaf",
     "Limits",
     "Operation",
+    "Paging",
     "Refused",
     "Stage",
 ]

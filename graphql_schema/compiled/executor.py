@@ -5,6 +5,7 @@ runs on a value that is already resolved; if it fails, stock completes that same
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Iterator, Mapping
 from typing import Any, cast
 
@@ -15,6 +16,8 @@ from graphql import (
     GraphQLOutputType,
     GraphQLResolveInfo,
     OperationType,
+    get_named_type,
+    is_abstract_type,
 )
 from graphql.execution.collect_fields import (
     CollectedFields,
@@ -28,6 +31,7 @@ from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from .leaves import Leaf
+from .pages import Page, Paging, find_page
 from .regions import Hole, Region, compile_region
 
 log = logging.getLogger(__name__)
@@ -48,6 +52,7 @@ class Selection:
         self.root: GroupedFieldSet = {}
         self.error: GraphQLError | None = None
         self.cost = 0
+        self.pages: list[Page] = []
         self.collected: dict[tuple[str, int], CollectedFields] = {}
         self.regions: dict[tuple[int, int], Region | None] = {}
 
@@ -73,7 +78,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         executor.collected_errors = CollectedErrors()
         return executor
 
-    def select(self) -> None:
+    def select(self, paging: Mapping[str, Paging]) -> None:
         """Collect the root fields into `selection`; an error becomes the answer."""
         root_type = self.schema.get_root_type(self.operation.operation)
         assert root_type is not None, "validation refuses operations without a root type"
@@ -88,8 +93,36 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
             ).grouped_field_set
         except GraphQLError as error:
             self.selection.error = error
-        names = [details[0].node.name.value for details in self.selection.root.values()]
-        self.selection.cost = sum(name not in INTROSPECTION for name in names)
+        for details in self.selection.root.values():
+            name = details[0].node.name.value
+            self.selection.cost += name not in INTROSPECTION
+            if paged := paging.get(f"{root_type.name}.{name}"):
+                field = root_type.fields[name]
+                copies = self._count_copies(field.type, details)
+                self.selection.pages.append(find_page(field, details[0].node, paged, copies))
+
+    def _count_copies(self, type_: GraphQLOutputType, fields: FieldDetailsList) -> int:
+        """How often the most repeated leaf below a field is selected, at least once."""
+        try:
+            leaves = Counter(self._leaves(type_, fields))
+        except GraphQLError:
+            # It fails again when the field is completed, but resolved the field is.
+            return 1
+        return max(leaves.values(), default=1)
+
+    def _leaves(
+        self, type_: GraphQLOutputType, fields: FieldDetailsList
+    ) -> Iterator[tuple[str, str]]:
+        """Every leaf below a field, by its own name and its parent's, under whatever alias."""
+        named = get_named_type(type_)
+        parents = self.schema.get_possible_types(named) if is_abstract_type(named) else [named]
+        for parent in cast("list[GraphQLObjectType]", parents):
+            for below in self.collect_subfields(parent, fields).grouped_field_set.values():
+                name = below[0].node.name.value
+                if below[0].node.selection_set is None:
+                    yield parent.name, name
+                else:
+                    yield from self._leaves(parent.fields[name].type, below)
 
     async def answer(self) -> tuple[dict[str, Any] | None, list[GraphQLError]]:
         """Run the operation: its data, with structs in it, and its errors."""

@@ -42,6 +42,10 @@ class Limits:
     """Pairs of fields with one response path: the work of checking that they can be merged."""
     introspection: int = 100_000
     """Estimated answer size in fields; the standard introspection query has about a third."""
+    items: int = 2_500
+    """Items that the pages of all root fields may have together, copies counted, once the
+    variables are known: as many as `aliases` pages of 50 have, or a page of 1000 that is selected
+    as `nodes` and as `edges`."""
 
 
 class CyclicFragments(Exception):
@@ -69,10 +73,14 @@ def check(document: DocumentNode, limits: Limits) -> "Size":
     return size
 
 
-def over_limit(name: str, limit: int) -> Refused:
-    """The refusal that names a limit; the error's `extensions` hold its name and number."""
+def over_limit(name: str, limit: int, more: str = "") -> Refused:
+    """The refusal that names a limit; the error's `extensions` hold its name and number.
+
+    Args:
+        more: what else is known, the end of the sentence.
+    """
     error = GraphQLError(
-        f"Document exceeds the limit on {name} ({limit}).",
+        f"Document exceeds the limit on {name} ({limit}){more}.",
         extensions={"limit": name, "maximum": limit},
     )
     return Refused(Stage.LIMITS, [error])

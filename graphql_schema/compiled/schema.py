@@ -38,6 +38,7 @@ from .cache import Cache
 from .executor import CompiledExecutor, Selection
 from .leaves import Leaf
 from .limits import CyclicFragments, Limits, check, fragments_of, over_limit
+from .pages import Paging
 from .refusals import Refused, Stage
 from .resolvers import PreparedResolvers
 from .variables import VariableReader
@@ -66,6 +67,7 @@ class CompiledSchema:
         limits: what a document may not exceed.
         rules: validation rules on top of the specified ones.
         leaves: how custom scalars are written quickly, by the scalar's name.
+        paging: the root fields whose items are limited, by coordinate: `Query.books`.
         hide_suggestions: leave "Did you mean" out of every message.
         refuse_nulls: refuse an explicit null for a variable that stands where null may not,
             before anything runs; stock fails at its field, when others have run.
@@ -83,6 +85,7 @@ class CompiledSchema:
         limits: Limits | None = None,
         rules: Sequence[type[ASTValidationRule]] = (),
         leaves: Mapping[str, Leaf] | None = None,
+        paging: Mapping[str, Paging] | None = None,
         hide_suggestions: bool = False,
         refuse_nulls: bool = False,
         max_kept_tokens: int = 50_000,
@@ -92,6 +95,7 @@ class CompiledSchema:
         self.graphql = schema._schema
         self.limits = limits or Limits()
         self.leaves = leaves or {}
+        self.paging = paging or {}
         self.resolvers = PreparedResolvers(schema)
         self.hide_suggestions = hide_suggestions
         self.refuse_nulls = refuse_nulls
@@ -223,7 +227,8 @@ class Operation:
         """The operation with its variables, ready to be priced and executed.
 
         Raises:
-            Refused: at `Stage.VARIABLES`, with graphql-core's messages.
+            Refused: at `Stage.VARIABLES`, with graphql-core's messages; at `LIMITS`, when it asks
+                for too many items.
         """
         given = variables or {}
         for name in self._never_null:
@@ -235,17 +240,25 @@ class Operation:
         selection = self._schema.selections.get((self, conditions))
         if selection is None:
             selection = self._select(values, conditions)
+        self._check_items(selection, values)
         return Call(self._executor, values, selection)
 
     def _select(self, values: VariableValues, conditions: Conditions) -> Selection:
         is_usual = all(type(value) is bool for value in conditions)
         is_usual = is_usual and (conditions in self._seen or len(self._seen) < MAX_SELECTIONS)
         selection = Selection(self._schema.leaves, compiles=is_usual)
-        self._executor.fork(values, selection, None).select()
+        self._executor.fork(values, selection, None).select(self._schema.paging)
         if is_usual:
             self._seen.add(conditions)
             self._schema.selections.put((self, conditions), selection, SMALLEST + self._fields)
         return selection
+
+    def _check_items(self, selection: Selection, values: VariableValues) -> None:
+        limit = self._schema.limits.items
+        asked = sum([page.items(values.coerced) for page in selection.pages])
+        if asked > limit:
+            more = f": it asks for {asked}, repetitions included"
+            raise over_limit("list items", limit, more)
 
 
 @dataclass(slots=True)
