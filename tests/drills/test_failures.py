@@ -244,12 +244,16 @@ async def test_a_full_disk_is_read_from(patient: House, server: Postgres, url: s
     async with patient.drill() as crowd:
         async with full_disk(server, url) as kind:
             long = {"title": "long", "description": random.randbytes(500).hex()}
-            answers = [await patient.ask("POST", "/tasks", long) for _ in range(20)]
+            # The table's own pages may have room for some, but not for a megabyte.
+            for _ in range(1000):
+                answer = await patient.ask("POST", "/tasks", long)
+                if not answer.is_done:
+                    break
             reads = await patient.both_doors(("GET", "/tasks", None), "{ tasks { totalCount } }")
         recovered = await crowd.until_served()
 
     print(f"disk: {kind}")
-    assert answers[-1].verdict == "unavailable"
+    assert answer.verdict == "unavailable"
     assert all(answer.is_done for answer in reads)
     assert recovered < WITHIN
     await run_sql(url, "DELETE FROM tasks WHERE title = 'long'")
