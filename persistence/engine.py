@@ -22,7 +22,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from persistence.errors import Unavailable, connection_lost, server_at_fault
 from persistence.pooled import describe_once, fetch
-from persistence.turns import FairPool, Turn, in_turn
+from persistence.turns import IDLE_SINCE, FairPool, Turn, in_turn
 from persistence.urls import parse_database_url
 
 COMMAND_TIMEOUT: Final = 10.0
@@ -100,20 +100,16 @@ def _watch_idle_connections(engine: AsyncEngine, pre_ping: bool) -> None:
     SQLAlchemy's own pre-ping asks before every use, which doubles the round trips.
     """
 
-    def checkin(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-        record.info["idle_since"] = time.monotonic()
-
     def checkout(
         connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
     ) -> None:
         driver = connection.driver_connection
         if driver.is_closed():
             raise sa_exc.DisconnectionError("closed while idle")
-        idle = time.monotonic() - record.info.get("idle_since", time.monotonic())
-        if pre_ping and idle > PING_AFTER_IDLE:
+        now = time.monotonic()
+        if pre_ping and now - record.info.get(IDLE_SINCE, now) > PING_AFTER_IDLE:
             _ping(driver)
 
-    event.listen(engine.sync_engine, "checkin", checkin)
     event.listen(engine.sync_engine, "checkout", checkout)
 
 

@@ -20,15 +20,6 @@ _CURRENT_REVISION: Final = Statement(
 )
 
 
-ENCODING: Final = "UTF8"
-"""What a database has to be made with: any other cannot hold every title, or miscounts it."""
-
-
-def wrong_encoding(encoding: str) -> str:
-    """Why a database of another encoding is refused."""
-    return f"The encoding of the database is {encoding}; it has to be {ENCODING}."
-
-
 class CannotMigrate(Exception):
     """The database is in a state that migrations must not touch; the sentence says what to do."""
 

@@ -1,4 +1,4 @@
-"""The tables this service owns, and the names of their constraints."""
+"""The tables this service owns, the names of their constraints, and the database they need."""
 
 from __future__ import annotations
 
@@ -56,3 +56,11 @@ tasks = Table(
     # The list's order, per owner; PostgreSQL reads it backwards for newest first.
     Index(None, "user_id", "created_at", "id"),
 )
+
+ENCODING: Final = "UTF8"
+"""What a database has to be made with: any other cannot hold every title, or miscounts it."""
+
+
+def wrong_encoding(encoding: str) -> str:
+    """Why a database of another encoding is refused."""
+    return f"The encoding of the database is {encoding}; it has to be {ENCODING}."

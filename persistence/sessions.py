@@ -20,7 +20,7 @@ import asyncpg
 
 from persistence.engine import Database, Record, Statement
 from persistence.errors import Unavailable
-from persistence.migrations import ENCODING, wrong_encoding
+from persistence.models import ENCODING, wrong_encoding
 
 
 class Viewer(NamedTuple):

@@ -14,6 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 from sqlalchemy.util import greenlet_spawn
 
+IDLE_SINCE: Final = "idle since"
+"""Under this a connection's ``info`` has the monotonic time at which it came back, in seconds."""
+
 LINGER: Final = 10.0
 """Seconds that a connection beyond the pool's size lies idle before it is closed."""
 
@@ -45,7 +48,7 @@ class FairPool(Pool):
         self.timeout = timeout
         self._size = pool_size
         self._max_overflow = max_overflow
-        self._idle: deque[tuple[ConnectionPoolEntry, float]] = deque()
+        self._idle: deque[ConnectionPoolEntry] = deque()
         self._in_use = 0
         self._leaving: set[asyncio.Task[None]] = set()  # An event loop alone would lose them.
 
@@ -64,8 +67,7 @@ class FairPool(Pool):
     def dispose(self) -> None:
         """Close what is idle."""
         while self._idle:
-            record, _ = self._idle.pop()
-            record.close()
+            self._idle.pop().close()
 
     def recreate(self) -> FairPool:
         """An empty pool like this one."""
@@ -84,7 +86,7 @@ class FairPool(Pool):
         )
 
     def _do_get(self) -> ConnectionPoolEntry:
-        record = self._idle.pop()[0] if self._idle else self._create_connection()
+        record = self._idle.pop() if self._idle else self._create_connection()
         self._in_use += 1
         return record
 
@@ -92,17 +94,16 @@ class FairPool(Pool):
         self._in_use -= 1
         # One that was closed is worth nothing: whoever comes next had to open it anew.
         if record.dbapi_connection is not None:
-            now = time.monotonic()
-            self._idle.append((record, now))
+            record.info[IDLE_SINCE] = now = time.monotonic()
+            self._idle.append(record)
             self._let_go(now - LINGER)
 
     def _let_go(self, since: float) -> None:
         """Close what is over the size and has been idle since then. Nobody waits for it."""
-        while len(self._idle) > self._size and self._idle[0][1] < since:
+        while len(self._idle) > self._size and self._idle[0].info[IDLE_SINCE] < since:
             if self.turns.locked():
                 return
-            record, _ = self._idle.popleft()
-            task = asyncio.get_running_loop().create_task(self._close(record))
+            task = asyncio.get_running_loop().create_task(self._close(self._idle.popleft()))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
