@@ -1,4 +1,4 @@
-"""Runs the migrations: on asyncpg, in one transaction, one instance at a time."""
+"""Runs the migrations on asyncpg, in one transaction, by one instance at a time."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import context
-from api.settings import load_database_url
+from api.dotenv import load_database_url
 from persistence.migrations import CannotMigrate
 from persistence.models import ENCODING, metadata, wrong_encoding
 from persistence.urls import parse_database_url
 
-# Any number will do, as long as it stays the same: it is what concurrent migrations lock.
+# The advisory lock that concurrent migrations wait for. The number is arbitrary; all releases must
+# use the same.
 MIGRATION_LOCK = 7_021_999_021
 
 
 def include_name(name: str | None, kind: str, parents: object) -> bool:
-    """Whether autogenerate may look at it: the auth server's tables are not ours to compare."""
+    """Whether autogenerate compares this object: of the tables only ours, not the auth server's."""
     return kind != "table" or name in metadata.tables
 
 
 def run(connection: Connection) -> None:
-    """Run the migrations that are due on this connection."""
+    """Run the outstanding migrations on a connection.
+
+    Raises:
+        CannotMigrate: the database has another encoding.
+    """
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -32,7 +37,7 @@ def run(connection: Connection) -> None:
         compare_server_default=True,
     )
     with context.begin_transaction():
-        # Before Alembic reads which revision is current: whoever waited here sees the result.
+        # Before Alembic reads the current revision, so that it sees what another instance did.
         connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
         encoding = connection.scalar(text("SELECT current_setting('server_encoding')"))
         if encoding != ENCODING:
@@ -42,9 +47,9 @@ def run(connection: Connection) -> None:
 
 async def run_online() -> None:
     """Connect, migrate, disconnect."""
-    target = parse_database_url(context.config.attributes.get("url") or load_database_url())
+    database = parse_database_url(context.config.attributes.get("url") or load_database_url())
     engine = create_async_engine(
-        target.url, connect_args=target.connect_args, poolclass=pool.NullPool
+        database.url, connect_args=database.connect_args, poolclass=pool.NullPool
     )
     async with engine.connect() as connection:
         await connection.run_sync(run)
@@ -52,7 +57,7 @@ async def run_online() -> None:
 
 
 def run_offline() -> None:
-    """Write the migrations as SQL, for those who run them by hand (``--sql``)."""
+    """Print the migrations as SQL, to be run by hand (``--sql``)."""
     context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
     with context.begin_transaction():
         context.execute(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")

@@ -1,4 +1,4 @@
-"""The command `twofold`: dev, serve, migrate, check. Each reads the environment when it is run."""
+"""The command `twofold`: parses the command line and runs one module of `api.commands`."""
 
 from __future__ import annotations
 
@@ -10,24 +10,36 @@ from typing import NoReturn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the result is the exit code."""
-    given = vars(_parser().parse_args(arguments))
-    command = given.pop("command")
-    # Only now: `twofold --help` needs none of them, nor does a worker of `twofold serve`.
-    from api.commands.terminal import Refusal
+    """Run one command.
+
+    Args:
+        arguments: the command line without the program; None for that of this process.
+
+    Returns:
+        The exit code: 2 for invalid settings, 130 after Ctrl-C.
+    """
+    options = vars(_parser().parse_args(arguments))
+    command = options.pop("command")
+    # Imported here, because neither `twofold --help` nor a worker of `twofold serve` needs them.
+    from api.commands.errors import CommandError
+    from api.settings import SettingsError
 
     try:
-        getattr(import_module(f"api.commands.{command}"), command)(**given)
-    except Refusal as refusal:
-        print(*refusal.sentences, sep="\n", file=sys.stderr)
-        return refusal.code
+        getattr(import_module(f"api.commands.{command}"), command)(**options)
+    except CommandError as error:
+        print(*error.lines, sep="\n", file=sys.stderr)
+        return error.exit_code
+    except SettingsError as error:
+        problems = [f"  {problem}" for problem in error.problems]
+        print("The settings cannot be used:", *problems, sep="\n", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     return 0
 
 
 class _Version(argparse.Action):
-    """Argparse's own, but looked up only when it is asked for."""
+    """argparse's version action, except that the version is read only if it is printed."""
 
     def __call__(self, *_: object) -> NoReturn:
         from importlib.metadata import version
@@ -37,7 +49,9 @@ class _Version(argparse.Action):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="twofold", description="One task API with two doors.")
+    parser = argparse.ArgumentParser(
+        prog="twofold", description="One task API with two protocols, REST and GraphQL."
+    )
     parser.add_argument(
         "--version",
         action=_Version,
@@ -47,9 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    dev = commands.add_parser("dev", help="serve with reload; embedded PostgreSQL if none is given")
+    dev = commands.add_parser(
+        "dev",
+        help="serve with reload; without DATABASE_URL on an embedded PostgreSQL, data in ./.data",
+    )
     dev.set_defaults(command="dev")
-    # Whose end is also ours, even if it is killed: make's process id.
+    # The process id of make: `twofold dev` ends when that process ends, even if it is killed.
     dev.add_argument("--parent", type=int, help=argparse.SUPPRESS)
 
     serve = commands.add_parser("serve", help="serve as in production")
@@ -58,11 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, help="port to listen on (PORT, 8000)")
     serve.add_argument("--workers", type=int, help="processes (WEB_CONCURRENCY, 1)")
 
-    migrate = commands.add_parser("migrate", help="bring the database's schema up to date")
+    migrate = commands.add_parser("migrate", help="upgrade the schema of the database")
     migrate.set_defaults(command="migrate")
 
     check = commands.add_parser(
-        "check", help="show the settings, and what is wrong with them; connects to nothing"
+        "check", help="show the settings and every problem with them; connects to nothing"
     )
     check.set_defaults(command="check")
     return parser

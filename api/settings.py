@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from dotenv import dotenv_values
 from limits import parse as parse_limit
 from pydantic import (
     AfterValidator,
@@ -27,7 +24,7 @@ from persistence.inputs import MAX_PAGE
 from persistence.sessions import FORESIGHT, SessionStore
 from persistence.urls import parse_database_url
 
-_ENV_FILE: Final = ".env"
+DOTENV_FILE: Final = ".env"
 
 
 class Environment(StrEnum):
@@ -90,7 +87,7 @@ class Settings(BaseSettings):
     """What the environment says. Times are in seconds unless the name says otherwise."""
 
     model_config = SettingsConfigDict(
-        env_file=_ENV_FILE,
+        env_file=DOTENV_FILE,
         env_file_encoding="utf-8",
         env_ignore_empty=True,
         extra="ignore",
@@ -248,7 +245,7 @@ class Settings(BaseSettings):
 
     def masked(self) -> dict[str, str]:
         """Every setting by its variable's name, as read, with nothing secret in it."""
-        return {name.upper(): _masked(value) for name, value in self}
+        return {name.upper(): mask(value) for name, value in self}
 
     def effective(self) -> dict[str, str]:
         """``masked``, and what goes without saying in this environment in place of blanks."""
@@ -260,14 +257,12 @@ class Settings(BaseSettings):
             "SQLALCHEMY_MAX_OVERFLOW": pool.max_overflow,
             "GRAPHQL_INTROSPECTION": self.is_introspectable,
         }
-        return self.masked() | {name: _masked(value) for name, value in decided.items()}
+        return self.masked() | {name: mask(value) for name, value in decided.items()}
 
     def chosen(self) -> dict[str, str]:
         """Of ``masked`` those settings that are not at their default."""
         fields = Settings.model_fields
-        return {
-            name.upper(): _masked(value) for name, value in self if value != fields[name].default
-        }
+        return {name.upper(): mask(value) for name, value in self if value != fields[name].default}
 
 
 def load(**overrides: Any) -> Settings:
@@ -284,42 +279,13 @@ def load(**overrides: Any) -> Settings:
     except ValidationError as error:
         raise SettingsError(_problems(error)) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(error) from None
+        raise unreadable_dotenv(error) from None
 
 
-def env_file() -> dict[str, str]:
-    """What ``.env`` says, by names in upper case; what is empty is left out.
-
-    Raises:
-        SettingsError: it is there, and cannot be read.
-    """
-    try:
-        said = dotenv_values(_ENV_FILE)
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(error) from None
-    if any("\0" in f"{name}{value}" for name, value in said.items()):
-        raise SettingsError([f"{_ENV_FILE}: It holds a null character."])
-    return {name.upper(): value for name, value in said.items() if value}
-
-
-def _unreadable(error: OSError | UnicodeDecodeError) -> SettingsError:
-    why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-    return SettingsError([f"{_ENV_FILE}: It cannot be read: {why}."])
-
-
-def as_given() -> dict[str, str]:
-    """Every setting by its variable's name, right or wrong or by default, with nothing secret."""
-    variables = {name.upper(): value for name, value in os.environ.items() if value}
-    # What is wrong with the file is among the problems already.
-    with suppress(SettingsError):
-        variables = env_file() | variables
-    shown = {}
-    for name, field in Settings.model_fields.items():
-        text = variables.get(name.upper())
-        value = text or field.get_default(call_default_factory=True)
-        is_secret = "Secret" in str(field.annotation)
-        shown[name.upper()] = _masked(SecretStr(text) if text and is_secret else value)
-    return shown
+def unreadable_dotenv(error: OSError | UnicodeDecodeError) -> SettingsError:
+    """The error for a `.env` file that cannot be read."""
+    reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    return SettingsError([f"{DOTENV_FILE}: It cannot be read: {reason}."])
 
 
 def _problems(error: ValidationError) -> list[str]:
@@ -387,29 +353,12 @@ _SECRET_URL: Final = re.compile(
 )
 
 
-def _masked(value: object) -> str:
+def mask(value: object) -> str:
+    """A setting as text; of a secret only asterisks, or the host and the path of a URL."""
     if isinstance(value, SecretStr):
-        # Of a URL, where it leads may be shown, but neither who goes there nor with what options.
+        # The user, the password and the query of a URL may hold secrets.
         url = _SECRET_URL.fullmatch(value.get_secret_value())
         return f"{url['scheme']}********@{url['place']}" if url else "********"
     if isinstance(value, list):
         return ",".join(str(item) for item in value)
     return "" if value is None else str(value)
-
-
-class _DatabaseSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_file=_ENV_FILE, env_ignore_empty=True, extra="ignore")
-
-    database_url: SecretStr | None = None
-
-
-def load_database_url() -> str:
-    """``DATABASE_URL`` alone, for migrations, which need nothing else.
-
-    Raises:
-        SettingsError: it is missing.
-    """
-    url = _DatabaseSettings().database_url
-    if url is None:
-        raise SettingsError(["DATABASE_URL: It is missing."])
-    return url.get_secret_value()

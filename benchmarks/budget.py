@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.house import cpu_per_request, database, house, request
-from persistence.embedded import valkey
+from persistence.embedded.valkey import valkey
 
 SETTINGS = {
     "off": {"RATE_LIMIT_ENABLED": "false"},

@@ -19,7 +19,7 @@ from urllib.request import urlopen
 import asyncpg
 import psutil
 
-from persistence.embedded import postgres
+from persistence.embedded.postgres import postgres
 from persistence.migrations import upgrade
 
 SECRET = "the secret of the benchmarks, shared with nobody"

@@ -1,4 +1,4 @@
-"""Bringing a database to this build's schema, and telling whether it is there."""
+"""Migrating a database to this build's schema, and checking whether that has been done."""
 
 from __future__ import annotations
 
@@ -13,46 +13,52 @@ from alembic import command
 from persistence.engine import Database, Statement
 from persistence.errors import Unavailable
 
-_SCRIPTS: Final = Path(__file__).resolve().parent.parent / "alembic"
-
 _CURRENT_REVISION: Final = Statement(
     "SELECT version_num::text FROM alembic_version", (), typed=True
 )
 
 
 class CannotMigrate(Exception):
-    """The database is in a state that migrations must not touch; the sentence says what to do."""
+    """Migrations must not change this database; the message says why, and what to do."""
 
 
 def config(url: str | None = None) -> Config:
     """Alembic's configuration for these migrations.
 
     Args:
-        url: the database, as people paste it; without it the environment's ``DATABASE_URL``.
+        url: the database, in any form that ``parse_database_url`` reads; without it,
+            ``DATABASE_URL``.
     """
-    found = Config()
-    found.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
-    found.attributes["url"] = url
-    return found
+    configuration = Config()
+    configuration.set_main_option("script_location", str(script_location()).replace("%", "%%"))
+    configuration.attributes["url"] = url
+    return configuration
+
+
+def script_location() -> Path:
+    """The folder ``alembic``: inside this package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    in_wheel = package / "alembic"
+    return in_wheel if in_wheel.exists() else package.parent / "alembic"
 
 
 def upgrade(url: str) -> None:
-    """Bring the database to the newest schema, as ``alembic upgrade head`` does.
+    """Upgrade a database to the newest schema, as ``alembic upgrade head`` does.
 
-    Instances that do so at the same time wait for one another. Must not be called from a thread
-    that runs an event loop.
+    If several instances migrate at the same time, one does the work and the others wait for it.
+    Must not be called from a thread that runs an event loop.
 
     Raises:
-        CannotMigrate: what is there is not ours to change.
+        CannotMigrate: the database has another encoding, or a table ``tasks`` that is not ours.
     """
     command.upgrade(config(url), "head")
 
 
 async def is_schema_current(db: Database) -> bool:
-    """Whether the schema is at least this build's.
+    """Whether the schema is this build's or a newer one.
 
-    A newer one, whose revision this build has never heard of, counts: migrations only expand
-    what the release before them uses, and old instances serve on during a deploy.
+    A revision that this build does not know is a newer one. It counts, because migrations keep
+    what the previous release uses: old instances keep serving during a deploy.
 
     Raises:
         Unavailable: the database does not answer.
@@ -70,7 +76,7 @@ async def is_schema_current(db: Database) -> bool:
 
 @cache
 def _revisions() -> tuple[frozenset[str], str]:
-    """The revisions before this build's own, and that."""
+    """The revisions before the newest one, and the newest one."""
     scripts = ScriptDirectory.from_config(config())
     newest = scripts.get_current_head()
     assert newest is not None

@@ -14,8 +14,8 @@ from fastapi import FastAPI
 import api.state
 from api.app import create_app
 from api.settings import Settings
-from persistence.embedded import Postgres
-from persistence.embedded import postgres as embedded_postgres
+from persistence.embedded.postgres import Postgres
+from persistence.embedded.postgres import postgres as embedded_postgres
 from persistence.migrations import upgrade
 from tests import documented, pgbouncer
 from tests.people import SESSION_TABLES, Person, sign_in

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from persistence import processes
+from persistence.embedded import processes
+from persistence.embedded.private_files import write_private
 
 REQUIRED = os.environ.get("TWOFOLD_REQUIRE_PGBOUNCER") == "1"
 
@@ -64,7 +65,7 @@ def pgbouncer(database_url: str, servers: int = SERVERS) -> Iterator[str]:
             [program, home / "pgbouncer.ini"],
             log=home / "log",
             account=account,
-            on_parents_death=signal.SIGTERM,
+            parent_death_signal=signal.SIGTERM,
         )
         stack.callback(processes.stop, process, signal.SIGTERM)
         _wait_for(port, process, home / "log")
@@ -102,7 +103,7 @@ def _account() -> processes.Account | None:
 
 
 def _write(path: Path, text: str, account: processes.Account | None) -> None:
-    processes.write_private(path, text)
+    write_private(path, text)
     if account:
         os.chown(path, account.uid, account.gid)
 
@@ -113,7 +114,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.02)
-    raise RuntimeError(f"PgBouncer did not start: {processes.end_of(log)}")
+    raise RuntimeError(f"PgBouncer did not start: {processes.log_tail(log)}")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import asyncpg
 import httpx
 import pytest
 
-from persistence.embedded import Postgres
+from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
 from tests.conftest import HASH_SECRET, ROOT, new_database, run_sql
 from tests.people import SESSION_TABLES, sign_in

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from persistence.embedded import Postgres
+from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
 from persistence.sessions import UnusableSessions
 from tests.auth_server.client import (

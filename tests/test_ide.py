@@ -16,7 +16,7 @@ import pytest
 from graphql import OperationDefinitionNode, get_introspection_query, parse
 
 from api.app import create_app
-from api.commands.dev import hand_over, listening, welcome_to
+from api.commands.dev import listening, set_demo_token, welcome_message
 from graphql_schema.ide import CONTENT_SECURITY_POLICY
 from graphql_schema.schema import engine, schema
 from tests.conftest import ROOT, new_client, settings_of_tests
@@ -183,19 +183,19 @@ async def test_the_page_is_kept_and_framed_by_no_one(demo: httpx.AsyncClient) ->
 @pytest.mark.parametrize(
     ("host", "shown"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)]
 )
-def test_dev_hands_the_token_over_on_loopback_only(
+def test_dev_sets_the_demo_token_on_loopback_only(
     host: str, shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEMO_TOKEN", "left by somebody else")
 
     with listening(host, 0) as listener:
-        hand_over("demo_0123456789", listener)
+        set_demo_token("demo_0123456789", listener)
 
     assert os.environ.get("DEMO_TOKEN") == ("demo_0123456789" if shown else None)
 
 
 def test_dev_shows_graphiql_first() -> None:
-    welcome = welcome_to("http://127.0.0.1:8000", "embedded", [])
+    welcome = welcome_message("http://127.0.0.1:8000", "embedded", [])
 
     paths = re.findall(r"^  \S.*http://127\.0\.0\.1:8000(/\S+)$", welcome, re.MULTILINE)
     assert paths == ["/graphql", "/docs"]

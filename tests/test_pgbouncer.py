@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.app import create_app
-from persistence.embedded import Postgres
+from persistence.embedded.postgres import Postgres
 from persistence.engine import Database, PoolSettings, Statement, create_engine
 from persistence.errors import Unavailable
 from persistence.migrations import upgrade

@@ -22,8 +22,8 @@ import pytest
 
 from api import state
 from api.app import create_app
-from persistence.embedded import Postgres
-from persistence.embedded import postgres as embedded_postgres
+from persistence.embedded.postgres import Postgres
+from persistence.embedded.postgres import postgres as embedded_postgres
 from persistence.migrations import upgrade
 from persistence.sessions import (
     UnusableSessions,

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from persistence import migrations, tasks
-from persistence.embedded import Postgres
+from persistence.embedded.postgres import Postgres
 from persistence.engine import Database, PoolSettings, Statement, create_engine
 from persistence.migrations import upgrade
 from persistence.sessions import (

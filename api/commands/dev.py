@@ -1,4 +1,4 @@
-"""`twofold dev`: the service with reload, on servers of its own where none are given."""
+"""`twofold dev`: serve with reload, on an embedded PostgreSQL and Valkey unless others are set."""
 
 from __future__ import annotations
 
@@ -25,83 +25,93 @@ from uvicorn import Config, Server
 from uvicorn.supervisors.statreload import StatReload
 
 from api.app import create_app
+from api.commands.errors import CommandError
 from api.commands.listener import listening
 from api.commands.migrate import upgrade
 from api.commands.serve import log_config, server_options
-from api.commands.terminal import Refusal, given, usable
+from api.dotenv import read_variable
 from api.settings import Settings, load
-from persistence import demo, embedded, sessions
-from persistence.embedded import Postgres, private_text
-from persistence.processes import die_with_parent
+from persistence import sessions
+from persistence.embedded import demo
+from persistence.embedded.errors import EmbeddedError
+from persistence.embedded.postgres import Postgres, postgres
+from persistence.embedded.private_files import read_or_create
+from persistence.embedded.processes import die_with_parent
+from persistence.embedded.valkey import valkey
 
 ROOT: Final = Path(__file__).parent.parent.parent
 PACKAGES: Final = ("api", "graphql_schema", "persistence", "rest")
 
+# In the current folder.
 DATA: Final = Path(".data")
 
-# What a person who has just started it may want to open, in this order.
+# The pages that the welcome message names, in this order.
 PAGES: Final = (("GraphiQL", "/graphql"), ("API docs", "/docs"))
 
 
 def dev(parent: int | None) -> None:
-    """Serve until told to stop.
+    """Serve until a signal stops the process.
+
+    If ``DATABASE_URL`` is set, that database is used, and it is not migrated.
 
     Args:
-        parent: the process whose end is also ours, even if it is killed.
+        parent: the process id of the parent, with which this process ends, even if it is killed.
 
     Raises:
-        Refusal: the settings cannot be used, or a server of ours cannot be started.
+        SettingsError: the settings are invalid.
+        CommandError: an embedded server cannot run, or the address cannot be listened on.
     """
-    _end_with(parent)
+    _handle_signals(parent)
     try:
-        if given("DATABASE_URL"):
-            _develop_on_given_database()
+        if read_variable("DATABASE_URL"):
+            _serve_on_configured_database()
         else:
-            with embedded.postgres(DATA / "postgres") as server, _shared_budget():
-                _develop_on(server)
-    except embedded.EmbeddedError as error:
-        raise Refusal(str(error)) from None
+            with postgres(DATA / "postgres") as server, _embedded_valkey():
+                _serve_on_embedded(server)
+    except EmbeddedError as error:
+        raise CommandError(str(error)) from None
 
 
 @contextmanager
-def _shared_budget() -> Iterator[None]:
-    """Budgets on an embedded Valkey; in process where there is none for this machine."""
+def _embedded_valkey() -> Iterator[None]:
+    """Set ``REDIS_URL`` to an embedded Valkey, if it is not set and Valkey runs on this machine."""
     with ExitStack() as stack:
-        if not given("REDIS_URL"):
-            with suppress(embedded.EmbeddedError):
-                os.environ["REDIS_URL"] = stack.enter_context(embedded.valkey()).url
+        if not read_variable("REDIS_URL"):
+            with suppress(EmbeddedError):
+                os.environ["REDIS_URL"] = stack.enter_context(valkey()).url
         yield
 
 
-def _end_with(parent: int | None) -> None:
-    """Leave in order on SIGTERM, when the terminal closes, and when `parent` ends."""
-    signal.signal(signal.SIGTERM, _leave)
+def _handle_signals(parent: int | None) -> None:
+    """Stop the servers and exit on SIGTERM, on SIGHUP, and when ``parent`` ends."""
+    signal.signal(signal.SIGTERM, _exit)
     if sys.platform != "win32":
-        # uvicorn knows SIGTERM, and not this one.
+        # uvicorn handles SIGTERM, but not SIGHUP.
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     if parent:
         die_with_parent(parent, signal.SIGTERM)
 
 
-def _leave(number: int, _: FrameType | None) -> NoReturn:
-    # Unwinds through every `with`, once, so that the servers are stopped.
+def _exit(number: int, _: FrameType | None) -> NoReturn:
+    # The exception leaves every `with` block, which stops the servers; a second signal must not
+    # interrupt that.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 
-def _develop_on_given_database() -> None:
-    settings = usable(load)
+def _serve_on_configured_database() -> None:
+    settings = load()
     with listening(settings.host, settings.port) as listener:
-        base = _address(listener)
-        _serve_with_reload(settings, listener, welcome_to(base, "the one in DATABASE_URL", []))
+        message = welcome_message(_base_url(listener), "the one in DATABASE_URL", [])
+        _serve_with_reload(settings, listener, message)
 
 
-def _develop_on(server: Postgres) -> None:
-    token = private_text(server.home / "demo_token", lambda: f"demo_{secrets.token_urlsafe(24)}")
-    secret = given("SESSION_HASH_SECRET") or private_text(
+def _serve_on_embedded(server: Postgres) -> None:
+    token = read_or_create(server.home / "demo_token", lambda: f"demo_{secrets.token_urlsafe(24)}")
+    secret = read_variable("SESSION_HASH_SECRET") or read_or_create(
         server.home / "session_hash_secret", lambda: secrets.token_urlsafe(48)
     )
-    # For the workers too, which read their settings as ever.
+    # In the environment, because the worker process reads its settings there.
     os.environ |= {
         "ENVIRONMENT": "development",
         "DATABASE_URL": server.url("twofold"),
@@ -109,60 +119,60 @@ def _develop_on(server: Postgres) -> None:
         "SESSION_TABLE": "user_sessions",
         "SESSION_HASH_SECRET": secret,
     }
-    settings = usable(load)
+    settings = load()
     with listening(settings.host, settings.port) as listener:
-        hand_over(token, listener)
+        set_demo_token(token, listener)
         asyncio.run(demo.create_database(server.url(), "twofold"))
         upgrade(server.url("twofold"))
         token_hash = sessions.hash_token(secret.encode(), token.encode())
         task = asyncio.run(demo.seed(server.url("twofold"), token_hash))
-        base = _address(listener)
-        welcome = welcome_to(base, _whereabouts(server), _things_to_try(base, token, task))
-        _serve_with_reload(settings, listener, welcome)
+        base = _base_url(listener)
+        message = welcome_message(base, _data_location(server), _examples(base, token, task))
+        _serve_with_reload(settings, listener, message)
 
 
-def hand_over(token: str, listener: socket.socket) -> None:
-    """GraphiQL may show the demo token where nobody but this machine can ask for the page."""
+def set_demo_token(token: str, listener: socket.socket) -> None:
+    """Set ``DEMO_TOKEN``, which GraphiQL shows, only if no other machine can reach the listener."""
     os.environ.pop("DEMO_TOKEN", None)
     if ip_address(listener.getsockname()[0]).is_loopback:
         os.environ["DEMO_TOKEN"] = token
 
 
-def _address(listener: socket.socket) -> str:
-    """The URL under which this machine reaches a listener."""
+def _base_url(listener: socket.socket) -> str:
+    """The URL at which this machine reaches a listener."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _whereabouts(server: Postgres) -> str:
+def _data_location(server: Postgres) -> str:
     if server.home.is_relative_to(Path.cwd()):
         return f"embedded, data in {server.home.relative_to(Path.cwd())}"
     return f"embedded, data in {server.home} (runs as nobody, who cannot reach {DATA.resolve()})"
 
 
-def _things_to_try(base: str, token: str, task: int) -> list[str]:
-    identity = f"-H 'Authorization: Bearer {token}'"
+def _examples(base: str, token: str, task: int) -> list[str]:
+    authorization = f"-H 'Authorization: Bearer {token}'"
     json = "-H 'Content-Type: application/json'"
-    # The line feed keeps the next prompt off the answer.
+    # The line feed puts the next prompt on its own line.
     curl = rf"curl -w '\n' {base}/tasks"
     return [
         "List your tasks:",
-        f"  {curl} {identity}",
+        f"  {curl} {authorization}",
         "Add one:",
-        f'  {curl} {identity} {json} -d \'{{"title": "Water the plants"}}\'',
+        f'  {curl} {authorization} {json} -d \'{{"title": "Water the plants"}}\'',
         f"Complete task {task}:",
-        f"  {curl}/{task} {identity} {json} -X PATCH -d '{{\"completed\": true}}'",
+        f"  {curl}/{task} {authorization} {json} -X PATCH -d '{{\"completed\": true}}'",
     ]
 
 
-def welcome_to(base: str, database: str, to_try: list[str]) -> str:
-    """What a person who has just started it reads.
+def welcome_message(base: str, database: str, examples: list[str]) -> str:
+    """The message that is printed when the service answers.
 
     Args:
         base: the service's URL.
-        database: where its data is, in words.
-        to_try: lines to paste, under their headings.
+        database: a description of the database.
+        examples: commands to paste, each after a line that explains it.
     """
     lines = [
         "",
@@ -170,9 +180,9 @@ def welcome_to(base: str, database: str, to_try: list[str]) -> str:
         "",
         *(f"  {name:10}  {base}{path}" for name, path in PAGES),
         f"  PostgreSQL  {database}",
-        f"  Budgets     {_budgets()}",
+        f"  Budgets     {_budget_location()}",
         "",
-        *(f"  {line}" for line in to_try),
+        *(f"  {line}" for line in examples),
         "",
         "Ctrl-C stops it. Changed files are reloaded.",
         "",
@@ -180,76 +190,77 @@ def welcome_to(base: str, database: str, to_try: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _budgets() -> str:
+def _budget_location() -> str:
     return "on Redis" if os.environ.get("REDIS_URL") else "in process"
 
 
 class _Reload(StatReload):
-    """uvicorn's, but it also ends when two signals come at once, and with its terminal."""
+    """uvicorn's reloader, which also ends on simultaneous signals and when its terminal closes."""
 
-    on_terminal = False
-    leaving = False
+    has_terminal = False
+    is_stopping = False
 
     def signal_handler(self, sig: int, frame: FrameType | None) -> None:
-        # uvicorn's takes the lock of a threading.Event, and may meet itself there.
-        self.leaving = True
+        # uvicorn's handler sets a threading.Event. A second signal during that would wait for ever
+        # for the lock that the first one holds.
+        self.is_stopping = True
 
     def pause(self) -> None:
         time.sleep(self.config.reload_delay)
-        # A closed terminal tells its first process alone; make keeps that to itself.
-        if self.leaving or (self.on_terminal and not os.isatty(0)):
+        # A closed terminal sends SIGHUP to its first process only; make does not pass it on.
+        if self.is_stopping or (self.has_terminal and not os.isatty(0)):
             raise StopIteration
 
 
-def _serve_with_reload(settings: Settings, listener: socket.socket, welcome: str) -> None:
+def _serve_with_reload(settings: Settings, listener: socket.socket, message: str) -> None:
     config = Config(
-        "api.commands.dev:reloaded",
+        "api.commands.dev:app",
         reload=True,
         workers=1,
         reload_dirs=[str(ROOT / package) for package in PACKAGES],
         timeout_graceful_shutdown=2,
-        # What the server says of itself is noise here; that it reloads is a warning already.
+        # uvicorn's own messages are hidden, except for reloads, which are warnings.
         **server_options(settings) | {"log_config": log_config(settings.log_level, "WARNING")},
     )
     os.environ["TWOFOLD_DEV"] = str(os.getpid())
-    threading.Thread(target=_announce, args=(listener, welcome), daemon=True).start()
+    threading.Thread(target=_announce, args=(listener, message), daemon=True).start()
     reload = _Reload(config, target=Server(config).run, sockets=[listener])
-    reload.on_terminal = os.isatty(0)
+    reload.has_terminal = os.isatty(0)
     reload.run()
 
 
-def reloaded() -> FastAPI:
-    """The app in a worker of `twofold dev`, which ends with it even if that is killed."""
+def app() -> FastAPI:
+    """The app in the worker process, which ends with `twofold dev`, even if that is killed."""
     die_with_parent(int(os.environ["TWOFOLD_DEV"]), signal.SIGTERM)
-    # Nobody's load balancer waits for this one to be gone, and somebody does for the next.
+    # There is no load balancer to wait for, and a person waits for the reload.
     return create_app(load(drain_seconds=0))
 
 
-def _announce(listener: socket.socket, welcome: str) -> None:
-    """Say welcome when the first worker answers, and what keeps it from serving."""
-    address = urlsplit(_address(listener))
+def _announce(listener: socket.socket, message: str) -> None:
+    """Print the message when the worker answers, and then the reason if it is not ready."""
+    address = urlsplit(_base_url(listener))
     host, port = str(address.hostname), address.port
-    while _asked(host, port, "/health")[0] != 200:
+    while _get(host, port, "/health")[0] != 200:
         time.sleep(0.1)
-    print(welcome, flush=True)
-    status, body = _asked(host, port, "/health/ready")
+    print(message, flush=True)
+    status, body = _get(host, port, "/health/ready")
     if status == 503:
-        print(unready(body), flush=True)
+        print(unready_message(body), flush=True)
 
 
-def unready(body: bytes) -> str:
-    """What a person reads whose service is not ready: the part that fails, and perhaps a remedy."""
-    why = str(json.loads(body)["detail"]).removeprefix("Not ready: ")
-    return f"Not ready yet: {why}\n"
+def unready_message(body: bytes) -> str:
+    """A sentence from a 503 response of ``/health/ready``: what fails and, if known, a remedy."""
+    reason = str(json.loads(body)["detail"]).removeprefix("Not ready: ")
+    return f"Not ready yet: {reason}\n"
 
 
-def _asked(host: str, port: int | None, path: str) -> tuple[int, bytes]:
-    """The status and the body of an answer; the status is 0 where there is none."""
+def _get(host: str, port: int | None, path: str) -> tuple[int, bytes]:
+    """The status and the body of a response; the status is 0 if there is no response."""
     connection = HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        response = connection.getresponse()
+        return response.status, response.read()
     except (OSError, HTTPException):
         return 0, b""
     finally:

@@ -1,12 +1,13 @@
-"""`twofold migrate`: the schema brought up to date."""
+"""`twofold migrate`: upgrade the schema of the database."""
 
 from __future__ import annotations
 
 import asyncpg
-from alembic.util import CommandError
+from alembic.util import CommandError as AlembicError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from api.commands.terminal import Refusal, given
+from api.commands.errors import CommandError
+from api.dotenv import read_variable
 from persistence import migrations
 from persistence.urls import parse_database_url
 
@@ -15,16 +16,18 @@ def migrate() -> None:
     """Upgrade the database in ``DATABASE_URL``.
 
     Raises:
-        Refusal: there is none, or it could not be upgraded.
+        CommandError: the variable is missing or invalid, or the upgrade failed.
     """
-    # Nothing but the database: a release step has no need of the service's secrets.
-    url = given("DATABASE_URL")
+    # No other setting is read: a release step need not know the service's secrets.
+    url = read_variable("DATABASE_URL")
     if not url:
-        raise Refusal("DATABASE_URL is not set: it names the database to migrate.", code=2)
+        raise CommandError(
+            "DATABASE_URL is not set: it names the database to migrate.", exit_code=2
+        )
     try:
         parse_database_url(url)
     except ValueError as error:
-        raise Refusal(f"DATABASE_URL: {error}", code=2) from None
+        raise CommandError(f"DATABASE_URL: {error}", exit_code=2) from None
     upgrade(url)
     print("The schema is up to date.")
 
@@ -33,14 +36,14 @@ def upgrade(url: str) -> None:
     """Upgrade a database.
 
     Raises:
-        Refusal: it could not be; why, in one line.
+        CommandError: the upgrade failed; the message gives the reason in one line.
     """
     try:
         migrations.upgrade(url)
     except DBAPIError as error:
-        raise Refusal(f"The database could not be migrated: {error.orig}") from None
+        raise CommandError(f"The database could not be migrated: {error.orig}") from None
     except migrations.CannotMigrate as error:
-        raise Refusal(str(error)) from None
-    except (OSError, SQLAlchemyError, asyncpg.PostgresError, CommandError) as error:
+        raise CommandError(str(error)) from None
+    except (OSError, SQLAlchemyError, asyncpg.PostgresError, AlembicError) as error:
         reason = str(error) or type(error).__name__
-        raise Refusal(f"The database could not be migrated: {reason}") from None
+        raise CommandError(f"The database could not be migrated: {reason}") from None

@@ -1,4 +1,4 @@
-"""`twofold serve`: uvicorn as it runs in production."""
+"""`twofold serve`: run uvicorn as in production."""
 
 from __future__ import annotations
 
@@ -14,60 +14,65 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 
-from api.commands.lent import Lent
 from api.commands.listener import require_free
-from api.commands.terminal import usable
 from api.commands.workers import Workers
+from api.dotenv import DotenvVariables
 from api.settings import Settings, load
 
 _log = logging.getLogger("twofold")
 
-# Longer than proxies keep an idle connection (60 s is usual): the side that sends requests
-# has to be the one that closes, or a request meets a closed door.
+# Longer than proxies keep an idle connection (60 s is usual). If the server closed it first, a
+# request that is under way at that moment would fail.
 KEEP_ALIVE_SECONDS: Final = 75
 
-# Beside its work in the database, what a request may take that is being served when the server
-# stops: 10 s for its body, and as long for a client that is slow to read the answer.
+# Time that a request may take in addition to its work in the database when the server stops: 10 s
+# for its body, and 10 s for a client that reads the response slowly.
 SLOW_CLIENT_SECONDS: Final = 20
 
 
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
-    """Serve until told to stop; what is None is read from the environment.
+    """Serve until a signal stops the process.
+
+    Args:
+        host: the address to listen on; None for ``HOST``.
+        port: the port to listen on; None for ``PORT``.
+        workers: the number of processes; None for ``WEB_CONCURRENCY``.
 
     Raises:
-        Refusal: the settings cannot be used, or nothing can listen where they say.
+        SettingsError: the settings are invalid.
+        CommandError: the address cannot be listened on.
     """
-    # By way of the environment, so that every worker reads the same.
+    # Through the environment, so that every worker reads the same values.
     for name, value in (("HOST", host), ("PORT", port), ("WEB_CONCURRENCY", workers)):
         if value is not None:
             os.environ[name] = str(value)
-    lent = Lent()
-    settings = usable(lent.renew)
+    dotenv = DotenvVariables()
+    settings = dotenv.reload()
     require_free(settings.host, settings.port)
-    # What no SIGHUP can change.
-    lent.keep(
+    # SIGHUP does not change these.
+    dotenv.pin(
         HOST=settings.host,
         PORT=str(settings.port),
         WEB_CONCURRENCY=str(settings.web_concurrency),
     )
-    config = _configured(settings)
+    config = _configure(settings)
     if config.workers > 1:
-        _serve_with_workers(Workers(config, [config.bind_socket()], lent, _configured))
+        _serve_with_workers(Workers(config, [config.bind_socket()], dotenv, _configure))
     else:
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run()
 
 
 def app() -> FastAPI:
-    """The app under the settings that its process was started with, of which `.env` is a part."""
-    # Only now: the parent of the workers has no use for it.
+    """The app. Its settings come from the environment, where `.env` has been copied already."""
+    # Imported here, because the parent process of several workers does not need the app.
     from api.app import create_app
 
     return create_app(load(_env_file=None))
 
 
-def _configured(settings: Settings) -> uvicorn.Config:
-    """Uvicorn's side of the settings; the log is set up, and its first line says all of them."""
+def _configure(settings: Settings) -> uvicorn.Config:
+    """Make uvicorn's configuration, set up logging, and log the settings that are not defaults."""
     config = uvicorn.Config(
         "api.commands.serve:app",
         workers=settings.web_concurrency,
@@ -84,13 +89,13 @@ def _configured(settings: Settings) -> uvicorn.Config:
 
 def _serve_with_workers(workers: Workers) -> None:
     workers.run()
-    # Where none could start, uvicorn.run ends as if all were well.
+    # uvicorn does not report by its exit code that no worker could start.
     if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
         raise SystemExit(STARTUP_FAILURE)
 
 
 def server_options(settings: Settings) -> dict[str, Any]:
-    """uvicorn's options, as far as developing and production share them."""
+    """uvicorn's options that `twofold dev` and `twofold serve` share."""
     return {
         "factory": True,
         "loop": "asyncio" if sys.platform == "win32" else "uvloop",
@@ -98,20 +103,25 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "ws": "none",
         "lifespan": "on",
         "server_header": False,
-        # The app logs its requests itself, with their ids.
+        # The app logs requests itself, with their ids.
         "access_log": False,
-        # uvicorn alone would believe anything that connects from this machine.
+        # By default uvicorn trusts the forwarding headers of every local client.
         "forwarded_allow_ips": settings.forwarded_allow_ips,
         "log_config": log_config(settings.log_level),
     }
 
 
-# The process tells the lines of several workers apart.
+# With the process id, because several workers write to the same log.
 _LINE: Final = "%(asctime)s %(process)d %(levelname)-7s %(name)s  %(message)s"
 
 
 def log_config(level: str, server_level: str | None = None) -> dict[str, Any]:
-    """Everything to standard error, in one form; the server may be quieter than the rest."""
+    """The logging configuration: everything to standard error, in one format.
+
+    Args:
+        level: the lowest level that is logged.
+        server_level: the same for uvicorn's own messages; None for ``level``.
+    """
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -120,9 +130,9 @@ def log_config(level: str, server_level: str | None = None) -> dict[str, Any]:
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
             "uvicorn": {"level": server_level or level},
-            # SQLAlchemy's pool under our name; that it is disposed of is nobody's news.
+            # SQLAlchemy's pool logs under this name each time that it is disposed of.
             "persistence.turns": {"level": "WARNING"},
-            # Lists its plugins whenever it is imported.
+            # Lists its plugins each time that it is imported.
             "alembic.runtime.plugins": {"level": "WARNING"},
         },
     }

@@ -1,4 +1,4 @@
-"""The parent of several workers: it replaces those that die, and all of them on SIGHUP."""
+"""The parent process of several workers: replaces workers that die, and all of them on SIGHUP."""
 
 from __future__ import annotations
 
@@ -11,44 +11,47 @@ from typing import Final
 from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 
-from api.commands.lent import Lent
+from api.dotenv import DotenvVariables
 from api.settings import Settings, SettingsError
 
 _log = logging.getLogger("twofold")
 
-# How long a worker may take to start that is to replace another. uvicorn gives up after the 5 s in
-# which one has to say that it lives, and so does a busy machine.
-START_PATIENCE: Final = 30
+# Seconds that a worker has to start when it replaces another one. uvicorn allows 5 s, which is not
+# enough on a busy machine.
+START_TIMEOUT: Final = 30
 
 
 class Workers(Multiprocess):
-    """uvicorn's, but more patient, and a second signal ends the workers' drain as well.
+    """uvicorn's supervisor, with a longer start timeout and settings that SIGHUP can change.
 
-    Only settings that can be used, and with which a worker has started, reach them.
+    New settings are used only if they are valid and a worker has started with them. A second
+    signal to stop ends graceful shutdown in the workers.
 
     Args:
-        lent: where the workers find what `.env` says.
-        configure: their configuration under new settings.
+        config: uvicorn's configuration.
+        sockets: what the workers listen on.
+        dotenv: the variables of `.env` in the environment, from which workers read their settings.
+        configure: makes uvicorn's configuration from new settings.
     """
 
     def __init__(
         self,
         config: Config,
         sockets: list[socket],
-        lent: Lent,
+        dotenv: DotenvVariables,
         configure: Callable[[Settings], Config],
     ) -> None:
         super().__init__(config, sockets)
-        self._lent = lent
+        self._dotenv = dotenv
         self._configure = configure
 
     def handle_hup(self) -> None:
-        """Read the settings anew, and replace the workers by such as have them."""
+        """Read the settings again, and replace all workers."""
         try:
-            settings = self._lent.renew()
+            settings = self._dotenv.reload()
         except SettingsError as error:
             _log.error(
-                "The workers serve on as they are, for the settings cannot be used: %s",
+                "SIGHUP: the workers keep their settings, because the new ones are invalid: %s",
                 " ".join(error.problems),
             )
             return
@@ -56,23 +59,24 @@ class Workers(Multiprocess):
         self.config = self._configure(settings)
         super().handle_hup()
         if not workers.isdisjoint(self.processes):
-            # Or the next that dies would be replaced by one that cannot start, and end us all.
-            self._lent.undo()
+            # Otherwise the next replacement of a dead worker would fail, and stop the server.
+            self._dotenv.restore()
             self.config = config
             config.configure_logging()
             _log.warning(
-                "The settings are those of before again: a worker did not start with the new"
+                "SIGHUP: the previous settings are in use again, because a worker did not start"
+                " with the new ones"
             )
 
     def restart_all(self) -> None:
-        """Replace each worker, as soon as its successor is ready."""
-        usual = self.config.timeout_worker_healthcheck
-        self.config.timeout_worker_healthcheck = START_PATIENCE
+        """Replace the workers one by one, each when its successor is ready."""
+        timeout = self.config.timeout_worker_healthcheck
+        self.config.timeout_worker_healthcheck = START_TIMEOUT
         super().restart_all()
-        self.config.timeout_worker_healthcheck = usual
+        self.config.timeout_worker_healthcheck = timeout
 
     def join_all(self) -> None:
-        """Wait for the workers to end; a further signal is for them."""
+        """Wait until all workers have ended; pass further signals on to them."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.terminate_all())
         super().join_all()

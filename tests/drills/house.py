@@ -17,7 +17,7 @@ import asyncpg
 import httpx
 import psutil
 
-from persistence.embedded import Postgres
+from persistence.embedded.postgres import Postgres
 from tests.conftest import HASH_SECRET
 from tests.drills.crowd import Answer, Crowd, Door, ask
 from tests.people import sign_in

@@ -23,7 +23,7 @@ import pytest
 from alembic import command as alembic
 from api.settings import Settings
 from persistence import migrations
-from persistence.embedded import Postgres
+from persistence.embedded.postgres import Postgres
 from tests.conftest import HASH_SECRET, ROOT, new_database, run_sql, settings_of_tests
 from tests.drills.nginx import load_balancer, needed
 from tests.drills.traffic import Traffic
@@ -440,7 +440,7 @@ async def test_settings_that_cannot_be_used_reach_no_worker(
         # Nothing is wrong with these, until a worker looks for its table.
         env.write_text(f"{good}CORS_ORIGINS={NEW}\nSESSION_TABLE=nowhere\n")
         process.send_signal(SIGHUP)
-        await until_logged(log, "those of before again")
+        await until_logged(log, "previous settings are in use again")
         workers[1].kill()
         await until_logged(log, "startup complete", 4)
         while_unusable = await origins_of(client)

@@ -21,9 +21,10 @@ import pytest
 from redis.asyncio import Redis
 
 from api.app import create_app
-from persistence.embedded import Postgres, Valkey
-from persistence.embedded import postgres as embedded_postgres
-from persistence.embedded import valkey as embedded_valkey
+from persistence.embedded.postgres import Postgres
+from persistence.embedded.postgres import postgres as embedded_postgres
+from persistence.embedded.valkey import Valkey
+from persistence.embedded.valkey import valkey as embedded_valkey
 from persistence.engine import (
     CANCEL_TIMEOUT,
     RETRY_FOR,

@@ -1,6 +1,6 @@
-"""What the auth server would bring: its tables, a user and a session, for development.
+"""A demo database for development: the auth server's tables, a user, a session and a task.
 
-Only for the embedded server. A database that was given has an auth server of its own.
+For the embedded server only. The database in DATABASE_URL has its own auth server.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _NEWEST_TASK: Final = "SELECT id FROM tasks WHERE user_id = $1 ORDER BY created_
 _FIRST_TASK: Final = "INSERT INTO tasks (user_id, title) VALUES ($1, 'Say hello') RETURNING id"
 
 
-async def create_database(server: str, name: str) -> None:
-    """Make the database `name`, if need be, on the server with the URL `server`."""
-    connection = await asyncpg.connect(server)
+async def create_database(server_url: str, name: str) -> None:
+    """Create the database ``name`` on a server, unless it exists."""
+    connection = await asyncpg.connect(server_url)
     try:
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
             await connection.execute(f'CREATE DATABASE "{name}"')
@@ -53,12 +53,17 @@ async def create_database(server: str, name: str) -> None:
         await connection.close()
 
 
-async def seed(database: str, token_hash: str) -> int:
-    """Bring the auth server's tables, a user, and a session that lasts another thirty days.
+async def seed(database_url: str, token_hash: str) -> int:
+    """Create what is missing in a migrated database; renew the session for thirty days.
 
-    Returns the id of the user's newest task; a user without any gets a first one.
+    Args:
+        database_url: the database.
+        token_hash: the hash of the demo session's token.
+
+    Returns:
+        The id of the user's newest task, which is created if there is none.
     """
-    connection = await asyncpg.connect(database)
+    connection = await asyncpg.connect(database_url)
     try:
         async with connection.transaction():
             await connection.execute(_AUTH_TABLES)

@@ -1,0 +1,106 @@
+"""Variables from the environment and from the file `.env`, as text.
+
+Only `Settings` interprets their values.
+"""
+
+from __future__ import annotations
+
+import os
+
+from dotenv import dotenv_values
+
+from api.settings import DOTENV_FILE, Settings, SettingsError, load, unreadable_dotenv
+
+
+def read_variable(name: str) -> str | None:
+    """A variable of the environment, or else of `.env`; None if it is unset or empty.
+
+    Raises:
+        SettingsError: `.env` cannot be read.
+    """
+    return environment_variables().get(name) or read_dotenv().get(name)
+
+
+def load_database_url() -> str:
+    """``DATABASE_URL`` alone, for migrations, which need no other setting.
+
+    Raises:
+        SettingsError: it is missing, or `.env` cannot be read.
+    """
+    url = read_variable("DATABASE_URL")
+    if url is None:
+        raise SettingsError(["DATABASE_URL: It is missing."])
+    return url
+
+
+def environment_variables() -> dict[str, str]:
+    """The variables of the environment that are not empty, with names in upper case."""
+    return {name.upper(): value for name, value in os.environ.items() if value}
+
+
+def read_dotenv() -> dict[str, str]:
+    """The variables of `.env` that are not empty, with names in upper case.
+
+    Raises:
+        SettingsError: the file exists, but cannot be read.
+    """
+    try:
+        variables = dotenv_values(DOTENV_FILE)
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable_dotenv(error) from None
+    if any("\0" in f"{name}{value}" for name, value in variables.items()):
+        raise SettingsError([f"{DOTENV_FILE}: It holds a null character."])
+    return {name.upper(): value for name, value in variables.items() if value}
+
+
+class DotenvVariables:
+    """Copies the settings in `.env` into this process's environment, for its worker processes.
+
+    Workers read their settings from the environment alone. If they read the file themselves, a
+    worker that replaces another one could fail because of a later change of the file.
+    """
+
+    def __init__(self) -> None:
+        self._current: dict[str, str] = {}
+        self._previous: dict[str, str] = {}
+
+    def reload(self) -> Settings:
+        """Read `.env` again, replace the variables of the last reading, and load the settings.
+
+        Raises:
+            SettingsError: the settings are invalid; the environment is unchanged.
+        """
+        previous = self._current
+        # Values in the file can refer to variables: those of the last reading must not count.
+        self._replace_with({})
+        try:
+            self._replace_with(_dotenv_settings())
+            settings = load(_env_file=None)
+        except SettingsError:
+            self._replace_with(previous)
+            raise
+        self._previous = previous
+        return settings
+
+    def pin(self, **variables: str) -> None:
+        """Set variables that later readings of `.env` do not change."""
+        self._current = {
+            name: value for name, value in self._current.items() if name not in variables
+        }
+        os.environ.update(variables)
+
+    def restore(self) -> None:
+        """Return to the variables before the last ``reload``."""
+        self._replace_with(self._previous)
+
+    def _replace_with(self, variables: dict[str, str]) -> None:
+        for name in self._current:
+            os.environ.pop(name, None)
+        os.environ.update(variables)
+        self._current = variables
+
+
+def _dotenv_settings() -> dict[str, str]:
+    """The settings in `.env` that the environment does not set."""
+    names = {name.upper() for name in Settings.model_fields} - environment_variables().keys()
+    return {name: value for name, value in read_dotenv().items() if name in names}
