@@ -1,4 +1,4 @@
-"""The environment, typed: every setting, its default, and what is wrong with it."""
+"""The settings: their names, types and defaults, and how they are validated."""
 
 from __future__ import annotations
 
@@ -36,7 +36,11 @@ class Environment(StrEnum):
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. ``problems`` holds one sentence for each thing wrong."""
+    """The settings are invalid.
+
+    Args:
+        problems: one sentence for each problem, beginning with the name of the variable.
+    """
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -49,7 +53,7 @@ def _comma_separated(value: object) -> object:
     return value
 
 
-def _understood_limit(text: str) -> str:
+def _rate_limit(text: str) -> str:
     try:
         parse_limit(text)
     except ValueError:
@@ -71,7 +75,7 @@ _DEVELOPMENT_ORIGINS: Final = [
     "http://localhost",
 ]
 
-# Connections kept, and more of them in a rush.
+# Connections that the pool keeps, and further ones that it may open under load.
 _POOL: Final = {
     Environment.DEVELOPMENT: (3, 5),
     Environment.TESTING: (1, 0),
@@ -84,7 +88,7 @@ _DRAIN_IN_PRODUCTION: Final = 5.0
 
 
 class Settings(BaseSettings):
-    """What the environment says. Times are in seconds unless the name says otherwise."""
+    """The validated settings. Times are in seconds unless the name has another unit."""
 
     model_config = SettingsConfigDict(
         env_file=DOTENV_FILE,
@@ -92,12 +96,12 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
-        # What is missing is said by the validators, together with what is wrong.
+        # Validators report missing settings together with invalid ones.
         validate_default=True,
         hide_input_in_errors=True,
     )
 
-    # First, because the rules of others depend on them.
+    # First, because validators of other settings depend on them.
     environment: Environment = Environment.DEVELOPMENT
     session_store: SessionStore = SessionStore.HASHED
 
@@ -123,8 +127,8 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = None
     rate_limit_enabled: bool = True
-    rate_limit_read: Annotated[str, AfterValidator(_understood_limit)] = "100/minute"
-    rate_limit_write: Annotated[str, AfterValidator(_understood_limit)] = "30/minute"
+    rate_limit_read: Annotated[str, AfterValidator(_rate_limit)] = "100/minute"
+    rate_limit_write: Annotated[str, AfterValidator(_rate_limit)] = "30/minute"
     rate_limit_timeout_ms: Annotated[int, Field(ge=1, le=10_000)] = 500
     forwarded_allow_ips: str = ""
 
@@ -150,7 +154,7 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _can_be_understood(cls, value: SecretStr | None) -> SecretStr:
+    def _is_database_url(cls, value: SecretStr | None) -> SecretStr:
         if value is None:
             raise ValueError("It is missing: the PostgreSQL that the auth server uses too.")
         parse_database_url(value.get_secret_value())
@@ -194,7 +198,7 @@ class Settings(BaseSettings):
         problems = [_origin_problem(origin, production) for origin in value or []]
         if any(problems):
             raise ValueError(" ".join(problem for problem in problems if problem))
-        return None if value is None else [_as_browsers_write(origin) for origin in value]
+        return None if value is None else [_normalized_origin(origin) for origin in value]
 
     @property
     def origins(self) -> list[str]:
@@ -224,7 +228,7 @@ class Settings(BaseSettings):
 
     @property
     def pool(self) -> PoolSettings:
-        """The pool's settings, by environment where nothing else was said."""
+        """The pool's settings; the default sizes depend on the environment."""
         size, overflow = _POOL[self.environment]
         return PoolSettings(
             size=self.sqlalchemy_pool_size or size,
@@ -238,41 +242,41 @@ class Settings(BaseSettings):
 
     @property
     def signing_secrets(self) -> list[bytes]:
-        """better-auth's secrets, the current one first; none means signatures go unchecked."""
+        """better-auth's secrets, the current one first; if empty, signatures are not checked."""
         if self.better_auth_secrets is None:
             return []
         return _signing_secrets(self.better_auth_secrets.get_secret_value())
 
     def masked(self) -> dict[str, str]:
-        """Every setting by its variable's name, as read, with nothing secret in it."""
+        """Every setting by the name of its variable, as configured; secrets are masked."""
         return {name.upper(): mask(value) for name, value in self}
 
     def effective(self) -> dict[str, str]:
-        """``masked``, and what goes without saying in this environment in place of blanks."""
+        """``masked``, with the defaults that depend on the environment filled in."""
         pool = self.pool
-        decided = {
+        defaults = {
             "CORS_ORIGINS": self.origins,
             "DRAIN_SECONDS": self.drain,
             "SQLALCHEMY_POOL_SIZE": pool.size,
             "SQLALCHEMY_MAX_OVERFLOW": pool.max_overflow,
             "GRAPHQL_INTROSPECTION": self.is_introspectable,
         }
-        return self.masked() | {name: mask(value) for name, value in decided.items()}
+        return self.masked() | {name: mask(value) for name, value in defaults.items()}
 
     def chosen(self) -> dict[str, str]:
-        """Of ``masked`` those settings that are not at their default."""
+        """The settings of ``masked`` that differ from their defaults."""
         fields = Settings.model_fields
         return {name.upper(): mask(value) for name, value in self if value != fields[name].default}
 
 
 def load(**overrides: Any) -> Settings:
-    """Read the environment and ``.env``.
+    """Read and validate the settings in the environment and in ``.env``.
 
     Args:
-        overrides: in place of what they say; ``_env_file=None`` leaves ``.env`` out.
+        overrides: settings that replace those; ``_env_file=None`` ignores ``.env``.
 
     Raises:
-        SettingsError: something is missing or wrong; it names everything at once.
+        SettingsError: settings are missing or invalid; it lists all problems.
     """
     try:
         return Settings(**overrides)
@@ -290,15 +294,15 @@ def unreadable_dotenv(error: OSError | UnicodeDecodeError) -> SettingsError:
 
 def _problems(error: ValidationError) -> list[str]:
     return [
-        f"{str(found['loc'][0]).upper()}: {_in_our_words(found)}"
-        for found in error.errors(include_url=False)
+        f"{str(details['loc'][0]).upper()}: {_sentence(details)}"
+        for details in error.errors(include_url=False)
     ]
 
 
-def _in_our_words(found: ErrorDetails) -> str:
-    """What is wrong with one setting. The value is shown of numbers and switches, no others."""
-    value, limits = repr(found["input"])[:50], found.get("ctx", {})
-    match found["type"]:
+def _sentence(details: ErrorDetails) -> str:
+    """The problem with one setting; its value appears only if it should be a number or boolean."""
+    value, limits = repr(details["input"])[:50], details.get("ctx", {})
+    match details["type"]:
         case "int_parsing" | "int_from_float":
             return f"{value} is not a whole number."
         case "float_parsing":
@@ -313,11 +317,11 @@ def _in_our_words(found: ErrorDetails) -> str:
             return f"It must be more than {limits['gt']}."
         case "less_than_equal":
             return f"It must be {limits['le']} or less."
-    return found["msg"].removeprefix("Value error, ")
+    return details["msg"].removeprefix("Value error, ")
 
 
 def _signing_secrets(text: str) -> list[bytes]:
-    """The secrets of ``a,b`` or of better-auth's own form ``2:new,1:old``, newest first."""
+    """The secrets in ``a,b`` or in better-auth's own form ``2:new,1:old``, newest first."""
     secrets = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         version, colon, rest = part.partition(":")
@@ -339,13 +343,13 @@ def _origin_problem(origin: str, production: bool) -> str | None:
     return None
 
 
-def _as_browsers_write(origin: str) -> str:
-    """An origin in lower case, without its scheme's own port; any other would never match."""
+def _normalized_origin(origin: str) -> str:
+    """An origin as browsers send it: in lower case, without the default port of its scheme."""
     scheme, _, host = origin.lower().partition("://")
-    return f"{scheme}://{host.removesuffix(_OWN_PORTS[scheme])}"
+    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS[scheme])}"
 
 
-_OWN_PORTS: Final = {"http": ":80", "https": ":443"}
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 _SECRET_URL: Final = re.compile(
