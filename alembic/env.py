@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from alembic import context
 from api.settings import load_database_url
 from persistence.migrations import CannotMigrate
-from persistence.models import ENCODING, metadata, wrong_encoding
+from persistence.tables import ENCODING, metadata, wrong_encoding
 from persistence.urls import parse_database_url
 
 # Any number will do, as long as it stays the same: it is what concurrent migrations lock.

@@ -30,9 +30,10 @@ from api.commands.migrate import upgrade
 from api.commands.serve import log_config, server_options
 from api.commands.terminal import Refusal, given, usable
 from api.settings import Settings, load
-from persistence import demo, embedded, sessions
+from persistence import demo, embedded
 from persistence.embedded import Postgres, private_text
 from persistence.processes import die_with_parent
+from persistence.sessions import layouts as sessions
 
 ROOT: Final = Path(__file__).parent.parent.parent
 PACKAGES: Final = ("api", "graphql_schema", "persistence", "rest")
