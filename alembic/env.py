@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from alembic import context
 from api.dotenv import load_database_url
 from persistence.migrations import CannotMigrate
-from persistence.models import ENCODING, metadata, wrong_encoding
+from persistence.tables import ENCODING, metadata, wrong_encoding
 from persistence.urls import parse_database_url
 
 # The advisory lock that concurrent migrations wait for. The number is arbitrary; all releases must

@@ -14,9 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from api.drain import Farewell, draining
 from api.errors import MethodNotAllowed, NotReady
-from api.middleware import (
+from api.http.middleware import (
     CORS,
     Head,
     KnownHosts,
@@ -25,14 +24,16 @@ from api.middleware import (
     Startup,
     TrailingSlash,
 )
-from api.readiness import require_ready
+from api.server.graceful_shutdown import Farewell, draining
+from api.server.readiness import require_ready
 from api.settings import Settings, load
 from api.state import State, opened
-from graphql_schema import http as graphql_http
+from graphql_schema import endpoint as graphql_http
 from graphql_schema import routes as graphql_routes
-from persistence.sessions import UnusableSessions
-from rest import browser, health, openapi, tasks
+from persistence.sessions.layouts import UnusableSessions
+from rest import docs_page as browser
 from rest import errors as rest_errors
+from rest import health, openapi, tasks
 
 _ALLOWED_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _ALLOWED_HEADERS = (

@@ -7,11 +7,11 @@ from typing import Final
 from starlette.types import Scope
 
 from api.errors import Unauthenticated
+from api.http.body import header_values
 from api.settings import Settings
-from api.wire import header_values
-from persistence.engine import Database
-from persistence.session_cache import RememberedSessions
-from persistence.sessions import Sessions, Viewer, find_layout
+from persistence.database import Database
+from persistence.sessions.cache import RememberedSessions
+from persistence.sessions.layouts import Sessions, Viewer, find_layout
 
 MAX_TOKEN: Final = 4096
 """The longest bearer token that is looked up, in bytes; better-auth's have 32 or 80."""

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from persistence.errors import Changed, Fact, FieldError, Invalid, NotFound, Unavailable
-from persistence.sessions import UnusableSessions
+from persistence.sessions.layouts import UnusableSessions
 
 _log = logging.getLogger("twofold.error")
 

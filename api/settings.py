@@ -19,9 +19,9 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from persistence.engine import PoolSettings
-from persistence.inputs import MAX_PAGE
-from persistence.sessions import FORESIGHT, SessionStore
+from persistence.database import PoolSettings
+from persistence.sessions.layouts import FORESIGHT, SessionStore
+from persistence.task_inputs import MAX_PAGE
 from persistence.urls import parse_database_url
 
 DOTENV_FILE: Final = ".env"

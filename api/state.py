@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import Scope
 
 from api.auth import Authenticator
-from api.budget import Budget
+from api.rate_limit.budget import Budget
 from api.settings import Settings
-from persistence.engine import Database, create_engine
+from persistence.database import Database, create_engine
 
 PROBE_SECONDS: Final = 2.0
 """How long a readiness probe waits for the database; probes themselves time out after seconds."""

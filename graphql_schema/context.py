@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import strawberry
 
-from api.budget import Budget
-from persistence.engine import Database
-from persistence.sessions import Viewer
+from api.rate_limit.budget import Budget
+from persistence.database import Database
+from persistence.sessions.layouts import Viewer
 
 
 @dataclass(frozen=True, slots=True)

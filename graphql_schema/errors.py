@@ -10,7 +10,7 @@ from graphql import GraphQLError
 from starlette.types import Scope
 
 from api.errors import CATALOGUE, Problem, describe, report
-from api.wire import now_to_the_second
+from api.http.body import now_to_the_second
 from graphql_schema.compiled import Refused, Stage
 from persistence.errors import Invalid
 

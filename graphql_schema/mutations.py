@@ -19,7 +19,7 @@ from graphql_schema.types import (
     given,
 )
 from persistence import tasks
-from persistence.inputs import (
+from persistence.task_inputs import (
     IDS_ARE_TEXT,
     BulkDelete,
     NewTask,

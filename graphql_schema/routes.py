@@ -8,8 +8,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.settings import Settings
-from graphql_schema import ide
-from graphql_schema.http import Door
+from graphql_schema import graphiql_page as ide
+from graphql_schema.endpoint import Door
 from graphql_schema.schema import engine
 
 PATH: Final = "/graphql"

@@ -9,12 +9,12 @@ from typing import Any
 import strawberry
 from strawberry import ID, UNSET
 
-from api.budget import Kind, viewer_payer
-from api.windows import Standing
+from api.rate_limit.budget import Kind, viewer_payer
+from api.rate_limit.sliding_window import Standing
 from graphql_schema.context import Info
 from persistence import tasks
-from persistence.inputs import Page, encode_cursor
-from persistence.sessions import Viewer as Session
+from persistence.sessions.layouts import Viewer as Session
+from persistence.task_inputs import Page, encode_cursor
 
 
 @strawberry.type(description="A task of yours.")
@@ -124,7 +124,7 @@ class Listed:
 
 @strawberry.type(description="What is left of one of your budgets.")
 class Budget:
-    """Made from ``api.windows.Standing``."""
+    """Made from ``api.rate_limit.sliding_window.Standing``."""
 
     limit: int = strawberry.field(description="How much there is, in any minute.")
     remaining: int = strawberry.field(description="How much of it is left now.")
@@ -142,7 +142,7 @@ class Budget:
 
 @strawberry.type(description="You.")
 class Viewer:
-    """Made from ``persistence.sessions.Viewer``."""
+    """Made from ``persistence.sessions.layouts.Viewer``."""
 
     user_id: ID = strawberry.field(description="As the auth server writes it.")
     session_expires_at: datetime = strawberry.field(description="When this session ends.")
@@ -168,7 +168,7 @@ class DeleteTasksResult:
 
 @strawberry.input(description="Which tasks to list.")
 class TaskFilter:
-    """See ``persistence.inputs.TaskFilter``."""
+    """See ``persistence.task_inputs.TaskFilter``."""
 
     completed: bool | None = strawberry.field(
         default=UNSET, description="Only tasks that are done, or only those that are not."
@@ -177,7 +177,7 @@ class TaskFilter:
 
 @strawberry.input(description="What a new task starts with.")
 class CreateTaskInput:
-    """See ``persistence.inputs.NewTask``."""
+    """See ``persistence.task_inputs.NewTask``."""
 
     title: str = strawberry.field(description="Trimmed of white space, then 1 to 200 characters.")
     description: str | None = strawberry.field(
@@ -190,7 +190,7 @@ class CreateTaskInput:
 
 @strawberry.input(description="What to change: what is absent stays as it is.")
 class UpdateTaskInput:
-    """See ``persistence.inputs.TaskChanges``."""
+    """See ``persistence.task_inputs.TaskChanges``."""
 
     title: str | None = strawberry.field(
         default=UNSET, description="Trimmed of white space, then 1 to 200 characters. Not null."

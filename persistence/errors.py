@@ -64,7 +64,7 @@ class FieldError:
 
 
 class Invalid(Fact):
-    """The input breaks the rules of ``persistence.inputs``; nothing was done with it."""
+    """The input breaks the rules of ``persistence.task_inputs``; nothing was done with it."""
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         self.errors = list(errors)

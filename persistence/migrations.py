@@ -10,7 +10,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from alembic import command
-from persistence.engine import Database, Statement
+from persistence.database import Database, Statement
 from persistence.errors import Unavailable
 
 _CURRENT_REVISION: Final = Statement(

@@ -36,11 +36,11 @@ from sqlalchemy import (
     update,
 )
 
-from persistence.engine import Database, Record, Statement, statement
+from persistence.database import Database, Record, Statement, statement
 from persistence.errors import Changed, NotFound
-from persistence.inputs import MAX_ID, NewTask, Page, Position, TaskChanges, TaskFilter, TaskId
-from persistence.models import tasks as table
-from persistence.sessions import Viewer
+from persistence.sessions.layouts import Viewer
+from persistence.tables import tasks as table
+from persistence.task_inputs import MAX_ID, NewTask, Page, Position, TaskChanges, TaskFilter, TaskId
 
 
 class Task(msgspec.Struct, frozen=True):

@@ -10,7 +10,6 @@ from slowapi.errors import RateLimitExceeded
 from starlette.responses import Response
 from starlette.types import Scope
 
-from api.budget import configured_limit
 from api.errors import (
     CATALOGUE,
     BodyTooLarge,
@@ -23,7 +22,8 @@ from api.errors import (
     describe,
     report,
 )
-from api.wire import encode_json, header_values, now_to_the_second, too_large, too_slow
+from api.http.body import encode_json, header_values, now_to_the_second, too_large, too_slow
+from api.rate_limit.budget import configured_limit
 from persistence.errors import Changed, FieldError, Invalid, NotFound, Unavailable
 
 PROBLEM_JSON: Final = "application/problem+json"

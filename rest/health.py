@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.errors import NotReady
-from api.readiness import require_ready
+from api.http.body import encode_json, now_to_the_second
+from api.server.readiness import require_ready
 from api.state import state_of
-from api.wire import encode_json, now_to_the_second
 from rest.errors import EVERY_PATH, problems
-from rest.schemas import HealthDocument, ReadinessDocument
+from rest.task_documents import HealthDocument, ReadinessDocument
 
 router: Final = APIRouter(
     tags=["health"],

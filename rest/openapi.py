@@ -11,10 +11,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from persistence.inputs import BulkDelete, NewTask, TaskChanges
+from persistence.task_inputs import BulkDelete, NewTask, TaskChanges
 from rest.errors import documented_responses
-from rest.operation import MERGE_PATCH
-from rest.schemas import (
+from rest.route import MERGE_PATCH
+from rest.task_documents import (
     DeletedDocument,
     HealthDocument,
     ProblemDocument,

@@ -12,12 +12,18 @@ from starlette.responses import Response
 from api.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from persistence import tasks
 from persistence.errors import Changed, NotFound
-from persistence.inputs import BulkDelete, NewTask, Page, TaskChanges, encode_cursor
+from persistence.task_inputs import BulkDelete, NewTask, Page, TaskChanges, encode_cursor
 from persistence.tasks import Task, TaskPage
-from rest.conditions import IfMatch, IfNoneMatch, documented, etag
 from rest.errors import EVERY_OPERATION, problems
-from rest.operation import Db, Id, Operation, Reader, Writer
-from rest.schemas import DeletedDocument, TaskDocument, encode_deleted, encode_task, encode_tasks
+from rest.preconditions import IfMatch, IfNoneMatch, documented, etag
+from rest.route import Db, Id, Operation, Reader, Writer
+from rest.task_documents import (
+    DeletedDocument,
+    TaskDocument,
+    encode_deleted,
+    encode_task,
+    encode_tasks,
+)
 
 
 class _TaskSegment(Convertor[str]):

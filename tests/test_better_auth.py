@@ -21,7 +21,7 @@ import pytest
 from api.app import create_app
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
-from persistence.sessions import UnusableSessions
+from persistence.sessions.layouts import UnusableSessions
 from tests.auth_server.client import (
     FOLDER,
     PASSWORD,

@@ -17,9 +17,9 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from api.app import create_app
-from api.budget import Budget, Cost, Kind, address_payer
 from api.errors import Exhausted
-from api.windows import Limit, LocalWindows, RedisWindows
+from api.rate_limit.budget import Budget, Cost, Kind, address_payer
+from api.rate_limit.sliding_window import Limit, LocalWindows, RedisWindows
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests

@@ -48,7 +48,7 @@ from graphql_schema.compiled import leaves as leaves_module
 from graphql_schema.compiled import resolvers as resolvers_module
 from graphql_schema.compiled import schema as schema_module
 from graphql_schema.compiled.executor import CompiledExecutor, Filling
-from graphql_schema.compiled.regions import Hole
+from graphql_schema.compiled.selections import Hole
 
 DOCUMENTS = int(os.environ.get("COMPILED_FUZZ_DOCUMENTS", "200"))
 RUNS = 4

@@ -13,7 +13,7 @@ import pytest
 
 import api.state
 from api.app import create_app
-from rest.browser import CONTENT_SECURITY_POLICY
+from rest.docs_page import CONTENT_SECURITY_POLICY
 from tests import conftest
 
 DEVELOPMENT = ["http://localhost:3000", "http://127.0.0.1:3000", "http://localhost"]

@@ -23,9 +23,9 @@ from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
 from tests import model
 from tests.conftest import new_database, run_sql
-from tests.faults import FAULTS
-from tests.lives import House, Lives
+from tests.lockstep import House, Lives
 from tests.model import Operation
+from tests.mutants import FAULTS
 from tests.people import SESSION_TABLES
 
 SEQUENCES: Final = int(os.environ.get("PROVE_SEQUENCES") or 200)

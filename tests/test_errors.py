@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
-import api.wire
+import api.http.body
 from api.errors import (
     CATALOGUE,
     BodyTooLarge,
@@ -23,7 +23,7 @@ from api.errors import (
 )
 from persistence import tasks
 from persistence.errors import Changed, FieldError, Invalid, NotFound, Unavailable
-from persistence.sessions import UnusableSessions
+from persistence.sessions.layouts import UnusableSessions
 from tests import documented
 from tests.streams import Stream
 
@@ -139,7 +139,7 @@ async def reach(
     """Sends what leads to a line of the catalogue, with these headers besides."""
     task = (await adas.post("/tasks", json={"title": "water"})).json()
     elsewhere = {"service_unavailable": without_database, "rate_limit_exceeded": penniless}
-    monkeypatch.setattr(api.wire, "BODY_SECONDS", 0.01)
+    monkeypatch.setattr(api.http.body, "BODY_SECONDS", 0.01)
 
     async def send(error_type: str, **headers: str) -> httpx.Response:
         sent = {"headers": {}, **REACHED[error_type][0]}

@@ -10,9 +10,9 @@ import asyncpg
 import httpx
 import pytest
 
-import api.wire
+import api.http.body
 from api.errors import CATALOGUE
-from api.wire import MAX_BODY
+from api.http.body import MAX_BODY
 from tests.streams import Stream
 
 JSON = {"Content-Type": "application/json"}
@@ -233,7 +233,7 @@ async def test_a_body_just_at_the_limit_is_read(adas: httpx.AsyncClient, path: s
 async def test_a_body_that_trickles_is_given_up(
     adas: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api.wire, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(api.http.body, "BODY_SECONDS", 0.05)
     body = Stream(1000, seconds=0.01)
 
     response = await adas.post("/tasks", content=body, headers=JSON)

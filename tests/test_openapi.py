@@ -11,9 +11,9 @@ import pytest
 from fastapi import FastAPI
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-import api.wire
+import api.http.body
 from persistence import tasks
-from persistence.inputs import MAX_ID
+from persistence.task_inputs import MAX_ID
 from rest import openapi
 from tests.documented import DOCUMENT, OPERATIONS
 from tests.streams import Stream
@@ -328,11 +328,11 @@ def _plant_defects(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("list_page", "create", "remove_many", "get", "change", "remove"):
         monkeypatch.setattr(tasks, name, _fail)
     monkeypatch.setattr("rest.health._ok", _fail)
-    monkeypatch.setattr("api.readiness.is_schema_current", _fail)
+    monkeypatch.setattr("api.server.readiness.is_schema_current", _fail)
 
 
 DEFECTS: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
-    "408": lambda monkeypatch: monkeypatch.setattr(api.wire, "BODY_SECONDS", 0.01),
+    "408": lambda monkeypatch: monkeypatch.setattr(api.http.body, "BODY_SECONDS", 0.01),
     "500": _plant_defects,
 }
 

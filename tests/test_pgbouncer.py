@@ -19,8 +19,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.app import create_app
+from persistence.database import Database, PoolSettings, Statement, create_engine
 from persistence.embedded.postgres import Postgres
-from persistence.engine import Database, PoolSettings, Statement, create_engine
 from persistence.errors import Unavailable
 from persistence.migrations import upgrade
 from persistence.urls import parse_database_url

@@ -25,7 +25,7 @@ from api.app import create_app
 from persistence.embedded.postgres import Postgres
 from persistence.embedded.postgres import postgres as embedded_postgres
 from persistence.migrations import upgrade
-from persistence.sessions import (
+from persistence.sessions.layouts import (
     UnusableSessions,
     hash_token,
     is_signature_right,

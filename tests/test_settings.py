@@ -17,8 +17,8 @@ from api.settings import (
     SettingsError,
     load,
 )
-from persistence.engine import PoolSettings
-from persistence.sessions import SessionStore
+from persistence.database import PoolSettings
+from persistence.sessions.layouts import SessionStore
 from tests.conftest import ROOT
 
 PASSWORD = "hunter2"

@@ -1,6 +1,6 @@
 """What a statement says of itself: its types are its own, whatever the tables' columns become.
 
-Behind PgBouncer they are asked for once and kept (``persistence.pooled``), so this must hold.
+Behind PgBouncer they are asked for once and kept (``persistence.pgbouncer``), so this must hold.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import asyncpg
 import pytest
 
 from persistence import migrations, tasks
+from persistence.database import Database, PoolSettings, Statement, create_engine
 from persistence.embedded.postgres import Postgres
-from persistence.engine import Database, PoolSettings, Statement, create_engine
 from persistence.migrations import upgrade
-from persistence.sessions import (
+from persistence.sessions.layouts import (
     BetterAuthSessions,
     HashedSessions,
     SessionStore,

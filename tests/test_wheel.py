@@ -281,7 +281,7 @@ async def test_serve_imports_nothing_that_only_development_needs(
         output = (await process.stderr.read()).decode()
 
     imports = set(re.findall(r"^import time: .*\| +(\S+)$", output, re.MULTILINE))
-    assert {"api.app", "graphql_schema.http", "rest.tasks", "persistence.migrations"} <= imports
+    assert {"api.app", "graphql_schema.schema", "rest.tasks", "persistence.migrations"} <= imports
     assert packages(imports) & {"persistence.embedded", "api.commands.dev"} == set()
     assert packages(imports) & DEVELOPMENT_PACKAGES == set()
 

@@ -31,13 +31,13 @@ from api.commands.migrate import upgrade
 from api.commands.serve import log_config, server_options
 from api.dotenv import read_variable
 from api.settings import Settings, load
-from persistence import sessions
 from persistence.embedded import demo
 from persistence.embedded.errors import EmbeddedError
 from persistence.embedded.postgres import Postgres, postgres
 from persistence.embedded.private_files import read_or_create
 from persistence.embedded.processes import die_with_parent
 from persistence.embedded.valkey import valkey
+from persistence.sessions import layouts as sessions
 
 ROOT: Final = Path(__file__).parent.parent.parent
 PACKAGES: Final = ("api", "graphql_schema", "persistence", "rest")

@@ -99,7 +99,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
     return {
         "factory": True,
         "loop": "asyncio" if sys.platform == "win32" else "uvloop",
-        "http": "api.protocol:Protocol",
+        "http": "api.server.uvicorn_protocol:Protocol",
         "ws": "none",
         "lifespan": "on",
         "server_header": False,
@@ -131,7 +131,7 @@ def log_config(level: str, server_level: str | None = None) -> dict[str, Any]:
         "loggers": {
             "uvicorn": {"level": server_level or level},
             # SQLAlchemy's pool logs under this name each time that it is disposed of.
-            "persistence.turns": {"level": "WARNING"},
+            "persistence.pool": {"level": "WARNING"},
             # Lists its plugins each time that it is imported.
             "alembic.runtime.plugins": {"level": "WARNING"},
         },

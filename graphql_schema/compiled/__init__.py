@@ -10,8 +10,8 @@ to bytes, and everything else runs on the stock executor. Knows nothing of HTTP 
 
 from .leaves import Leaf
 from .limits import Limits
-from .pages import Paging
-from .refusals import Refused, Stage
+from .list_sizes import Paging
+from .rejections import Refused, Stage
 from .schema import Answer, Call, CompiledSchema, Document, Operation
 
 __all__ = [

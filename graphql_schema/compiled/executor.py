@@ -31,8 +31,8 @@ from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from .leaves import Leaf
-from .pages import Page, Paging, find_page
-from .regions import Hole, Region, compile_region
+from .list_sizes import Page, Paging, find_page
+from .selections import Hole, Region, compile_region
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from graphql import (
     SelectionSetNode,
 )
 
-from .refusals import Refused, Stage
+from .rejections import Refused, Stage
 
 
 @dataclass(frozen=True, slots=True)

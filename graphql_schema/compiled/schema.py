@@ -35,14 +35,14 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from .cache import Cache
+from .encoding import encode
 from .executor import CompiledExecutor, Selection
 from .leaves import Leaf
 from .limits import CyclicFragments, Limits, check, fragments_of, over_limit
-from .pages import Paging
-from .refusals import Refused, Stage
+from .list_sizes import Paging
+from .rejections import Refused, Stage
 from .resolvers import PreparedResolvers
 from .variables import VariableReader
-from .wire import encode
 
 SMALLEST = 16
 """What a document or a selection weighs before its tokens or fields are counted."""

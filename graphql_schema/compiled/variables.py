@@ -24,7 +24,7 @@ from graphql.execution.get_variable_signature import (
 from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
 from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_value
 
-from .refusals import Refused, Stage
+from .rejections import Refused, Stage
 
 MAX_ERRORS = 50
 

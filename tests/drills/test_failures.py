@@ -21,11 +21,7 @@ import pytest
 from redis.asyncio import Redis
 
 from api.app import create_app
-from persistence.embedded.postgres import Postgres
-from persistence.embedded.postgres import postgres as embedded_postgres
-from persistence.embedded.valkey import Valkey
-from persistence.embedded.valkey import valkey as embedded_valkey
-from persistence.engine import (
+from persistence.database import (
     CANCEL_TIMEOUT,
     RETRY_FOR,
     Database,
@@ -33,6 +29,10 @@ from persistence.engine import (
     Statement,
     create_engine,
 )
+from persistence.embedded.postgres import Postgres
+from persistence.embedded.postgres import postgres as embedded_postgres
+from persistence.embedded.valkey import Valkey
+from persistence.embedded.valkey import valkey as embedded_valkey
 from persistence.errors import Unavailable
 from persistence.migrations import upgrade
 from tests.conftest import new_client, new_database, run_sql, settings_of_tests

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from persistence.errors import FieldError, Invalid, NotFound
-from persistence.models import DESCRIPTION_LENGTH, TITLE_LENGTH
+from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
 
 MAX_ID: Final = 2**63 - 1
 """The largest id a task can have: a PostgreSQL ``bigint``."""

@@ -12,15 +12,18 @@ from dataclasses import replace
 from typing import Any, Final
 from unittest.mock import patch
 
-from api.budget import Cost, Kind
 from api.errors import describe
+from api.rate_limit.budget import Cost, Kind
+from graphql_schema import endpoint as http
 from graphql_schema import errors as graphql_errors
-from graphql_schema import http, mutations, queries, types
-from persistence import inputs, tasks
+from graphql_schema import mutations, queries, types
+from persistence import task_inputs as inputs
+from persistence import tasks
 from persistence.errors import Changed, Invalid, NotFound
-from persistence.inputs import NewTask, Page, TaskChanges
+from persistence.task_inputs import NewTask, Page, TaskChanges
 from persistence.tasks import Deleted, TaskPage
-from rest import conditions, operation
+from rest import preconditions as conditions
+from rest import route as operation
 
 Fault = AbstractContextManager[Any]
 

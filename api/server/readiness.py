@@ -9,7 +9,7 @@ from api.errors import NotReady
 from api.state import State
 from persistence.errors import Unavailable
 from persistence.migrations import is_schema_current
-from persistence.sessions import UnusableSessions
+from persistence.sessions.layouts import UnusableSessions
 
 _log = logging.getLogger("twofold")
 

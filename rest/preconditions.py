@@ -9,7 +9,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from persistence.errors import FieldError, Invalid
-from persistence.inputs import shown
+from persistence.task_inputs import shown
 
 _MAX_VERSION: Final = 2**31 - 1
 

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from api.http.body import best_media_type
 from api.settings import Settings
-from api.wire import best_media_type
 
 _FOLDER: Final = Path(__file__).parent / "graphiql"
 

@@ -16,11 +16,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.budget import Charge
 from api.errors import UnknownHost, path_for_logs
-from api.wire import header_values
+from api.http.body import header_values
+from api.rate_limit.budget import Charge
 from persistence.errors import FieldError, Invalid, Unavailable
-from persistence.sessions import UnusableSessions
+from persistence.sessions.layouts import UnusableSessions
 
 access_log = logging.getLogger("twofold.access")
 

@@ -10,10 +10,10 @@ from contextlib import suppress
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from persistence import turns
-from persistence.engine import Database, PoolSettings, Statement, create_engine
+from persistence import pool as turns
+from persistence.database import Database, PoolSettings, Statement, create_engine
 from persistence.errors import Unavailable
-from persistence.turns import FairPool, in_turn
+from persistence.pool import FairPool, in_turn
 from tests.trips import TripCounter
 
 NUMBER = Statement("SELECT $1::int", ("number",), typed=True)

@@ -18,9 +18,9 @@ from urllib.parse import unquote
 
 import asyncpg
 
-from persistence.engine import Database, Record, Statement
+from persistence.database import Database, Record, Statement
 from persistence.errors import Unavailable
-from persistence.models import ENCODING, wrong_encoding
+from persistence.tables import ENCODING, wrong_encoding
 
 
 class Viewer(NamedTuple):

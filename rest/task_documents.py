@@ -9,9 +9,9 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from api.errors import CATALOGUE
-from api.wire import encode_json, instant
-from persistence.inputs import MAX_ERRORS, MAX_ID
-from persistence.models import DESCRIPTION_LENGTH, TITLE_LENGTH
+from api.http.body import encode_json, instant
+from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
+from persistence.task_inputs import MAX_ERRORS, MAX_ID
 from persistence.tasks import Deleted, Task
 
 _Id = Annotated[int, Field(ge=1, le=MAX_ID)]

@@ -19,13 +19,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.budget import ONE_READ, ONE_WRITE, Cost, admit, charge, viewer_payer
+from api.http.body import read_json
+from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, admit, charge, viewer_payer
 from api.state import state_of
-from api.wire import read_json
-from persistence.engine import Database
+from persistence.database import Database
 from persistence.errors import FieldError, Invalid
-from persistence.inputs import MAX_ERRORS, MAX_ID, TaskId, parse, parse_task_id, shown
-from persistence.sessions import Viewer
+from persistence.sessions.layouts import Viewer
+from persistence.task_inputs import MAX_ERRORS, MAX_ID, TaskId, parse, parse_task_id, shown
 
 JSON: Final = ("application/json",)
 MERGE_PATCH: Final = ("application/json", "application/merge-patch+json")

@@ -21,8 +21,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from persistence.errors import Unavailable, connection_lost, server_at_fault
-from persistence.pooled import describe_once, fetch
-from persistence.turns import IDLE_SINCE, FairPool, Turn, in_turn
+from persistence.pgbouncer import describe_once, fetch
+from persistence.pool import IDLE_SINCE, FairPool, Turn, in_turn
 from persistence.urls import parse_database_url
 
 COMMAND_TIMEOUT: Final = 10.0
@@ -130,7 +130,7 @@ class Statement:
     """SQL for asyncpg, compiled once, and the names of its parameters in their order.
 
     ``typed``: the SQL itself fixes the type of every parameter and column (``$1::text``), whatever
-    the tables' columns become. Behind PgBouncer that saves a round trip (``persistence.pooled``).
+    the tables' columns become. Behind PgBouncer it saves a round trip (``persistence.pgbouncer``).
     """
 
     sql: str

@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.budget import ONE_READ, Charge, Cost, Kind, admit, charge, viewer_payer
 from api.errors import MethodNotAllowed, NotAcceptable, describe, report
+from api.http.body import best_media_type, encode_json, read_json
+from api.rate_limit.budget import ONE_READ, Charge, Cost, Kind, admit, charge, viewer_payer
 from api.state import state_of
-from api.wire import best_media_type, encode_json, read_json
 from graphql_schema.compiled import CompiledSchema, Refused
 from graphql_schema.context import Context
 from graphql_schema.errors import field_error, not_persisted, refusal, request_error

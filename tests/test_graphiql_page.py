@@ -17,7 +17,7 @@ from graphql import OperationDefinitionNode, get_introspection_query, parse
 
 from api.app import create_app
 from api.commands.dev import listening, set_demo_token, welcome_message
-from graphql_schema.ide import CONTENT_SECURITY_POLICY
+from graphql_schema.graphiql_page import CONTENT_SECURITY_POLICY
 from graphql_schema.schema import engine, schema
 from tests.conftest import ROOT, new_client, settings_of_tests
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
-from persistence.engine import Database
-from persistence.sessions import Session, Sessions
+from persistence.database import Database
+from persistence.sessions.layouts import Session, Sessions
 
 ENTRIES: Final = 10_000
 """How many sessions are remembered at most; then whoever was away longest is forgotten."""

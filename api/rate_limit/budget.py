@@ -2,7 +2,7 @@
 
 slowapi's ``Limiter`` is the configured object: limit strings, the key, header names, its switch.
 Its own check asks Redis synchronously on the event loop and three times a request, so the hit is
-ours (``api.windows``).
+ours (``api.rate_limit.sliding_window``).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from starlette.types import Scope
 
 from api.auth import Authenticator
 from api.errors import Exhausted, Unauthenticated
+from api.rate_limit.sliding_window import Limit, LocalWindows, RedisWindows, Standing, Windows
 from api.settings import Settings
-from api.windows import Limit, LocalWindows, RedisWindows, Standing, Windows
-from persistence.engine import Database
+from persistence.database import Database
 from persistence.errors import FieldError, Invalid
-from persistence.sessions import Viewer
+from persistence.sessions.layouts import Viewer
 
 
 class Kind(StrEnum):
