@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import httpx
+import psutil
 import pytest
 from fastapi import FastAPI
 
@@ -17,7 +20,8 @@ from persistence import turns
 from persistence.turns import FairPool
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.people import Person, sign_in
-from tests.surfaces import RestSurface, Task
+from tests.servers import served
+from tests.surfaces import GraphQLSurface, Refused, RestSurface, Task
 from tests.test_concurrency import outcomes
 
 POOL = 4
@@ -92,6 +96,59 @@ async def test_forty_changes_of_a_locked_row_hold_up_nobody_else(
     # The control: they took as long as the lock was held.
     assert len(pending) == 40
     assert sorted(each.version for each in changed) == list(range(2, 42))
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(180)
+async def test_minutes_of_locked_changes_slow_down_nobody_else(
+    database_url: str, sql: asyncpg.Connection
+) -> None:
+    """A process of its own: two minutes of changes, at each protocol, and one honest reader."""
+    rush = {"SQLALCHEMY_POOL_SIZE": "10", "SQLALCHEMY_MAX_OVERFLOW": "20"}
+    async with served(database_url, **rush) as (client, process):
+        ada = await sign_in(sql, RestSurface(client), "ada", HASH_SECRET)
+        eve = await sign_in(sql, GraphQLSurface(client), "ada", HASH_SECRET)
+        bob = await sign_in(sql, RestSurface(client), "bob", HASH_SECRET)
+        task = await ada.create_task("water the plants")
+        files = psutil.Process(process.pid).num_fds
+        calm = await times_of(bob, seconds=10)
+        files_before = files()
+
+        async with locked(sql, row_of(task)):
+            over = asyncio.Event()
+            attacks = [
+                asyncio.create_task(change_until(over, attacker, task))
+                for attacker in (ada, eve)
+                for _ in range(20)
+            ]
+            await asyncio.sleep(1)
+            attacked = await times_of(bob, seconds=110)
+            over.set()
+        await asyncio.gather(*attacks)
+        await asyncio.sleep(1)
+
+        p99 = [statistics.quantiles(each, n=100)[98] for each in (calm, attacked)]
+        assert p99[1] < 10 * p99[0], p99
+        # The most connections that were open stay open for a while.
+        assert files() <= files_before + 30
+
+
+async def times_of(person: Person, seconds: float) -> list[float]:
+    """How long each of a person's reads took, in seconds."""
+    times: list[float] = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        began = time.monotonic()
+        await person.list_tasks()
+        times.append(time.monotonic() - began)
+        await asyncio.sleep(0.02)
+    return times
+
+
+async def change_until(over: asyncio.Event, person: Person, task: Task) -> None:
+    while not over.is_set():
+        with suppress(Refused):
+            await person.change_task(task.id, completed=True)
 
 
 async def test_a_document_of_many_fields_has_no_more_than_its_share(
