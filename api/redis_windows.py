@@ -7,10 +7,8 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -88,8 +86,7 @@ TICKS: Final = 20
 """Parts of a time-out: at least half as many turns of the event loop pass before it fires."""
 
 
-@asynccontextmanager
-async def responsive_timeout(seconds: float) -> AsyncIterator[asyncio.Timeout]:
+class ResponsiveTimeout:
     """A time-out that counts the time in which the event loop runs, not that of a stall.
 
     After a stall ``asyncio.timeout`` fires in the same turn of the loop in which a reply that has
@@ -97,29 +94,45 @@ async def responsive_timeout(seconds: float) -> AsyncIterator[asyncio.Timeout]:
     millisecond, none was in time beside a callback that takes 600 ms. A reply on an open
     connection needs three turns, one that has to be opened about fifteen.
 
+    Args:
+        seconds: how long the block may take.
+
     Raises:
-        TimeoutError: the block took longer.
+        TimeoutError: the block took longer, or ``expire`` was called.
     """
-    loop = asyncio.get_running_loop()
-    tick = seconds / TICKS
-    left, since = seconds, time.monotonic()
-    timer = loop.call_later(tick, lambda: count())
 
-    def count() -> None:
-        nonlocal left, since, timer
+    __slots__ = ("_left", "_loop", "_since", "_tick", "_timeout", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._tick = seconds / TICKS
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._timeout = asyncio.timeout(None)
+        await self._timeout.__aenter__()
+        self._since = time.monotonic()
+        self._timer = self._loop.call_later(self._tick, self._count)
+        return self
+
+    async def __aexit__(self, *raised: Any) -> None:
+        self._timer.cancel()
+        await self._timeout.__aexit__(*raised)
+
+    def expire(self) -> None:
+        """End the block now, unless it has ended."""
+        # One that ran out at this very moment can't be told again.
+        if not self._timeout.expired():
+            self._timeout.reschedule(self._loop.time())
+
+    def _count(self) -> None:
         now = time.monotonic()
-        left -= min(now - since, 2 * tick)
-        since = now
-        if left > 0:
-            timer = loop.call_later(min(tick, left), count)
-        elif not timeout.expired():
-            timeout.reschedule(loop.time())
-
-    try:
-        async with asyncio.timeout(None) as timeout:
-            yield timeout
-    finally:
-        timer.cancel()
+        self._left -= min(now - self._since, 2 * self._tick)
+        self._since = now
+        if self._left > 0:
+            self._timer = self._loop.call_later(min(self._tick, self._left), self._count)
+        else:
+            self.expire()
 
 
 class SpentWindows:
@@ -208,7 +221,7 @@ class RedisWindows:
         self._breaker = Breaker()
         # A rush takes turns. redis-py's own bound would be an error, and that a failure of Redis.
         self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._waiting: set[asyncio.Timeout] = set()
+        self._waiting: set[ResponsiveTimeout] = set()
         self._probing: asyncio.Task[None] | None = None
 
     @property
@@ -219,7 +232,7 @@ class RedisWindows:
     async def open(self) -> None:
         """Hand Redis the script; a Redis that is away is no reason not to start."""
         try:
-            async with responsive_timeout(self._timeout):
+            async with ResponsiveTimeout(self._timeout):
                 await self._load_script()
         except Exception as error:
             self._stop_asking(error)
@@ -235,8 +248,13 @@ class RedisWindows:
         if self._breaker.is_open:
             return await self._hit_locally(key, limit, cost, anonymous)
         try:
-            async with self._bounded(), self._connections:
-                standing = await self._ask(key, limit, cost, anonymous)
+            async with ResponsiveTimeout(self._timeout) as timeout:
+                self._waiting.add(timeout)
+                try:
+                    async with self._connections:
+                        standing = await self._ask(key, limit, cost, anonymous)
+                finally:
+                    self._waiting.discard(timeout)
         # Whatever it is: of an answer that no Redis gives, the client makes a TypeError or worse.
         except Exception as error:
             self._failed(error)
@@ -284,16 +302,6 @@ class RedisWindows:
             self._spent.remember(key, standing, asked_at, anonymous)
         return standing
 
-    @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        """A time-out that ends early when the others' failures have settled the matter."""
-        async with responsive_timeout(self._timeout) as timeout:
-            self._waiting.add(timeout)
-            try:
-                yield
-            finally:
-                self._waiting.discard(timeout)
-
     def _failed(self, error: Exception) -> None:
         self._breaker.failures += 1
         if self._breaker.failures >= self._breaker.failures_to_open:
@@ -307,12 +315,10 @@ class RedisWindows:
             "Redis does not answer (%s); each instance counts by itself until it does",
             self._reason(error),
         )
-        loop = asyncio.get_running_loop()
+        # The failures of others have settled it for those who still wait.
         for timeout in self._waiting:
-            # One that ran out at this very moment can't be told again.
-            if not timeout.expired():
-                timeout.reschedule(loop.time())
-        self._probing = loop.create_task(self._probe())
+            timeout.expire()
+        self._probing = asyncio.create_task(self._probe())
 
     def _reason(self, error: Exception) -> str:
         """What failed, and where: one line, without what Redis could repeat of our secrets."""
@@ -330,7 +336,7 @@ class RedisWindows:
         while self._breaker.is_open:
             await asyncio.sleep(self._probe_every)
             try:
-                async with responsive_timeout(self._timeout):
+                async with ResponsiveTimeout(self._timeout):
                     # On a new connection: who knows what the old ones lead to by now.
                     await self._redis.connection_pool.disconnect(inuse_connections=False)
                     await self._load_script()

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from api import redis_windows
 from api.budget import Budget, Cost, Kind
 from api.errors import Exhausted
-from api.redis_windows import RedisWindows, responsive_timeout
+from api.redis_windows import RedisWindows, ResponsiveTimeout
 from api.windows import Limit, LocalWindows, Standing
 from persistence.embedded import Valkey
 from persistence.embedded import valkey as embedded_valkey
@@ -400,7 +400,7 @@ async def test_hits_are_counted_on_redis_beside_a_stalled_loop(
 async def test_in_a_loop_that_runs_a_time_out_takes_as_long_as_it_says() -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError):
-        async with responsive_timeout(0.2):
+        async with ResponsiveTimeout(0.2):
             await asyncio.sleep(10)
     ours = time.monotonic() - began
 
@@ -418,7 +418,7 @@ async def test_a_stalled_loop_does_not_wait_for_ever() -> None:
     turns: list[None] = []
 
     async def stall() -> None:
-        async with responsive_timeout(0.05):
+        async with ResponsiveTimeout(0.05):
             while True:
                 turns.append(None)
                 time.sleep(0.06)  # noqa: ASYNC251  # that is the attack
