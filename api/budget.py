@@ -222,7 +222,7 @@ async def admit(
 ) -> Viewer:
     """Who is asking. A stranger is told so at their address's expense, until that is spent.
 
-    From then on a database connection counts as theirs (``Database.share``).
+    Afterwards the database connections of the request count as the viewer's (``Database.share``).
 
     Raises:
         Unauthenticated: nobody we know.
