@@ -22,7 +22,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from persistence.errors import Unavailable, connection_lost, server_at_fault
 from persistence.pgbouncer import describe_once, fetch
-from persistence.pool import IDLE_SINCE, FairPool, Turn, in_turn
+from persistence.pool import IDLE_SINCE, UNIDENTIFIED, FairPool, Turn, in_turn
 from persistence.urls import parse_database_url
 
 COMMAND_TIMEOUT: Final = 10.0
@@ -170,11 +170,16 @@ class Database:
         engine: from ``create_engine``.
         seconds: how long all statements may take together, waiting for the pool included. The
             time between statements does not count, and that of concurrent ones counts once.
+        share: whose connections the statements use (``persistence.pool.Shares``).
+
+    Attributes:
+        share: may be changed, once it is known who asks.
     """
 
-    __slots__ = ("_engine", "_running", "_seconds_left", "_since")
+    __slots__ = ("_engine", "_running", "_seconds_left", "_since", "share")
 
-    def __init__(self, engine: AsyncEngine, seconds: float) -> None:
+    def __init__(self, engine: AsyncEngine, seconds: float, share: str = UNIDENTIFIED) -> None:
+        self.share = share
         self._engine = engine
         self._seconds_left = seconds
         self._running = 0
@@ -235,7 +240,7 @@ class Database:
         while True:
             connection = None
             try:
-                async with in_turn(self._engine) as turn:
+                async with in_turn(self._engine, self.share) as turn:
                     progress.step = CONNECTING
                     connection = await self._engine.raw_connection()
                     progress.step = "running the statement"

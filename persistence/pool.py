@@ -21,6 +21,16 @@ LINGER: Final = 10.0
 """Seconds that a connection beyond the pool's size lies idle before it is closed."""
 
 
+MAX_WAITING: Final = 250
+"""Statements of one person that may wait for a connection; a minute's usual budget fits twice."""
+
+MAX_WAITING_UNIDENTIFIED: Final = 5_000
+"""Statements of requests whose sender is not known yet that may wait: everybody's look-ups."""
+
+UNIDENTIFIED: Final = ""
+"""The share of requests whose sender is not known yet."""
+
+
 class FairPool(Pool):
     """Idle connections, the one used last on top; whoever finds none opens one, in their turn.
 
@@ -45,6 +55,7 @@ class FairPool(Pool):
     ) -> None:
         super().__init__(creator, **options)
         self.turns = asyncio.Semaphore(pool_size + max_overflow)
+        self.shares = Shares(max(1, (pool_size + max_overflow) // 2))
         self.timeout = timeout
         self._size = pool_size
         self._max_overflow = max_overflow
@@ -113,44 +124,123 @@ class FairPool(Pool):
             await greenlet_spawn(record.close)
 
 
+class ShareExhausted(exc.SQLAlchemyError):
+    """Too many statements of one person wait for a connection already."""
+
+
+class Shares:
+    """How many of the connections each share has: a person, or all who are not identified yet.
+
+    No share has more than ``size`` of them, so that one person whose statements take long, all
+    waiting for one lock for example, leaves connections to everybody else. What is over waits,
+    first in, first out among its own share.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._shares: dict[str, _Share] = {}
+
+    def __len__(self) -> int:
+        """How many shares are in use."""
+        return len(self._shares)
+
+    def join(self, name: str) -> _Share:
+        """The share of this name, to be left again with ``leave``.
+
+        Raises:
+            ShareExhausted: too many statements wait for it already.
+        """
+        share = self._shares.get(name)
+        if share is None:
+            share = self._shares[name] = _Share(name, self._size)
+        most = MAX_WAITING_UNIDENTIFIED if name == UNIDENTIFIED else MAX_WAITING
+        if share.users >= self._size + most:
+            raise ShareExhausted(f"{most} statements of one share wait for a connection already")
+        share.users += 1
+        return share
+
+    def leave(self, share: _Share) -> None:
+        """Forget a share that nobody uses any more."""
+        share.users -= 1
+        if not share.users:
+            del self._shares[share.name]
+
+
+class _Share:
+    """One share's connections, and how many statements have one or wait for one."""
+
+    __slots__ = ("name", "turns", "users")
+
+    def __init__(self, name: str, size: int) -> None:
+        self.name = name
+        self.turns = asyncio.Semaphore(size)
+        self.users = 0
+
+
 class Turn:
     """The right to have one connection open."""
 
-    __slots__ = ("_turns", "kept")
+    __slots__ = ("_pool", "_share", "kept")
 
-    def __init__(self, turns: asyncio.Semaphore) -> None:
-        self._turns = turns
+    def __init__(self, pool: FairPool, share: _Share) -> None:
+        self._pool = pool
+        self._share = share
         self.kept = False
 
     def keep(self) -> None:
-        """Don't give it back with the block, but with ``end``."""
+        """Keep it after the block; ``end`` gives it back."""
         self.kept = True
 
     def end(self) -> None:
         """Give it back."""
-        self._turns.release()
+        self._pool.turns.release()
+        self._share.turns.release()
+        self._pool.shares.leave(self._share)
 
 
 @asynccontextmanager
-async def in_turn(engine: AsyncEngine) -> AsyncIterator[Turn]:
-    """Wait until a connection is due to us, and have it be the next one's afterwards.
+async def in_turn(engine: AsyncEngine, share: str = UNIDENTIFIED) -> AsyncIterator[Turn]:
+    """Acquire the right to a connection in arrival order; release it on exit unless it is kept.
+
+    Args:
+        share: whose connection it is; see ``Shares``.
 
     Raises:
         sqlalchemy.exc.TimeoutError: it took longer than the pool's time-out.
+        ShareExhausted: too many statements of this share wait already.
     """
     pool = engine.pool
     assert isinstance(pool, FairPool)
-    if pool.turns.locked():
-        try:
-            async with asyncio.timeout(pool.timeout):
-                await pool.turns.acquire()
-        except TimeoutError:
-            raise exc.TimeoutError(f"no connection within {pool.timeout:g} s") from None
-    else:
-        await pool.turns.acquire()
-    turn = Turn(pool.turns)
+    turn = await _acquire(pool, share)
     try:
         yield turn
     finally:
         if not turn.kept:
             turn.end()
+
+
+async def _acquire(pool: FairPool, name: str) -> Turn:
+    share = pool.shares.join(name)
+    try:
+        if share.turns.locked() or pool.turns.locked():
+            try:
+                async with asyncio.timeout(pool.timeout):
+                    await _acquire_both(pool, share)
+            except TimeoutError:
+                raise exc.TimeoutError(f"no connection within {pool.timeout:g} s") from None
+        else:
+            await _acquire_both(pool, share)
+    except BaseException:
+        pool.shares.leave(share)
+        raise
+    return Turn(pool, share)
+
+
+async def _acquire_both(pool: FairPool, share: _Share) -> None:
+    # The share's first: who waits for it must not keep others from the pool.
+    await share.turns.acquire()
+    try:
+        await pool.turns.acquire()
+    except BaseException:
+        share.turns.release()
+        raise

@@ -19,7 +19,8 @@ from redis.asyncio import Redis
 from api.app import create_app
 from api.errors import Exhausted
 from api.rate_limit.budget import Budget, Cost, Kind, address_payer
-from api.rate_limit.sliding_window import Limit, LocalWindows, RedisWindows
+from api.rate_limit.redis_sliding_window import RedisWindows
+from api.rate_limit.sliding_window import Limit, LocalWindows
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
@@ -159,8 +160,8 @@ async def test_redis_clock_decides_not_the_instances(
     assert standing.now == pytest.approx(real(), abs=5)
 
 
-async def test_local_windows_forget_who_was_not_seen_for_longest() -> None:
-    windows = LocalWindows(max_keys=2)
+async def test_local_windows_forget_the_person_who_was_hit_least_recently() -> None:
+    windows = LocalWindows(max_people=2)
     for key in ("ada", "bob", "eve"):
         await windows.hit(key, MINUTE, 10)
 
@@ -332,6 +333,7 @@ async def test_an_exhausted_budget_says_when_to_come_back(
     problem = answer.json()
     assert answer.status_code == 429
     assert 0 < int(answer.headers["Retry-After"]) <= 60
+    assert answer.headers["RateLimit"] == f'"write";r=0;t={answer.headers["Retry-After"]}'
     assert problem["retry_after"] == int(answer.headers["Retry-After"])
     assert problem["detail"] == f"Too many requests. Retry after {problem['retry_after']} seconds."
     assert problem["rate_limit_info"] == {

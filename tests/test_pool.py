@@ -36,7 +36,7 @@ async def test_nobody_waits_while_others_are_served_again_and_again(engine: Asyn
     async def ask(number: int) -> int:
         times = 0
         while time.monotonic() < until:
-            await Database(engine, 5).read(NUMBER, number=number)
+            await Database(engine, 5, share=str(number)).read(NUMBER, number=number)
             times += 1
         return times
 
@@ -46,7 +46,7 @@ async def test_nobody_waits_while_others_are_served_again_and_again(engine: Asyn
 
 
 async def test_who_waits_longer_than_the_pools_time_out_is_told(engine: AsyncEngine) -> None:
-    async with in_turn(engine), in_turn(engine):
+    async with in_turn(engine, "ada"), in_turn(engine, "bob"):
         with pytest.raises(Unavailable, match=r"no connection within 0\.2 s"):
             await Database(engine, 5).read(NUMBER, number=7)
 
@@ -54,7 +54,7 @@ async def test_who_waits_longer_than_the_pools_time_out_is_told(engine: AsyncEng
 
 
 async def test_who_gives_up_waiting_holds_up_nobody(engine: AsyncEngine) -> None:
-    async with in_turn(engine), in_turn(engine):
+    async with in_turn(engine, "ada"), in_turn(engine, "bob"):
         waiting = [
             asyncio.create_task(Database(engine, 5).read(NUMBER, number=7)) for _ in range(5)
         ]
@@ -65,7 +65,7 @@ async def test_who_gives_up_waiting_holds_up_nobody(engine: AsyncEngine) -> None
     [*given_up, [[number]]] = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(each) for each in given_up] == [asyncio.CancelledError] * 4
     assert number == 7
-    async with in_turn(engine), in_turn(engine):
+    async with in_turn(engine, "ada"), in_turn(engine, "bob"):
         pass
 
 
@@ -75,7 +75,7 @@ async def test_who_gives_up_waiting_holds_up_nobody(engine: AsyncEngine) -> None
 async def rush(engine: AsyncEngine, times: int = 1) -> None:
     """As many at a time as there are turns."""
     for _ in range(times):
-        await asyncio.gather(*(Database(engine, 5).read(NAP) for _ in range(3)))
+        await asyncio.gather(*(Database(engine, 5, share=name).read(NAP) for name in "abc"))
 
 
 async def test_what_a_rush_opened_serves_the_next(far: AsyncEngine, trips: TripCounter) -> None:
@@ -190,3 +190,129 @@ def idle(engine: AsyncEngine) -> int:
     assert isinstance(engine.pool, FairPool)
     assert engine.pool.checkedout() == 0
     return engine.pool.checkedin()
+
+
+# --- Shares -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def four(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Four connections: two for each share."""
+    engine = create_engine(database_url, PoolSettings(4, 0, 5, 3600, pre_ping=False))
+    yield engine
+    await engine.dispose()
+
+
+def shares_in_use(engine: AsyncEngine) -> int:
+    assert isinstance(engine.pool, FairPool)
+    return len(engine.pool.shares)
+
+
+async def test_nobody_has_more_than_half_of_the_connections(four: AsyncEngine) -> None:
+    adas = [asyncio.create_task(Database(four, 5, share="ada").read(LONG)) for _ in range(10)]
+    await asyncio.sleep(0.2)
+
+    adas_in_use = four.pool.checkedout()  # type: ignore[attr-defined]
+    bobs = await asyncio.gather(
+        *(Database(four, 5, share="bob").read(NUMBER, number=n) for n in range(10))
+    )
+
+    assert adas_in_use == 2
+    assert [number for [[number]] in bobs] == list(range(10))
+    assert not any(task.done() for task in adas)
+    for task in adas:
+        task.cancel()
+    await asyncio.gather(*adas, return_exceptions=True)
+
+
+async def test_of_one_connection_everybody_has_one(database_url: str) -> None:
+    engine = create_engine(database_url, PoolSettings(1, 0, 5, 3600, pre_ping=False))
+
+    assert await Database(engine, 5, share="ada").read(NUMBER, number=7)
+    await engine.dispose()
+
+
+async def test_a_share_is_served_in_the_order_of_arrival(four: AsyncEngine) -> None:
+    order: list[int] = []
+
+    async def ask(number: int) -> None:
+        await Database(four, 5, share="ada").read(NAP)
+        order.append(number)
+
+    async with in_turn(four, "ada"):
+        await asyncio.gather(*(ask(number) for number in range(20)))
+
+    assert order == list(range(20))
+
+
+async def test_a_line_that_is_full_is_told_at_once(
+    four: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "MAX_WAITING", 3)
+    async with in_turn(four, "ada"), in_turn(four, "ada"):
+        waiting = [
+            asyncio.create_task(Database(four, 5, share="ada").read(NUMBER, number=n))
+            for n in range(3)
+        ]
+        await asyncio.sleep(0.01)
+
+        with pytest.raises(Unavailable, match="3 statements of one share wait"):
+            await Database(four, 5, share="ada").read(NUMBER, number=7)
+        assert await Database(four, 5, share="bob").read(NUMBER, number=7)
+        assert not any(task.done() for task in waiting)
+
+    assert len(await asyncio.gather(*waiting)) == 3
+
+
+async def test_who_waits_in_a_share_is_told_by_the_deadline(four: AsyncEngine) -> None:
+    async with in_turn(four, "ada"), in_turn(four, "ada"):
+        with pytest.raises(Unavailable, match="TimeoutError: waiting for a connection"):
+            await Database(four, 0.1, share="ada").read(NUMBER, number=7)
+
+    assert shares_in_use(four) == 0
+
+
+@pytest.mark.parametrize("holds_the_pool", [False, True])
+async def test_who_gives_up_waiting_gives_everything_back(
+    four: AsyncEngine, holds_the_pool: bool
+) -> None:
+    others = ["bob", "bob"] if holds_the_pool else []
+    holders = [in_turn(four, name) for name in ["ada", "eve" if holds_the_pool else "ada", *others]]
+    for holder in holders:
+        await holder.__aenter__()
+    waiting = [
+        asyncio.create_task(Database(four, 5, share="ada").read(NUMBER, number=7)) for _ in range(5)
+    ]
+    await asyncio.sleep(0.01)
+
+    for task in waiting:
+        task.cancel()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    for holder in holders:
+        await holder.__aexit__(None, None, None)
+
+    assert [type(each) for each in results] == [asyncio.CancelledError] * 5
+    assert shares_in_use(four) == 0
+    async with in_turn(four, "ada"), in_turn(four, "ada"), in_turn(four, "b"), in_turn(four, "b"):
+        pass
+
+
+async def test_a_share_without_a_statement_is_forgotten(four: AsyncEngine) -> None:
+    for number in range(100):
+        await Database(four, 5, share=f"person {number}").read(NUMBER, number=number)
+
+    assert shares_in_use(four) == 0
+
+
+async def test_a_connection_that_is_given_up_counts_until_it_is_closed(four: AsyncEngine) -> None:
+    reading = asyncio.create_task(Database(four, 5, share="ada").read(LONG))
+    await asyncio.sleep(0.05)
+
+    reading.cancel()
+    with suppress(asyncio.CancelledError):
+        await reading
+
+    assert shares_in_use(four) == 1
+    async with asyncio.timeout(5):
+        while shares_in_use(four):  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.02)

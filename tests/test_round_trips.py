@@ -9,6 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
+from api.server import readiness
 from tests.people import Person
 from tests.surfaces import Task
 from tests.trips import TripCounter
@@ -192,7 +193,10 @@ async def test_health_touches_nothing(client: httpx.AsyncClient, trips: TripCoun
         await client.get("/health")
 
 
-async def test_readiness_takes_one_trip(client: httpx.AsyncClient, trips: TripCounter) -> None:
+async def test_readiness_takes_one_trip(
+    client: httpx.AsyncClient, trips: TripCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "REUSE_SECONDS", 0.0)
     await client.get("/health/ready")
 
     with making(trips, 1):

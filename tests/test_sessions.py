@@ -22,6 +22,7 @@ import pytest
 
 from api import state
 from api.app import create_app
+from api.server import readiness
 from persistence.embedded.postgres import Postgres
 from persistence.embedded.postgres import postgres as embedded_postgres
 from persistence.migrations import upgrade
@@ -809,8 +810,12 @@ async def away(
 
 
 async def test_an_app_whose_database_is_away_starts_unready_and_recovers_by_itself(
-    fragile: Postgres, away: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    fragile: Postgres,
+    away: httpx.AsyncClient,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(readiness, "REUSE_SECONDS", 0.0)
     caplog.set_level(logging.INFO, "twofold")
     unready = await away.get("/health/ready")
     alive = await away.get("/health")

@@ -2,7 +2,7 @@
 
 slowapi's ``Limiter`` is the configured object: limit strings, the key, header names, its switch.
 Its own check asks Redis synchronously on the event loop and three times a request, so the hit is
-ours (``api.rate_limit.sliding_window``).
+ours (``api.rate_limit.sliding_window``, ``api.rate_limit.redis_sliding_window``).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from slowapi.wrappers import Limit as SlowapiLimit
 from starlette.requests import Request
 from starlette.types import Scope
 
-from api.auth import Authenticator
+from api.auth import Authenticator, LookupsExhausted
 from api.errors import Exhausted, Unauthenticated
-from api.rate_limit.sliding_window import Limit, LocalWindows, RedisWindows, Standing, Windows
+from api.rate_limit.redis_sliding_window import RedisWindows
+from api.rate_limit.sliding_window import Limit, LocalWindows, Standing, Windows
 from api.settings import Settings
 from persistence.database import Database
 from persistence.errors import FieldError, Invalid
@@ -108,7 +109,7 @@ class Budget:
             await self._windows.close()
 
     async def spend(self, payer: str, cost: Cost) -> Charge | None:
-        """Take a cost from a payer's budget, whole or not at all. One round trip.
+        """Take a cost from a payer's budget, whole or not at all. One round trip at most.
 
         Returns:
             The charge, or ``None`` where budgets are switched off.
@@ -120,18 +121,36 @@ class Budget:
         if not self.limiter.enabled:
             return None
         self.require_payable(cost)
-        limit = self.limit(cost.kind)
-        standing = await self._windows.hit(_key(payer, cost.kind), limit, cost.amount)
-        charge = self._charge(cost, standing)
+        if cost.amount == 1:
+            self.require_funds(payer, cost.kind)
+        standing = await self._windows.hit(
+            _key(payer, cost.kind),
+            self.limit(cost.kind),
+            cost.amount,
+            anonymous=_is_anonymous(payer),
+        )
         if not standing.allowed:
-            raise Exhausted(
-                self._limits[cost.kind],
-                charge,
-                remaining=standing.remaining,
-                reset=charge.reset,
-                retry_after=max(1, math.ceil(standing.fits_in)),
-            )
-        return charge
+            raise self._refusal(cost, standing)
+        return self._charge(cost, standing)
+
+    def require_funds(self, payer: str, kind: Kind) -> None:
+        """Refuse a payer of whom it is known that not even a cost of 1 fits. No round trip.
+
+        Raises:
+            Exhausted: as ``spend`` would raise it for a cost of 1.
+        """
+        refusal = self.known_refusal(payer, kind)
+        if refusal is not None:
+            raise refusal
+
+    def known_refusal(self, payer: str, kind: Kind) -> Exhausted | None:
+        """What ``require_funds`` would raise, or ``None``."""
+        if not self.limiter.enabled:
+            return None
+        standing = self._windows.spent(
+            _key(payer, kind), self.limit(kind), anonymous=_is_anonymous(payer)
+        )
+        return None if standing is None else self._refusal(Cost(kind), standing)
 
     def require_payable(self, cost: Cost) -> None:
         """Refuse what nobody's budget can ever pay.
@@ -145,12 +164,24 @@ class Budget:
 
     async def look(self, payer: str, kind: Kind) -> Standing:
         """How a payer's budget stands, without taking anything from it. One round trip."""
-        return await self._windows.hit(_key(payer, kind), self.limit(kind), 0)
+        return await self._windows.hit(
+            _key(payer, kind), self.limit(kind), 0, anonymous=_is_anonymous(payer)
+        )
 
     def limit(self, kind: Kind) -> Limit:
         """How much of a kind anyone has."""
         item = self._limits[kind].limit
         return Limit(item.amount, item.get_expiry())
+
+    def _refusal(self, cost: Cost, standing: Standing) -> Exhausted:
+        charge = self._charge(cost, standing)
+        return Exhausted(
+            self._limits[cost.kind],
+            charge,
+            remaining=standing.remaining,
+            reset=charge.reset,
+            retry_after=_retry_after(standing),
+        )
 
     def _charge(self, cost: Cost, standing: Standing) -> Charge:
         """The charge, with the headers of its answer.
@@ -160,15 +191,30 @@ class Budget:
         names = self.limiter._header_mapping
         kind, (amount, window) = cost.kind, standing.limit
         reset = math.ceil(standing.now + standing.full_in)
+        # Of a refusal, t is when this cost fits.
+        t = math.ceil(standing.full_in) if standing.allowed else _retry_after(standing)
         said = {
             names[HEADERS.LIMIT]: str(amount),
             names[HEADERS.REMAINING]: str(standing.remaining),
             names[HEADERS.RESET]: str(reset),
             "RateLimit-Policy": f'"{kind}";q={amount};w={window}',
-            "RateLimit": f'"{kind}";r={standing.remaining};t={math.ceil(standing.full_in)}',
+            "RateLimit": f'"{kind}";r={standing.remaining};t={t}',
         }
         headers = [(name.lower().encode(), value.encode()) for name, value in said.items()]
         return Charge(cost, standing, reset, headers)
+
+
+def require_funds(scope: Scope, budget: Budget, payer: str, kind: Kind) -> None:
+    """Refuse a payer whose budget is known to be spent, and let the answer say so. No round trip.
+
+    Raises:
+        Exhausted: not even a cost of 1 fits at the moment.
+    """
+    try:
+        budget.require_funds(payer, kind)
+    except Exhausted as error:
+        scope["charges"].append(error.charge)
+        raise
 
 
 async def admit(
@@ -176,16 +222,27 @@ async def admit(
 ) -> Viewer:
     """Who is asking. A stranger is told so at their address's expense, until that is spent.
 
+    Afterwards the database connections of the request count as the viewer's (``Database.share``).
+
     Raises:
         Unauthenticated: nobody we know.
-        Exhausted: nobody we know, and too often.
+        Exhausted: nobody we know, and too often; or nobody knows, because too many unknown tokens
+            come from an address whose budget is spent.
         Unavailable: the database could not be asked.
     """
+    address = address_payer(scope)
+    refusal = budget.known_refusal(address, cost.kind)
     try:
-        return await authenticator.viewer(scope, db)
+        viewer = await authenticator.viewer(scope, db, address if refusal else None)
     except Unauthenticated:
-        await charge(scope, budget, address_payer(scope), cost)
+        await charge(scope, budget, address, cost)
         raise
+    except LookupsExhausted:
+        assert refusal is not None
+        scope["charges"].append(refusal.charge)
+        raise refusal from None
+    db.share = viewer_payer(viewer)
+    return viewer
 
 
 async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
@@ -231,6 +288,16 @@ def address_payer(scope: Scope) -> str:
             return f"ip:{address.ipv4_mapped}"
         return f"ip:{ipaddress.ip_network((int(address), 64), strict=False)}"
     return f"ip:{address}"
+
+
+def _retry_after(standing: Standing) -> int:
+    """Whole seconds until the cost that was refused fits."""
+    return max(1, math.ceil(standing.fits_in))
+
+
+def _is_anonymous(payer: str) -> bool:
+    """Whether a payer is an address: anybody can invent one."""
+    return payer.startswith("ip:")
 
 
 def _key(payer: str, kind: Kind) -> str:

@@ -1,26 +1,20 @@
-"""Moving windows: how much of a limit is left, on Redis for all instances or in this process.
+"""Moving windows: how much of a limit is left. Here are the terms, and windows in this process.
 
-Knows keys and numbers; knows no requests, no people and no prices.
+Knows keys and numbers; knows no requests, no people and no prices. The windows that all instances
+share are in ``api.rate_limit.redis_sliding_window``.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import math
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
-
-_log = logging.getLogger("twofold.budget")
+from persistence.sessions.cache import elapsed
 
 
 class Limit(NamedTuple):
@@ -40,6 +34,7 @@ class Standing(NamedTuple):
         fits_in: seconds until the hit would be allowed; 0 when it was.
         full_in: seconds until everything is left again.
         now: the Unix time by the clock that decided.
+        one_fits_in: seconds until a hit of 1 would be allowed; 0 when something is left.
     """
 
     allowed: bool
@@ -48,251 +43,194 @@ class Standing(NamedTuple):
     fits_in: float
     full_in: float
     now: float
+    one_fits_in: float = 0.0
 
 
 class Windows(Protocol):
-    """Counts hits by key."""
+    """Counts hits by key.
 
-    async def hit(self, key: str, limit: Limit, cost: int) -> Standing:
+    A key is ``anonymous`` when anybody can make it up, an address for example. Such keys are
+    kept apart from those of people, so that however many there are, they displace no person's.
+    """
+
+    async def hit(self, key: str, limit: Limit, cost: int, *, anonymous: bool = False) -> Standing:
         """Count ``cost`` hits if all of them fit, else none. A cost of 0 only looks."""
         ...
 
+    def spent(self, key: str, limit: Limit, *, anonymous: bool = False) -> Standing | None:
+        """The refusal of a hit of 1, if it is known without a round trip that it does not fit."""
+        ...
+
+
+MAX_PEOPLE: Final = 50_000
+"""Windows of people that are kept in this process, for each limit."""
+
+MAX_ADDRESSES: Final = 10_000
+"""Windows of anonymous keys that are kept in this process, for each limit."""
+
+MAX_TIMES: Final = 1_000
+"""Times that one window keeps at most: 16 KB. A larger limit is counted in as many steps."""
+
 
 class LocalWindows:
-    """Windows in this process, of the keys seen last.
+    """Windows in this process, in bounded memory.
+
+    When there is no room for another anonymous key, because every window kept has hits that
+    count, all further anonymous keys share one window: a stranger may then be refused early, but
+    no spent window starts anew. People never share: beyond ``max_people`` the window that was hit
+    least recently is forgotten, one with something left first.
 
     Args:
-        max_keys: whose windows are kept; beyond them those unused for longest are forgotten.
-        clock: Unix time in seconds.
+        max_people: windows of people that are kept, for each limit.
+        max_addresses: windows of anonymous keys that are kept, for each limit.
+        clock: seconds that only grow.
     """
 
-    def __init__(self, max_keys: int = 10_000, clock: Callable[[], float] = time.time) -> None:
-        self._hits: OrderedDict[str, deque[float]] = OrderedDict()
-        self._max_keys = max_keys
+    def __init__(
+        self,
+        max_people: int = MAX_PEOPLE,
+        max_addresses: int = MAX_ADDRESSES,
+        clock: Callable[[], float] = elapsed,
+    ) -> None:
+        self._max_people = max_people
+        self._max_addresses = max_addresses
         self._clock = clock
+        # Few: there are as many limits as are configured.
+        self._tables: dict[tuple[Limit, bool], _Table] = {}
 
-    async def hit(self, key: str, limit: Limit, cost: int) -> Standing:
+    async def hit(self, key: str, limit: Limit, cost: int, *, anonymous: bool = False) -> Standing:
         """See ``Windows.hit``."""
         now = self._clock()
-        hits = self._window(key, now - limit.seconds)
-        allowed = len(hits) + cost <= limit.amount
-        if allowed:
-            hits.extend([now] * cost)
-        return Standing(
-            allowed,
-            limit,
-            limit.amount - len(hits),
-            0.0 if allowed else _fits_in(hits, limit, cost, now),
-            hits[-1] + limit.seconds - now if hits else 0.0,
-            now,
-        )
+        table = self._table(limit, anonymous)
+        window = table.find(key, now)
+        allowed = window.count + cost <= limit.amount
+        if allowed and cost:
+            window.add(now, cost)
+            table.keep(key, window)
+        return _standing(window, limit, cost, now, allowed=allowed)
 
-    def _window(self, key: str, begins: float) -> deque[float]:
-        hits = self._hits.setdefault(key, deque())
-        self._hits.move_to_end(key)
-        if len(self._hits) > self._max_keys:
-            self._hits.popitem(last=False)
-        while hits and hits[0] <= begins:
-            hits.popleft()
-        return hits
+    def spent(self, key: str, limit: Limit, *, anonymous: bool = False) -> Standing | None:
+        """See ``Windows.spent``."""
+        now = self._clock()
+        window = self._table(limit, anonymous).find(key, now)
+        if window.count < limit.amount:
+            return None
+        return _standing(window, limit, 1, now, allowed=False)
+
+    def _table(self, limit: Limit, anonymous: bool) -> _Table:
+        table = self._tables.get((limit, anonymous))
+        if table is None:
+            room = self._max_addresses if anonymous else self._max_people
+            table = self._tables[limit, anonymous] = _Table(limit, room, shares=anonymous)
+        return table
 
 
-def _fits_in(hits: deque[float], limit: Limit, cost: int, now: float) -> float:
-    """Seconds until as many hits have left the window as the cost needs."""
-    must_leave = len(hits) + cost - limit.amount
-    if must_leave > len(hits):
+def _standing(window: _Window, limit: Limit, cost: int, now: float, *, allowed: bool) -> Standing:
+    return Standing(
+        allowed,
+        limit,
+        limit.amount - window.count,
+        0.0 if allowed else window.fits_in(cost, now),
+        window.full_in(now),
+        time.time(),
+        window.fits_in(1, now) if window.count >= limit.amount else 0.0,
+    )
+
+
+class _Window:
+    """The hits of one key: times, the oldest first, and how many hits each stands for."""
+
+    __slots__ = ("count", "counts", "limit", "times")
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        self.times = array("d")
+        self.counts = array("Q")
+        self.count = 0
+
+    def forget(self, now: float) -> None:
+        """Remove the hits that have left the window."""
+        begins = now - self.limit.seconds
+        gone = 0
+        while gone < len(self.times) and self.times[gone] <= begins:
+            self.count -= self.counts[gone]
+            gone += 1
+        if gone:
+            del self.times[:gone], self.counts[:gone]
+
+    def add(self, now: float, cost: int) -> None:
+        """Count hits. Beyond ``MAX_TIMES`` they join the latest ones, which then leave later."""
+        step = self.limit.seconds / MAX_TIMES if self.limit.amount > MAX_TIMES else 0.0
+        if self.times and now <= self.times[-1]:
+            self.counts[-1] += cost
+        else:
+            # The end of the step: hits that join before it do not leave too early.
+            self.times.append(now + step)
+            self.counts.append(cost)
+        self.count += cost
+
+    def fits_in(self, cost: int, now: float) -> float:
+        """Seconds until as many hits have left the window as the cost needs."""
+        must_leave = self.count + cost - self.limit.amount
+        for time_of, count in zip(self.times, self.counts, strict=True):
+            must_leave -= count
+            if must_leave <= 0:
+                return time_of + self.limit.seconds - now
         return math.inf
-    return hits[must_leave - 1] + limit.seconds - now
+
+    def full_in(self, now: float) -> float:
+        """Seconds until all hits have left the window."""
+        return self.times[-1] + self.limit.seconds - now if self.times else 0.0
 
 
-# The hits of a window are a list of times in microseconds, newest first. Redis's own clock
-# decides, so that the clocks of the instances may disagree.
-_SCRIPT: Final = """
-local key, amount, window, cost = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]) * 1000000, tonumber(ARGV[3])
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local oldest = redis.call('LINDEX', key, -1)
-while oldest and tonumber(oldest) <= now - window do
-  redis.call('RPOP', key)
-  oldest = redis.call('LINDEX', key, -1)
-end
-local count, allowed, fits = redis.call('LLEN', key), 0, 0
-if count + cost <= amount then
-  allowed = 1
-  if cost > 0 then
-    local hit = string.format('%.0f', now)
-    for _ = 1, cost do redis.call('LPUSH', key, hit) end
-    redis.call('PEXPIRE', key, ARGV[2] * 1000 + 1000)
-    count = count + cost
-  end
-elseif cost <= amount then
-  fits = tonumber(redis.call('LINDEX', key, amount - cost - count)) + window - now
-end
-local newest = redis.call('LINDEX', key, 0)
-local full = newest and tonumber(newest) + window - now or 0
-return {allowed, amount - count, string.format('%.0f', fits), string.format('%.0f', full), string.format('%.0f', now)}
-"""  # noqa: E501
+_LOOKED_AT: Final = 100
+"""Windows that are looked at to find one with something left, when one has to go."""
 
 
-MAX_CONNECTIONS: Final = 50
-"""How many hits ask Redis at the same time; one takes less than a millisecond."""
+class _Table:
+    """The windows of one limit, the one that was hit least recently first: it ends first, too."""
 
-_PROBE: Final = "twofold:probe"
+    def __init__(self, limit: Limit, room: int, *, shares: bool) -> None:
+        self._limit = limit
+        self._room = room
+        self._shares = shares
+        self._windows: OrderedDict[str, _Window] = OrderedDict()
+        self._shared = _Window(limit)
 
+    def find(self, key: str, now: float) -> _Window:
+        """The window of a key, without the hits that have left it."""
+        window = self._windows.get(key)
+        if window is None:
+            self._make_room(now)
+            is_full = len(self._windows) >= self._room
+            window = self._shared if self._shares and is_full else _Window(self._limit)
+        window.forget(now)
+        return window
 
-@dataclass(slots=True)
-class Breaker:
-    """Whether Redis is asked at all: not after several failures in a row, until it answers again.
-
-    One failure proves nothing, a busy event loop can fake a time-out; and a breaker that opened
-    at the first let through more than the limit.
-    """
-
-    failures_to_open: int = 3
-    failures: int = 0
-    is_open: bool = False
-
-
-class RedisWindows:
-    """Windows that all instances share: one round trip a hit, exact, never in anyone's way.
-
-    A hit waits for at most ``timeout`` seconds and is then counted in this process. After three
-    failures in a row nobody waits any longer: hits are counted here, until a probe in the
-    background, for which no request pays, finds Redis answering again.
-
-    Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
-        timeout: in seconds.
-        probe_every: seconds between two probes.
-    """
-
-    def __init__(self, url: str, timeout: float, probe_every: float = 1.0) -> None:
-        self._redis = Redis.from_url(
-            url,
-            socket_connect_timeout=timeout,
-            # The time-out of a hit is ours; one more on each socket operation only costs.
-            socket_timeout=None,
-            retry=Retry(NoBackoff(), 1),
-            health_check_interval=0,
-        )
-        self._timeout = timeout
-        self._probe_every = probe_every
-        self._local = LocalWindows()
-        self._script = ""
-        self._breaker = Breaker()
-        # A rush takes turns. redis-py's own bound would be an error, and that a failure of Redis.
-        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._waiting: set[asyncio.Timeout] = set()
-        self._probing: asyncio.Task[None] | None = None
-
-    @property
-    def is_degraded(self) -> bool:
-        """Whether hits are counted in this process because Redis does not answer."""
-        return self._breaker.is_open
-
-    async def open(self) -> None:
-        """Hand Redis the script; a Redis that is away is no reason not to start."""
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._load_script()
-        except Exception as error:
-            self._stop_asking(error)
-
-    async def close(self) -> None:
-        """Give the connections back."""
-        if self._probing:
-            self._probing.cancel()
-        await self._redis.aclose()
-
-    async def hit(self, key: str, limit: Limit, cost: int) -> Standing:
-        """See ``Windows.hit``."""
-        if self._breaker.is_open:
-            return await self._local.hit(key, limit, cost)
-        try:
-            with self._bounded() as timeout:
-                async with timeout, self._connections:
-                    standing = await self._ask(key, limit, cost)
-        # Whatever it is: of an answer that no Redis gives, the client makes a TypeError or worse.
-        except Exception as error:
-            self._failed(error)
-            return await self._local.hit(key, limit, cost)
-        self._breaker.failures = 0
-        return standing
-
-    async def _ask(self, key: str, limit: Limit, cost: int) -> Standing:
-        arguments = (1, key, limit.amount, limit.seconds, cost)
-        try:
-            answer = await self._redis.evalsha(self._script, *arguments)
-        except NoScriptError:  # Redis was restarted or flushed.
-            answer = await self._redis.eval(_SCRIPT, *arguments)
-        allowed, remaining, *micros = answer
-        fits_in, full_in, now = (int(number) / 1e6 for number in micros)
-        return Standing(
-            allowed == 1,
-            limit,
-            max(remaining, 0),
-            math.inf if cost > limit.amount else fits_in,
-            full_in,
-            now,
-        )
-
-    @contextmanager
-    def _bounded(self) -> Iterator[asyncio.Timeout]:
-        """A time-out that ends early when the others' failures have settled the matter."""
-        timeout = asyncio.timeout(self._timeout)
-        self._waiting.add(timeout)
-        try:
-            yield timeout
-        finally:
-            self._waiting.discard(timeout)
-
-    def _failed(self, error: Exception) -> None:
-        self._breaker.failures += 1
-        if self._breaker.failures >= self._breaker.failures_to_open:
-            self._stop_asking(error)
-
-    def _stop_asking(self, error: Exception) -> None:
-        if self._breaker.is_open:
+    def keep(self, key: str, window: _Window) -> None:
+        """Keep a window that was hit just now."""
+        if window is self._shared:
             return
-        self._breaker.is_open = True
-        _log.warning(
-            "Redis does not answer (%s); each instance counts by itself until it does",
-            self._reason(error),
+        self._windows[key] = window
+        self._windows.move_to_end(key)
+        if len(self._windows) > self._room:
+            del self._windows[self._expendable()]
+
+    def _make_room(self, now: float) -> None:
+        while self._windows:
+            key, window = next(iter(self._windows.items()))
+            window.forget(now)
+            if window.count:
+                return
+            del self._windows[key]
+
+    def _expendable(self) -> str:
+        """Whose window to forget: nobody's that is spent, as far as can be seen."""
+        return next(
+            (
+                key
+                for key, window in islice(self._windows.items(), _LOOKED_AT)
+                if window.count < self._limit.amount
+            ),
+            next(iter(self._windows)),
         )
-        loop = asyncio.get_running_loop()
-        for timeout in self._waiting:
-            # One that ran out at this very moment can't be told again.
-            if not timeout.expired():
-                timeout.reschedule(loop.time())
-        self._probing = loop.create_task(self._probe())
-
-    def _reason(self, error: Exception) -> str:
-        """What failed, and where: one line, without what Redis could repeat of our secrets."""
-        told = str(error).partition("\n")[0].partition("with args")[0]
-        server = self._redis.connection_pool.connection_kwargs
-        for secret in filter(None, (server.get("password"), server.get("username"))):
-            told = told.replace(secret, "********")
-        told = told.rstrip(" ,.") or f"nothing within {self._timeout:g} s"
-        host, port = server.get("host", "localhost"), server.get("port", 6379)
-        place = server.get("path") or f"{host}:{port}"
-        reason = f"{type(error).__name__}: {told}"[:200]
-        return reason if place in reason else f"{reason}, at {place}"
-
-    async def _probe(self) -> None:
-        while self._breaker.is_open:
-            await asyncio.sleep(self._probe_every)
-            try:
-                async with asyncio.timeout(self._timeout):
-                    # On a new connection: who knows what the old ones lead to by now.
-                    await self._redis.connection_pool.disconnect(inuse_connections=False)
-                    await self._load_script()
-                    # A Redis that is full, or a replica, answers until it is told to count.
-                    await self._ask(_PROBE, Limit(1000, 1), 1)
-            except Exception:  # it was told when the breaker opened
-                continue
-            self._breaker.failures = 0
-            self._breaker.is_open = False
-            _log.info("Redis answers again; one budget for all instances")
-
-    async def _load_script(self) -> None:
-        self._script = await self._redis.script_load(_SCRIPT)

@@ -1,0 +1,430 @@
+"""Spent budgets: known without a trip, exact, and not to be reset by anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+import uvloop
+from redis.asyncio import Redis
+
+from api.errors import Exhausted
+from api.rate_limit import redis_sliding_window as redis_windows
+from api.rate_limit.budget import Budget, Cost, Kind
+from api.rate_limit.redis_sliding_window import RedisWindows, ResponsiveTimeout
+from api.rate_limit.sliding_window import Limit, LocalWindows, Standing
+from persistence.embedded.valkey import Valkey
+from persistence.embedded.valkey import valkey as embedded_valkey
+from tests.conftest import settings_of_tests
+
+MINUTE = Limit(100, 60)
+READ = Cost(Kind.READ)
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[Valkey]:
+    with embedded_valkey() as server:
+        yield server
+
+
+@pytest.fixture
+async def redis(valkey: Valkey) -> AsyncIterator[Redis]:
+    """A look into Valkey behind the app's back; empty at the beginning."""
+    async with Redis.from_url(valkey.url, decode_responses=True) as connection:
+        await connection.flushall()
+        yield connection
+
+
+@asynccontextmanager
+async def opened(url: str, waiting: float = 5.0, **options: Any) -> AsyncIterator[RedisWindows]:
+    windows = RedisWindows(url, waiting, **options)
+    await windows.open()
+    try:
+        yield windows
+    finally:
+        await windows.close()
+
+
+@asynccontextmanager
+async def a_budget(url: str | None, **settings: Any) -> AsyncIterator[Budget]:
+    budget = Budget(settings_of_tests(
+        database_url="postgresql://nobody@localhost/nothing",
+        redis_url=url, rate_limit_enabled=True, rate_limit_timeout_ms=5000, **settings,
+    ))  # fmt: skip
+    await budget.open()
+    try:
+        yield budget
+    finally:
+        await budget.close()
+
+
+async def refusal(budget: Budget, payer: str, cost: Cost = READ) -> Exhausted:
+    with pytest.raises(Exhausted) as raised:
+        await budget.spend(payer, cost)
+    return raised.value
+
+
+# --- A spent budget is known --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_spent_payer_is_refused_without_a_trip(
+    shared: bool, valkey: Valkey, redis: Redis
+) -> None:
+    async with a_budget(valkey.url if shared else None, rate_limit_read="3/minute") as budget:
+        budget.require_funds("user:ada", Kind.READ)
+        for _ in range(3):
+            await budget.spend("user:ada", READ)
+        trips = await hits(redis)
+
+        for _ in range(50):
+            with pytest.raises(Exhausted):
+                budget.require_funds("user:ada", Kind.READ)
+            await refusal(budget, "user:ada")
+        budget.require_funds("user:ada", Kind.WRITE)
+        budget.require_funds("user:bob", Kind.READ)
+
+        assert await hits(redis) - trips == 0
+        await budget.spend("user:bob", READ)
+        assert await hits(redis) - trips == shared
+
+
+async def hits(redis: Redis) -> int:
+    """How often a window was hit so far, in any of the two ways."""
+    said = await redis.info("commandstats")
+    return sum(
+        said.get(name, {"calls": 0})["calls"] for name in ("cmdstat_evalsha", "cmdstat_eval")
+    )
+
+
+async def test_what_is_refused_without_a_trip_is_told_as_redis_tells_it(
+    valkey: Valkey, redis: Redis
+) -> None:
+    rates = {"rate_limit_read": "3/minute"}
+    async with a_budget(valkey.url, **rates) as one, a_budget(valkey.url, **rates) as other:
+        for _ in range(3):
+            await one.spend("user:ada", READ)
+            await asyncio.sleep(0.3)
+
+        known = await refusal(one, "user:ada")
+        asked = await refusal(other, "user:ada")
+
+    assert known.rate_limit_info == asked.rate_limit_info
+    assert abs(known.retry_after - asked.retry_after) <= 1
+    assert known.charge.standing.remaining == asked.charge.standing.remaining == 0
+    for name in ("fits_in", "full_in", "one_fits_in", "now"):
+        known_number = getattr(known.charge.standing, name)
+        assert known_number == pytest.approx(getattr(asked.charge.standing, name), abs=0.05), name
+    told = dict(known.charge.headers)
+    assert told[b"ratelimit"] == b'"read";r=0;t=%d' % known.retry_after
+
+
+async def test_a_cost_that_does_not_fit_marks_nobody_for_whom_one_fits(
+    valkey: Valkey, redis: Redis
+) -> None:
+    async with a_budget(valkey.url) as budget:
+        await budget.spend("user:ada", Cost(Kind.READ, 99))
+
+        await refusal(budget, "user:ada", Cost(Kind.READ, 2))
+        budget.require_funds("user:ada", Kind.READ)
+        await budget.spend("user:ada", READ)
+
+        with pytest.raises(Exhausted):
+            budget.require_funds("user:ada", Kind.READ)
+
+
+async def test_nobody_is_refused_whom_redis_would_admit(valkey: Valkey, redis: Redis) -> None:
+    """Two instances hit one moving window; whatever Redis had left, neither refuses it."""
+    limit = Limit(3, 1)
+    refused_by_memory = admitted = 0
+    async with opened(valkey.url) as one, opened(valkey.url) as other, opened(valkey.url) as judge:
+        until = time.monotonic() + 4
+        turn = 0
+        while time.monotonic() < until:
+            turn += 1
+            windows = (one, other)[turn % 2]
+            before = await judge.hit("ada", limit, 0)
+            known = windows.spent("ada", limit)
+            if known is None:
+                cost = 1 + turn % 2
+                admitted += (await windows.hit("ada", limit, cost)).allowed * cost
+                continue
+            refused_by_memory += 1
+            assert before.remaining == 0
+            assert known.fits_in <= before.one_fits_in + 0.01
+            await asyncio.sleep(0.001)
+
+    assert refused_by_memory > 100
+    # Of any second three; the window was empty at the beginning.
+    assert 9 <= admitted <= 15
+
+
+async def test_a_spent_budget_stays_spent_when_redis_goes_away(lonely: Valkey) -> None:
+    async with opened(lonely.url, waiting=0.5, probe_every=60) as windows:
+        for key, cost in (("ada", 100), ("bob", 99)):
+            await windows.hit(key, MINUTE, cost)
+        lonely.kill()
+
+        adas = [await windows.hit("ada", MINUTE, 1) for _ in range(20)]
+        bobs = [await windows.hit("bob", MINUTE, 1) for _ in range(20)]
+
+    assert not any(standing.allowed for standing in adas)
+    assert all(standing.allowed for standing in bobs)
+    assert all(0 < standing.fits_in <= 60 for standing in adas)
+
+
+@pytest.fixture
+def lonely() -> Iterator[Valkey]:
+    """A Valkey of the test's own, to be ill-treated."""
+    with embedded_valkey() as server:
+        yield server
+
+
+async def test_what_is_known_of_spent_budgets_is_bounded(
+    valkey: Valkey, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_windows, "MAX_SPENT", 100)
+    one = Limit(1, 60)
+    async with opened(valkey.url) as windows:
+        for number in range(500):
+            await windows.hit(f"address {number}", one, 1, anonymous=True)
+        await windows.hit("ada", one, 1)
+
+        assert windows.spent("ada", one)
+        known = [
+            number for number in range(500)
+            if windows.spent(f"address {number}", one, anonymous=True)
+        ]  # fmt: skip
+        assert known == list(range(400, 500))
+
+
+async def test_nothing_known_is_kept_past_its_time(valkey: Valkey, redis: Redis) -> None:
+    async with opened(valkey.url) as windows:
+        for number in range(50):
+            await windows.hit(f"person {number}", Limit(1, 1), 1)
+        await asyncio.sleep(1.1)
+
+        await windows.hit("ada", Limit(1, 60), 1)
+
+        assert list(windows._spent._people) == ["ada"]
+
+
+# --- Windows in this process --------------------------------------------------------------
+
+
+async def test_invented_addresses_reset_no_spent_budget() -> None:
+    windows = LocalWindows()
+    await windows.hit("ada", MINUTE, 100)
+    await windows.hit("spent address", MINUTE, 100, anonymous=True)
+
+    invented = [
+        await windows.hit(f"address {number}", MINUTE, 1, anonymous=True)
+        for number in range(20_000)
+    ]
+
+    assert not (await windows.hit("ada", MINUTE, 1)).allowed
+    assert not (await windows.hit("spent address", MINUTE, 1, anonymous=True)).allowed
+    # The first ones have windows of their own, the others share one.
+    assert sum(standing.allowed for standing in invented) == 9_999 + 100
+    # People are not touched by that.
+    assert (await windows.hit("bob", MINUTE, 1)).allowed
+
+
+async def test_a_table_of_addresses_is_full_only_while_its_windows_live() -> None:
+    now = 0.0
+    windows = LocalWindows(max_addresses=10, clock=lambda: now)
+    for number in range(200):
+        await windows.hit(f"address {number}", MINUTE, 1, anonymous=True)
+    crowded = await windows.hit("newcomer", MINUTE, 1, anonymous=True)
+
+    now = 61.0
+    fresh = await windows.hit("newcomer", MINUTE, 1, anonymous=True)
+
+    assert (crowded.allowed, fresh.remaining) == (False, 99)
+
+
+async def test_of_people_those_who_have_something_left_are_forgotten_first() -> None:
+    windows = LocalWindows(max_people=10)
+    await windows.hit("ada", MINUTE, 100)
+
+    for number in range(100):
+        await windows.hit(f"person {number}", MINUTE, 1)
+
+    assert windows.spent("ada", MINUTE)
+
+
+async def test_looking_at_a_window_keeps_nothing() -> None:
+    windows = LocalWindows(max_people=2)
+    await windows.hit("ada", MINUTE, 10)
+
+    for number in range(10):
+        await windows.hit(f"person {number}", MINUTE, 0)
+        assert windows.spent(f"person {number}", MINUTE) is None
+
+    assert (await windows.hit("ada", MINUTE, 0)).remaining == 90
+
+
+@pytest.mark.parametrize("amount", [1_000, 1_000_000])
+async def test_a_window_has_a_bound_in_bytes_however_high_its_limit(amount: int) -> None:
+    now = 0.0
+    windows = LocalWindows(clock=lambda: now)
+    limit = Limit(amount, 60)
+    tracemalloc.start()
+
+    for number in range(20_000):
+        now = 60 * number / 20_000
+        await windows.hit("ada", limit, amount // 20_000 or 1)
+
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 40_000
+
+
+async def test_hits_that_are_counted_together_never_leave_too_early() -> None:
+    now = 0.0
+    windows = LocalWindows(clock=lambda: now)
+    limit = Limit(2_000, 60)
+    admitted: list[float] = []
+    while now < 180:
+        if (await windows.hit("ada", limit, 1)).allowed:
+            admitted.append(now)
+        now += 0.011
+
+    for number, time_of in enumerate(admitted[limit.amount :]):
+        assert time_of - admitted[number] >= limit.seconds
+    # And hardly too late: a thousandth of the window each time.
+    assert len(admitted) >= 3 * limit.amount * 0.99
+
+
+# --- A stalled event loop -----------------------------------------------------------------
+
+
+@asynccontextmanager
+async def stalling(seconds: float) -> AsyncIterator[None]:
+    """The event loop stands still again and again while the block runs."""
+
+    async def stall() -> None:
+        while True:
+            time.sleep(seconds)  # noqa: ASYNC251  # that is the attack
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(stall())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+async def test_a_stalled_loop_admits_nobody_whose_budget_is_spent(
+    loop: str, valkey: Valkey, redis: Redis
+) -> None:
+    # In a loop of its own: uvloop fires timers before it reads, asyncio after.
+    run = {"asyncio": asyncio.run, "uvloop": uvloop.run}[loop]
+
+    standings, control, is_degraded = await asyncio.to_thread(
+        run, hit_beside_stalls(valkey.url, waiting=0.1, stall=0.12)
+    )
+
+    # What asyncio's own time-out makes of the same stalls.
+    assert False in control
+    assert [standing.allowed for standing in standings] == [False] * 40
+    assert not is_degraded
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+async def test_a_loop_that_is_stalled_for_minutes_admits_nobody_whose_budget_is_spent(
+    loop: str, valkey: Valkey, redis: Redis
+) -> None:
+    run = {"asyncio": asyncio.run, "uvloop": uvloop.run}[loop]
+
+    for _ in range(10):
+        standings, control, is_degraded = await asyncio.to_thread(
+            run, hit_beside_stalls(valkey.url, waiting=0.5, stall=0.6)
+        )
+
+        assert False in control
+        assert not any(standing.allowed for standing in standings)
+        assert not is_degraded
+        await redis.flushall()
+
+
+async def hit_beside_stalls(
+    url: str, *, waiting: float, stall: float
+) -> tuple[list[Standing], list[bool], bool]:
+    """Hits of a window that another instance spent, and pings with a time-out of asyncio's."""
+    async with (
+        opened(url, waiting=waiting) as windows,
+        opened(url) as other,
+        Redis.from_url(url) as redis,
+    ):
+        await other.hit("ada", MINUTE, 100)
+        async with stalling(stall):
+            pings = asyncio.gather(*(within_usual_timeout(redis, waiting) for _ in range(5)))
+            standings = await asyncio.gather(*(one_by_one(windows, n) for n in range(40)))
+            return standings, await pings, windows.is_degraded
+
+
+async def one_by_one(windows: RedisWindows, number: int) -> Standing:
+    await asyncio.sleep(number * 0.01)
+    return await windows.hit("ada", MINUTE, 1)
+
+
+async def within_usual_timeout(redis: Redis, seconds: float) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return bool(await redis.ping())
+    return False
+
+
+async def test_hits_are_counted_on_redis_beside_a_stalled_loop(
+    valkey: Valkey, redis: Redis
+) -> None:
+    async with opened(valkey.url, waiting=0.1) as windows:
+        async with stalling(0.12):
+            standings = await asyncio.gather(*(windows.hit("bob", MINUTE, 1) for _ in range(40)))
+
+        assert sorted(standing.remaining for standing in standings) == list(range(60, 100))
+        assert await redis.llen("bob") == 40
+
+
+async def test_in_a_loop_that_runs_a_time_out_takes_as_long_as_it_says() -> None:
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with ResponsiveTimeout(0.2):
+            await asyncio.sleep(10)
+    ours = time.monotonic() - began
+
+    began = time.monotonic()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await asyncio.sleep(10)
+    control = time.monotonic() - began
+
+    assert ours >= 0.19
+    assert ours < control + 0.2
+
+
+async def test_a_stalled_loop_does_not_wait_for_ever() -> None:
+    turns: list[None] = []
+
+    async def stall() -> None:
+        async with ResponsiveTimeout(0.05):
+            while True:
+                turns.append(None)
+                time.sleep(0.06)  # noqa: ASYNC251  # that is the attack
+                await asyncio.sleep(0)
+
+    with pytest.raises(TimeoutError):
+        await stall()
+
+    assert 10 <= len(turns) <= 40

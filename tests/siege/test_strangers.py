@@ -1,0 +1,243 @@
+"""What people without an account may cost once the budget of their address is spent."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from api import auth
+from api.app import create_app
+from api.server import readiness
+from tests.conftest import HASH_SECRET, new_client, settings_of_tests
+from tests.people import Person, sign_in
+from tests.surfaces import GraphQLSurface, RestSurface
+from tests.trips import TripCounter
+
+ALLOWED = 20
+ONE_READ = {"query": "{ viewer { userId } }"}
+
+
+@pytest.fixture
+async def app(trips: TripCounter) -> AsyncIterator[FastAPI]:
+    """An app with budgets; every test's requests come from one address."""
+    app = create_app(
+        settings_of_tests(
+            database_url=trips.url,
+            rate_limit_enabled=True,
+            rate_limit_read=f"{ALLOWED}/minute",
+            sqlalchemy_pool_size=5,
+        )
+    )
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with new_client(app) as client:
+        yield client
+
+
+@pytest.fixture(params=["rest", "graphql"])
+def at_graphql(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param == "graphql")
+
+
+async def ask(client: httpx.AsyncClient, token: str, *, at_graphql: bool = False) -> httpx.Response:
+    """One read."""
+    headers = {"Authorization": f"Bearer {token}"}
+    if at_graphql:
+        return await client.post("/graphql", json=ONE_READ, headers=headers)
+    return await client.get("/tasks", headers=headers)
+
+
+async def flood(
+    client: httpx.AsyncClient, times: int, *, at_graphql: bool = False
+) -> list[httpx.Response]:
+    """Well-formed tokens that nobody has, all at once."""
+    tokens = [secrets.token_urlsafe(32) for _ in range(times)]
+    return await asyncio.gather(*(ask(client, each, at_graphql=at_graphql) for each in tokens))
+
+
+@pytest.fixture
+async def spent(client: httpx.AsyncClient) -> httpx.AsyncClient:
+    """A client at an address without anything left to read."""
+    for _ in range(ALLOWED + 1):
+        last = await ask(client, secrets.token_urlsafe(32))
+    assert last.status_code == 429
+    return client
+
+
+async def newcomer(client: httpx.AsyncClient, sql: asyncpg.Connection, name: str) -> Person:
+    return await sign_in(sql, RestSurface(client), name, HASH_SECRET)
+
+
+async def test_a_spent_address_costs_hardly_any_trips(
+    client: httpx.AsyncClient, trips: TripCounter, at_graphql: bool
+) -> None:
+    before = trips.count
+    first = await flood(client, ALLOWED, at_graphql=at_graphql)
+    control = trips.count - before
+    await ask(client, "x", at_graphql=at_graphql)
+    before = trips.count
+
+    then = await flood(client, 300, at_graphql=at_graphql)
+
+    assert {answer.status_code for answer in first} == {401}
+    assert control >= ALLOWED
+    assert {answer.status_code for answer in then} == {429}
+    assert all(0 < int(answer.headers["Retry-After"]) <= 60 for answer in then)
+    assert {answer.headers["X-RateLimit-Remaining"] for answer in then} == {"0"}
+    assert trips.count - before <= 1 + auth.MAX_WAITING
+
+
+async def test_without_a_token_a_spent_address_costs_no_trip(
+    spent: httpx.AsyncClient, trips: TripCounter
+) -> None:
+    before = trips.count
+
+    answers = await asyncio.gather(*(spent.get("/tasks") for _ in range(100)))
+
+    assert Counter(answer.status_code for answer in answers) == {429: 100}
+    assert trips.count == before
+
+
+async def test_who_was_let_in_before_is_let_in_during_a_flood(
+    client: httpx.AsyncClient, sql: asyncpg.Connection
+) -> None:
+    ada = await newcomer(client, sql, "ada")
+    await ada.list_tasks()
+    await flood(client, ALLOWED + 1)
+
+    flooding = asyncio.create_task(flood(client, 300))
+    await asyncio.sleep(0)
+    for _ in range(ALLOWED - 1):
+        await ada.list_tasks()
+    waiting = not flooding.done()
+    await flooding
+
+    # The control: strangers were waiting all the while.
+    assert waiting
+
+
+async def test_a_newcomer_behind_a_spent_address_gets_in_in_turn(
+    spent: httpx.AsyncClient, sql: asyncpg.Connection
+) -> None:
+    ada = await newcomer(spent, sql, "ada")
+    strangers = asyncio.create_task(flood(spent, auth.MAX_WAITING // 2))
+    await asyncio.sleep(0)
+
+    assert (await ada.list_tasks()).tasks == []
+    assert {answer.status_code for answer in await strangers} == {429}
+
+
+async def test_a_token_that_was_good_and_is_so_no_more_waits_like_any(
+    client: httpx.AsyncClient, sql: asyncpg.Connection, trips: TripCounter
+) -> None:
+    ada = await newcomer(client, sql, "ada")
+    await ada.list_tasks()
+    await sql.execute("UPDATE user_sessions SET revoked = true")
+    await flood(client, ALLOWED + 1)
+    await ask(client, ada.token)
+    before = trips.count
+
+    await asyncio.gather(*(ask(client, ada.token) for _ in range(100)))
+
+    assert trips.count - before <= 1 + auth.MAX_WAITING
+
+
+async def test_other_addresses_do_not_notice(spent: httpx.AsyncClient, app: FastAPI) -> None:
+    elsewhere = httpx.ASGITransport(app, client=("192.0.2.9", 1))
+    flooding = asyncio.create_task(flood(spent, 300))
+    async with httpx.AsyncClient(transport=elsewhere, base_url="http://localhost") as other:
+        await asyncio.sleep(0)
+        answers = [await ask(other, "x") for _ in range(ALLOWED)]
+    assert {answer.status_code for answer in answers} == {401}
+    await flooding
+
+
+async def test_a_flood_leaves_nothing_behind(
+    spent: httpx.AsyncClient, app: FastAPI, sql: asyncpg.Connection
+) -> None:
+    lookups = app.state.twofold.authenticator._lookups
+    flooding = [asyncio.create_task(ask(spent, str(number))) for number in range(50)]
+    await asyncio.sleep(0.05)
+    assert len(lookups._lines) == 1
+
+    for request in flooding:
+        request.cancel()
+    await asyncio.gather(*flooding, return_exceptions=True)
+    await asyncio.sleep(2 * auth.LOOKUP_INTERVAL)
+
+    assert not lookups._lines
+    assert (await (await newcomer(spent, sql, "ada")).list_tasks()).tasks == []
+
+
+async def test_only_hashes_of_good_tokens_are_kept_and_few(
+    client: httpx.AsyncClient, sql: asyncpg.Connection, app: FastAPI,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(auth, "MAX_GOOD_TOKENS", 3)
+    people = [await newcomer(client, sql, f"person {number}") for number in range(5)]
+
+    for person in people:
+        await Person(person.user_id, person.token, GraphQLSurface(client)).list_tasks()
+
+    good = app.state.twofold.authenticator._good
+    assert [good.digest(each.token.encode()) in good for each in people] == [False] * 2 + [True] * 3
+    assert not any(person.token.encode() in good._digests for person in people)
+
+
+# --- Readiness, which is free -------------------------------------------------------------
+
+
+async def test_a_thousand_who_ask_whether_it_is_ready_share_one_probe(
+    client: httpx.AsyncClient, trips: TripCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "REUSE_SECONDS", 0.0)
+    before = trips.count
+    await client.get("/health/ready")
+    control = trips.count - before
+    monkeypatch.undo()
+    await asyncio.sleep(readiness.REUSE_SECONDS)
+    before = trips.count
+
+    answers = await asyncio.gather(*(client.get("/health/ready") for _ in range(1000)))
+
+    assert Counter(answer.status_code for answer in answers) == {200: 1000}
+    # Two, because a thousand take longer than a second on some machines; without it a thousand.
+    assert control <= trips.count - before <= 5 * control
+
+
+async def test_who_asks_whether_it_is_ready_is_told_of_a_drain_at_once(
+    client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    ready = await client.get("/health/ready")
+
+    app.state.twofold.draining = True
+    draining = await client.get("/health/ready")
+
+    assert (ready.status_code, draining.status_code) == (200, 503)
+    assert draining.json()["failing"] == "instance"
+
+
+async def test_a_drain_that_begins_during_a_probe_is_told_to_all_who_wait(
+    client: httpx.AsyncClient, app: FastAPI, trips: TripCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "REUSE_SECONDS", 0.0)
+    monkeypatch.setattr(trips, "delay", 0.2)
+    asking = [asyncio.create_task(client.get("/health/ready")) for _ in range(20)]
+    await asyncio.sleep(0.05)
+
+    asking[0].cancel()
+    app.state.twofold.draining = True
+    answers = await asyncio.gather(*asking[1:])
+
+    assert Counter(answer.status_code for answer in answers) == {503: 19}
