@@ -184,17 +184,23 @@ async def admit(
     try:
         return await authenticator.viewer(scope, db)
     except Unauthenticated:
-        await charge(scope, budget, address_payer(scope), cost)
+        await _spend(scope, budget, address_payer(scope), cost)
         raise
 
 
 async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
-    """Take a request's cost from its payer, and let its answer say so.
+    """Take a request's cost from its payer, let its answer say so, and wait for its turn.
 
     Raises:
         Exhausted: it does not fit at the moment; nothing was taken.
         Invalid: it never will, being above the limit itself.
+        Unavailable: too many answers to this payer are under way (``api.answers``).
     """
+    await _spend(scope, budget, payer, cost)
+    await scope["answering"].begin(payer, cost.amount)
+
+
+async def _spend(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
     try:
         charged = await budget.spend(payer, cost)
     except Exhausted as error:
