@@ -147,6 +147,9 @@ READ = (
 )
 
 
+LIST = b"GET /tasks HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n"
+
+
 async def _is_closed(connection: socket.socket) -> None:
     with suppress(ConnectionResetError):
         while await asyncio.get_running_loop().sock_recv(connection, 65536):
@@ -292,6 +295,25 @@ async def test_clients_that_reset_or_send_garbage_do_not_fill_the_log(
     assert not [line for line in target.lines() if "Traceback" in line]
 
 
+@pytest.mark.parametrize("times", [100, pytest.param(5_000, marks=pytest.mark.drill)])
+async def test_a_person_that_resets_while_answers_are_made_leaves_no_traceback(
+    times: int, target: Target, sql: asyncpg.Connection
+) -> None:
+    ada = await sign_in(sql, RestSurface(target.client), "ada", HASH_SECRET)
+    reading = LIST % ada.token.encode()
+    writing = READ % ada.token.encode() + b'{"title": "x"}' + b" " * 85
+    before = target.descriptors
+
+    for number in range(times):
+        connection = target.connect()
+        send(connection, (writing * 20, reading * 30, writing * 3 + reading * 3)[number % 3])
+        await asyncio.sleep((0, 0.002, 0.004, 0.01, 0.03)[number % 5])
+        reset(connection)
+
+    await target.until(before + 5, 10)  # Of which PostgreSQL's connections may be all new.
+    assert target.lines() == []
+
+
 async def test_clients_that_reset_while_the_server_stops_leave_no_traceback(target: Target) -> None:
     connections = [target.connect() for _ in range(50)]
     for connection in connections:
@@ -322,12 +344,10 @@ async def test_one_persons_unread_answers_are_bounded_and_nobody_else_waits(
     adas = {"Authorization": f"Bearer {ada.token}"}
     size = len((await target.client.get("/tasks", headers=adas)).content)
     before = target.memory
-    asking = b"GET /tasks HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n"
-
     many = 5 * MAX_UNITS
     crowd = [target.connect(taking=4096) for _ in range(many)]
     for connection in crowd:
-        connection.send(asking % ada.token.encode())
+        connection.send(LIST % ada.token.encode())
     most = 0
     for _ in range(30):
         most = max(most, target.memory - before)
