@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -11,14 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from api.errors import MethodNotAllowed, NotReady
 from api.http.middleware import (
     CORS,
     Head,
-    KnownHosts,
+    Hosts,
     Problems,
     RequestContext,
     Startup,
@@ -43,6 +44,7 @@ _ALLOWED_HEADERS = (
     "If-None-Match",
     "X-Request-ID",
 )
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _EXPOSED_HEADERS = (
     "RateLimit",
     "RateLimit-Policy",
@@ -85,8 +87,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # The routes themselves: including a router puts FastAPI's own layers around each.
         app.router.routes.extend(router.routes)
     app.router.routes.extend(browser.routes())
+    for route in app.router.routes:
+        _match_to_the_end(route)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
+
+
+def _match_to_the_end(route: BaseRoute) -> None:
+    """Starlette's patterns end with ``$``, which matches before a line feed: ``/health%0a``."""
+    assert isinstance(route, Route)
+    route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
 
 
 def _answer(scope: Scope, error: Exception) -> Response:
@@ -142,7 +152,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
     }
     if settings.is_production:
         headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
-    layers = [
+    return [
         Middleware(Startup),
         Middleware(RequestContext, headers=headers),
         Middleware(Farewell),
@@ -159,8 +169,5 @@ def _middleware(settings: Settings) -> list[Middleware]:
         Middleware(Head),
         Middleware(Problems, answer=_answer),
         Middleware(TrailingSlash),
+        Middleware(Hosts, known=None if settings.is_production else (*_LOOPBACK, settings.host)),
     ]
-    if not settings.is_production:
-        hosts = ("localhost", "127.0.0.1", "[::1]", settings.host)
-        layers.append(Middleware(KnownHosts, hosts=hosts))
-    return layers

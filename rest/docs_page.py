@@ -53,5 +53,8 @@ def _content(name: str) -> bytes:
 
 
 async def openapi(request: Request) -> Response:
-    """The document at ``/openapi.json``."""
-    return JSONResponse(request.app.openapi())
+    """The document at ``/openapi.json``. It is written once: strangers may ask as they like."""
+    state = request.app.state
+    if not hasattr(state, "openapi"):
+        state.openapi = bytes(JSONResponse(request.app.openapi()).body)
+    return Response(state.openapi, media_type="application/json")

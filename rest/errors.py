@@ -116,7 +116,7 @@ def _documented(error: Exception) -> dict[str, Any]:
     }
 
 
-EVERY_PATH: Final = problems(UnknownHost, Exception)
+EVERY_PATH: Final = problems(Invalid, UnknownHost, Exception)
 """The errors that every path can answer."""
 
 EVERY_OPERATION: Final = problems(

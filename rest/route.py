@@ -7,7 +7,6 @@ body before it solves dependencies. A stranger's broken JSON has to be 401, and 
 from __future__ import annotations
 
 import inspect
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, NamedTuple, get_args
@@ -71,8 +70,6 @@ class Operation(APIRoute):
         self._call: Callable[..., Awaitable[Response]] = endpoint
         self._needs = _needs(endpoint)
         self._media_types = JSON if self.methods == {"POST"} else MERGE_PATCH
-        # "$" would let a line break pass at the end: /tasks%0A is not /tasks.
-        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
         # In place of FastAPI's own handler, whose order is another.
         self.app = self._serve
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import UnknownHost, path_for_logs
 from api.http.body import header_values
+from api.rate_limit.answers import Answering, Answers
 from api.rate_limit.budget import Charge
 from persistence.errors import FieldError, Invalid, Unavailable
 from persistence.sessions.layouts import UnusableSessions
@@ -25,6 +26,10 @@ from persistence.sessions.layouts import UnusableSessions
 access_log = logging.getLogger("twofold.access")
 
 _ACCEPTABLE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+PIECE: Final = 64 * 1024
+"""The most bytes of a body that a server is given at once. It takes the next piece when the client
+has read the one before, so that a request lasts until all but the last of its answer is read."""
 
 
 class Startup:
@@ -59,12 +64,15 @@ class Startup:
 class RequestContext:
     """Gives each request its id, each answer the headers that every answer has, and one log line.
 
+    It hands out an answer in pieces, and counts it as under way until the last of them.
+
     Args:
         headers: of every answer that does not say otherwise itself.
     """
 
     def __init__(self, app: ASGIApp, headers: dict[str, str]) -> None:
         self._app = app
+        self._answers = Answers()
         self._defaults = [
             (name.lower().encode(), value.encode()) for name, value in headers.items()
         ]
@@ -82,6 +90,7 @@ class RequestContext:
         # The types of the errors that are told: a GraphQL answer has them beneath a 200.
         problems: list[str] = []
         scope["problems"] = problems
+        answering = scope["answering"] = Answering(self._answers)
         status = 0
 
         async def dressed(message: Message) -> None:
@@ -89,11 +98,15 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._dress(message, request_id, charges)
+            elif len(message.get("body", b"")) > PIECE:
+                await _send_pieces(message, send)
+                return
             await send(message)
 
         try:
             await self._app(scope, receive, dressed)
         finally:
+            answering.end()
             if access_log.isEnabledFor(logging.INFO):
                 _log_access(scope, status, time.perf_counter() - started, problems)
 
@@ -105,6 +118,14 @@ class RequestContext:
         for charge in charges:
             headers += charge.headers
         message["headers"] = headers
+
+
+async def _send_pieces(message: Message, send: Send) -> None:
+    body = memoryview(message["body"])
+    for start in range(0, len(body), PIECE):
+        piece = body[start : start + PIECE]
+        more = message.get("more_body", False) or start + PIECE < len(body)
+        await send({**message, "body": piece, "more_body": more})
 
 
 def _request_id(scope: Scope) -> str:
@@ -210,33 +231,54 @@ def _without_content(decided: Response) -> Response:
     return Response(status_code=204, headers=headers)
 
 
-class KnownHosts:
-    """Answers only for the hosts it was told, against DNS rebinding.
+class Hosts:
+    """Refuses a request that does not name one host (RFC 9112, 3.2).
 
     Args:
-        hosts: names and addresses, without ports; an IPv6 address in brackets.
+        known: answer only for these, against DNS rebinding; names and addresses, without ports, an
+            IPv6 address in brackets. ``None`` stands for any.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, known: Collection[str] | None) -> None:
         self._app = app
-        self._hosts = {host.lower() for host in hosts}
+        self._known = None if known is None else {host.lower() for host in known}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request.
 
         Raises:
+            Invalid: it names no host, several, or what is no host. In HTTP/1.0 it may name none.
             UnknownHost: it was meant for another host.
         """
         if scope["type"] == "http":
-            named = header_values(scope, b"host")
-            if len(named) != 1 or _without_port(named[0]) not in self._hosts:
-                raise UnknownHost
+            self._require_host(scope)
         await self._app(scope, receive, send)
+
+    def _require_host(self, scope: Scope) -> None:
+        named = header_values(scope, b"host")
+        if len(named) != 1 and (named or scope["http_version"] != "1.0"):
+            raise _invalid_host("Should be given once")
+        if named and not _HOST.fullmatch(named[0]):
+            raise _invalid_host("Should be a host, and perhaps a port")
+        if self._known is not None and (not named or _without_port(named[0]) not in self._known):
+            raise UnknownHost
+
+
+# uri-host [ ":" port ], where the host is not empty (RFC 3986, 3.2.2; RFC 9110, 4.2.1).
+_HOST: Final = re.compile(
+    rb"(?:\[[0-9A-Za-z:.%_~-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]*)?", re.ASCII
+)
+
+
+def _invalid_host(message: str) -> Invalid:
+    return Invalid([FieldError("Host", message, "host_invalid")])
 
 
 def _without_port(host: bytes) -> str:
-    text = host.decode("latin-1").strip().lower()
-    return re.sub(r":[0-9]*$", "", text).rstrip(".")
+    return _PORT.sub("", host.decode("latin-1").lower()).rstrip(".")
+
+
+_PORT: Final = re.compile(r":[0-9]*\Z")
 
 
 class Problems:

@@ -235,7 +235,7 @@ async def admit(
     try:
         viewer = await authenticator.viewer(scope, db, address if refusal else None)
     except Unauthenticated:
-        await charge(scope, budget, address, cost)
+        await _spend(scope, budget, address, cost)
         raise
     except LookupsExhausted:
         assert refusal is not None
@@ -246,12 +246,18 @@ async def admit(
 
 
 async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
-    """Take a request's cost from its payer, and let its answer say so.
+    """Take a request's cost from its payer, let its answer say so, and wait for its turn.
 
     Raises:
         Exhausted: it does not fit at the moment; nothing was taken.
         Invalid: it never will, being above the limit itself.
+        Unavailable: too many answers to this payer are under way (``api.rate_limit.answers``).
     """
+    await _spend(scope, budget, payer, cost)
+    await scope["answering"].begin(payer, cost.amount)
+
+
+async def _spend(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
     try:
         charged = await budget.spend(payer, cost)
     except Exhausted as error:

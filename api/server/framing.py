@@ -1,0 +1,73 @@
+"""Which request heads are answered at all, before any app sees them: pure functions on heads."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httptools
+from httptools import HttpParserError
+from starlette.responses import PlainTextResponse
+
+INVALID: Final = "Invalid HTTP request received."
+
+_CLOSE: Final = {"Connection": "close"}
+_INVALID: Final = PlainTextResponse(INVALID, 400, _CLOSE)
+_CODED: Final = PlainTextResponse("No transfer coding but chunked is known here.", 501, _CLOSE)
+_VERSION: Final = PlainTextResponse("This server uses HTTP/1.1.", 505, _CLOSE)
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def refusal(
+    method: bytes, target: bytes, version: str, headers: Headers
+) -> PlainTextResponse | None:
+    """What to answer in place of the app, closing the connection; ``None`` to a request for it.
+
+    505 to a version other than 1.0 and 1.1 (RFC 9110, 15.6.6). 400 to a target that is not one of
+    RFC 9112, 3.2. 400 or 501 to a body that is coded in a way not known here (RFC 9112, 6.1).
+    """
+    if version not in ("1.1", "1.0"):
+        return _VERSION
+    if b"#" in target or (target[:1] != b"/" and not _is_other_form(method, target)):
+        return _INVALID
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    if not codings:
+        return None
+    if version != "1.1":
+        return _INVALID
+    return None if b",".join(codings).strip().lower() == b"chunked" else _CODED
+
+
+def _is_other_form(method: bytes, target: bytes) -> bool:
+    """Whether a target is one in absolute form, or the asterisk of OPTIONS."""
+    if target == b"*":
+        return method == b"OPTIONS"
+    try:
+        url = httptools.parse_url(target)
+    except HttpParserError:
+        return False
+    return url.schema.lower() in (b"http", b"https") and bool(url.host) and url.userinfo is None
+
+
+def with_authority(target: bytes, headers: Headers) -> bytes:
+    """The origin form of a target in absolute form; its authority is put in place of ``Host``.
+
+    RFC 9112, 3.2.2. Two ``Host`` headers stay two, which is an error of its own.
+    """
+    if target == b"*":
+        return target
+    authority, slash, path = target.partition(b"://")[2].partition(b"/")
+    authority, mark, query = authority.partition(b"?")
+    for place, (name, _) in enumerate(headers):
+        if name == b"host":
+            headers[place] = (name, authority)
+    if mark:
+        return b"/?" + query + slash + path
+    return b"/" + path
+
+
+def head_without_upgrade(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:
+    """A request's head again, as the parser reads it, but for ``Upgrade``."""
+    lines = [b"%s %s HTTP/%s" % (method, target, version.encode())]
+    lines += [b"%s: %s" % header for header in headers if header[0] != b"upgrade"]
+    return b"\r\n".join([*lines, b"", b""])
