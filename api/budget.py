@@ -143,6 +143,15 @@ class Budget:
         if self.limiter.enabled and cost.amount > limit.amount:
             raise Invalid([_above_limit(cost, limit)])
 
+    def require_funds(self, payer: str, kind: Kind) -> None:
+        """Refuse a payer who is known to have nothing left. No round trip.
+
+        Called before any work that is done to find the cost of a request.
+
+        Raises:
+            Exhausted: it is known in this process that not even a cost of 1 fits.
+        """
+
     async def look(self, payer: str, kind: Kind) -> Standing:
         """How a payer's budget stands, without taking anything from it. One round trip."""
         return await self._windows.hit(_key(payer, kind), self.limit(kind), 0)
