@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-import msgspec
 from graphql import (
     GraphQLField,
     GraphQLLeafType,
@@ -19,17 +18,16 @@ from graphql import (
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLSchema,
-    Undefined,
     is_leaf_type,
 )
 from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
 from graphql.pyutils import Path
-from strawberry.execution import optimized_is_awaitable
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
 from . import weights
 from .leaves import Bail, Leaf, write_leaf
+from .structs import PLAIN, struct_type, vet
 
 Collect: TypeAlias = Callable[[GraphQLObjectType, FieldDetailsList], GroupedFieldSet]
 """The fields selected on an object type, by response key."""
@@ -262,7 +260,7 @@ class Writer:
         self._indent = 1
         self._count = 0
         self._structs = 0
-        self._names: dict[str, Any] = {"Bail": Bail, "Hole": Hole, "plain": _plain, "vet": _vet}
+        self._names: dict[str, Any] = {"Bail": Bail, "Hole": Hole, "plain": PLAIN, "vet": vet}
         for leaf in leaves.values():
             self._names.update(leaf.names)
 
@@ -392,28 +390,3 @@ def _into(
     if plan is not None and plan.nullable:
         return Place(steps, place.indices, container, key, len(steps))
     return place._replace(steps=steps)
-
-
-def struct_type(keys: tuple[str, ...]) -> type[msgspec.Struct]:
-    """A struct that msgspec writes with these keys; its attributes are f0, f1, …"""
-    return msgspec.defstruct(
-        "Selected",
-        [(f"f{number}", Any, None) for number in range(len(keys))],
-        rename={f"f{number}": key for number, key in enumerate(keys)},
-        gc=False,
-    )
-
-
-_plain: set[type] = set()
-"""Types whose values are objects to read from: neither null, nor errors, nor awaitable."""
-
-
-def _vet(value: Any) -> None:
-    if value is None or value is Undefined or isinstance(value, Exception):
-        raise Bail
-    if optimized_is_awaitable(value):
-        raise Bail
-    if len(_plain) > 1000:
-        # Someone makes types at run time: do not keep them all alive.
-        _plain.clear()
-    _plain.add(type(value))

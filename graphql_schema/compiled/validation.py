@@ -40,6 +40,7 @@ from graphql import (
     visit,
 )
 from graphql.language.ast import QUERY_DOCUMENT_KEYS
+from graphql.language.visitor import EnterLeaveVisitor
 from graphql.pyutils import RefMap
 from graphql.validation.rules.defer_stream_directive_label import DeferStreamDirectiveLabel
 from graphql.validation.rules.defer_stream_directive_on_root_field import (
@@ -98,6 +99,44 @@ _LAST: Final = (OverlappingFieldsCanBeMergedRule,)
 
 class _Enough(Exception):
     """The rest of the document is not looked at."""
+
+
+class _Parallel(ParallelVisitor):
+    """As stock, but for each kind of node only the visitors that do something there are asked."""
+
+    def get_enter_leave_for_kind(self, kind: str) -> EnterLeaveVisitor:
+        known = self.enter_leave_map.get(kind)
+        if known is None:
+            active = [
+                (index, *visitor.get_enter_leave_for_kind(kind))
+                for index, visitor in enumerate(self.visitors)
+            ]
+            active = [each for each in active if each[1] or each[2]]
+            known = EnterLeaveVisitor(*self._enter_leave(active)) if active else _NOTHING
+            self.enter_leave_map[kind] = known
+        return known
+
+    def _enter_leave(self, active: list[tuple[int, Any, Any]]) -> tuple[Any, Any]:
+        skipping = self.skipping
+
+        def enter(*arguments: Any) -> None:
+            for index, function, _ in active:
+                # A rule of validation skips a node's children or goes on, and does nothing else.
+                if function and not skipping[index] and function(*arguments) is SKIP:
+                    skipping[index] = arguments[0]
+
+        def leave(*arguments: Any) -> None:
+            for index, _, function in active:
+                if not skipping[index]:
+                    if function:
+                        function(*arguments)
+                elif skipping[index] is arguments[0]:
+                    skipping[index] = None
+
+        return enter, leave
+
+
+_NOTHING: Final = EnterLeaveVisitor(None, None)
 
 
 class _Visitor(TypeInfoVisitor):
@@ -190,7 +229,7 @@ def validate(
     context = _Context(schema, document, types, report, hide_suggestions)
 
     def run(visitors: Sequence[Visitor], keys: Mapping[str, tuple[str, ...]]) -> None:
-        visit(document, _Visitor(types, ParallelVisitor(visitors)), dict(keys))
+        visit(document, _Visitor(types, _Parallel(visitors)), dict(keys))
 
     with suppress(_Enough):
         first = [rule(context) for rule in rules if rule not in _OF_VARIABLES + _LAST]

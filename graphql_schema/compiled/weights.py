@@ -9,19 +9,19 @@ from typing import Final
 
 BASE: Final = 4_000
 """The document itself and its entry in the cache."""
-TOKEN: Final = 1_000
+TOKEN: Final = 600
 """A token, its location, and its share of the nodes that are made of tokens."""
 OPERATION: Final = 12_000
 """An executor, and the reader of variables."""
 COLLECTION: Final = 1_000
 """The fields selected on one object."""
-FIELD: Final = 1_000
+FIELD: Final = 600
 """One of them."""
 REGION: Final = 4_000
 """A compiled function."""
-LINE: Final = 500
+LINE: Final = 250
 """A line of it."""
-STRUCT: Final = 6_000
+STRUCT: Final = 4_000
 """A struct that it fills."""
 
 
