@@ -1,6 +1,8 @@
 """GraphQL over HTTP: one request, one document, one answer.
 
 The order is REST's: who is asking, the body, the document, its cost, and only then anything runs.
+Before the document is parsed, a scan tells a query from a mutation: a mutation by GET, and a
+payer who has nothing left of that kind, are refused for the price of the scan.
 https://graphql.github.io/graphql-over-http/draft/
 """
 
@@ -16,9 +18,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.errors import MethodNotAllowed, NotAcceptable, describe, report
+from api.errors import Exhausted, MethodNotAllowed, NotAcceptable, describe, report
 from api.http.body import best_media_type, encode_json, read_json
-from api.rate_limit.budget import ONE_READ, Charge, Cost, Kind, admit, charge, viewer_payer
+from api.rate_limit.budget import (
+    ONE_READ,
+    ONE_WRITE,
+    Budget,
+    Charge,
+    Cost,
+    Kind,
+    admit,
+    charge,
+    viewer_payer,
+)
 from api.state import state_of
 from graphql_schema.compiled import CompiledSchema, Refused
 from graphql_schema.context import Context
@@ -53,22 +65,31 @@ class Door:
         state = state_of(scope)
         db = state.database()
         viewer = await admit(scope, state.authenticator, state.budget, db, ONE_READ)
+        payer = viewer_payer(viewer)
+        kind = Kind.READ
         try:
             asked = await _asked(scope, receive)
+            kind = self._kind(asked)
+            _require_method(scope, kind)
+            _require_funds(scope, state.budget, payer, kind)
             operation = self._engine.prepare(asked.query).operation(asked.operation_name)
             call = operation.bind(asked.variables)
-            cost = _cost(scope, operation.kind, call.cost)
+            cost = _cost(operation.kind, call.cost)
             state.budget.require_payable(cost)
-        except MethodNotAllowed:
+        except (MethodNotAllowed, Exhausted):
             raise
         except Exception as error:
-            # What fails before it has a cost is one read, whatever it failed at.
-            await charge(scope, state.budget, viewer_payer(viewer), ONE_READ)
+            await charge(scope, state.budget, payer, _cost_of_failure(state.budget, payer, kind))
             return self._refused(scope, media_type, error)
-        await charge(scope, state.budget, viewer_payer(viewer), cost)
+        await charge(scope, state.budget, payer, cost)
         answer = await call.execute(Context(viewer, db, state.budget, self._max_page))
         errors = [field_error(scope, error) for error in answer.errors]
         return _response(scope, media_type, 200, answer.data, errors)
+
+    def _kind(self, asked: Asked) -> Kind:
+        """What the operation spends, found without parsing; a read where that is not clear."""
+        operation = self._engine.find_kind(asked.query, asked.operation_name)
+        return Kind.WRITE if operation is OperationType.MUTATION else Kind.READ
 
     def _refused(self, scope: Scope, media_type: str, error: Exception) -> Response:
         if isinstance(error, Refused):
@@ -158,17 +179,37 @@ def _members_of_query(scope: Scope) -> dict[str, Any]:
     return members
 
 
-def _cost(scope: Scope, kind: OperationType, fields: int) -> Cost:
-    """The root fields that will run, at least one.
-
-    Raises:
-        MutationByGet: it must not write.
-    """
-    if kind is not OperationType.MUTATION:
-        return Cost(Kind.READ, max(fields, 1))
-    if scope["method"] != "POST":
+def _require_method(scope: Scope, kind: Kind) -> None:
+    if kind is Kind.WRITE and scope["method"] != "POST":
         raise MutationByGet
-    return Cost(Kind.WRITE, max(fields, 1))
+
+
+def _require_funds(scope: Scope, budget: Budget, payer: str, kind: Kind) -> None:
+    """Refuse at once whoever is known to have nothing left. No round trip."""
+    try:
+        budget.require_funds(payer, kind)
+    except Exhausted as error:
+        scope["charges"].append(error.charge)
+        raise
+
+
+def _cost_of_failure(budget: Budget, payer: str, kind: Kind) -> Cost:
+    """What a request costs that fails before it has a cost: one read, whatever it failed at.
+
+    A mutation costs a write when the reads are spent: otherwise its preparation would be free.
+    """
+    if kind is Kind.WRITE:
+        try:
+            budget.require_funds(payer, Kind.READ)
+        except Exhausted:
+            return ONE_WRITE
+    return ONE_READ
+
+
+def _cost(kind: OperationType, fields: int) -> Cost:
+    """The root fields that will run, at least one."""
+    mutates = kind is OperationType.MUTATION
+    return Cost(Kind.WRITE if mutates else Kind.READ, max(fields, 1))
 
 
 def answer(scope: Scope, error: Exception) -> Response:

@@ -72,10 +72,10 @@ def _placed(error: GraphQLError) -> dict[str, Any]:
     return placed
 
 
-# graphql-core repeats the offending value, as Python writes it, and quotes Python's own errors.
-# The error says already where the value is, and it may be a secret on its way into somebody's log.
-# What cuts cuts to the end, from where graphql-core's own words end: what a value says is the same;
-# and looks ahead only so far, for a value may be made of these words a thousand times.
+# graphql-core's messages repeat the offending value, as Python writes it, and quote Python's own
+# errors. The error has the value's place already, and the value may be a secret that must not get
+# into a log. Each pattern removes everything after graphql-core's fixed wording. Look-ahead is
+# bounded, for a value may consist of these words repeated a thousand times.
 _REWORDINGS: Final = tuple(
     (re.compile(pattern, re.DOTALL), words)
     for pattern, words in (
@@ -84,7 +84,7 @@ _REWORDINGS: Final = tuple(
         (r"^(Syntax Error: .*? escape sequence): .*", r"\1."),
         (r"^(Syntax Error: .*?), did you mean '0\..*", r"\1."),
         # A value of the wrong type. The name of a member that is too much can be anything.
-        (r" unknown field '(?!\w+'(?:, found|\. Did you mean)).*", " unknown fields."),
+        (r" unknown field '(?!\w+…?'(?:, found|\. Did you mean)).*", " unknown fields."),
         (r", (?:but encountered error '|found: ).*", "."),
         (r"( cannot represent [^:]{1,60}): .*", r"\1."),
         (r"\b(Did you mean [^?]{1,200}\?) Found: .*", r"\1"),
@@ -92,13 +92,21 @@ _REWORDINGS: Final = tuple(
         (r"\bValue '.*' does not exist", "The value does not exist"),
         (r" not to be None\.$", " not to be null."),
         (r"^Unknown operation named .*", "The document has no operation of the given name."),
-        # A name may be as long as the document.
-        (r"(\w{60})\w+", r"\1…"),
     )
 )
 
 
+_LONG_NAME: Final = re.compile(r"\b(\w{60})\w+")
+"""A name may be as long as the document."""
+MAX_MESSAGE: Final = 1_000
+"""Characters of a message, its names shortened, that are looked at. What graphql-core itself says
+is shorter."""
+
+
 def _reworded(message: str) -> str:
+    message = _LONG_NAME.sub(r"\1…", message)
+    if len(message) > MAX_MESSAGE:
+        message = f"{message[:MAX_MESSAGE]}…"
     for pattern, words in _REWORDINGS:
         message = pattern.sub(words, message)
     return message

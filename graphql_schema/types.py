@@ -11,7 +11,7 @@ from strawberry import ID, UNSET
 
 from api.rate_limit.budget import Kind, viewer_payer
 from api.rate_limit.sliding_window import Standing
-from graphql_schema.context import Info
+from graphql_schema.context import Context, Info
 from persistence import tasks
 from persistence.sessions.layouts import Viewer as Session
 from persistence.task_inputs import Page, encode_cursor
@@ -62,7 +62,11 @@ class TaskConnection:
     )
     async def total_count(self, parent: strawberry.Parent[Listed], info: Info) -> int:
         """Count what the whole list has."""
-        return await tasks.count(info.context.db, info.context.viewer, parent.page)
+        context, page = info.context, parent.page
+        # The same number for every page of the same filter.
+        return await context.once(
+            ("count", page.completed), lambda: tasks.count(context.db, context.viewer, page)
+        )
 
 
 class Edge:
@@ -150,12 +154,17 @@ class Viewer:
     @strawberry.field(description="What you may still read. Shared with REST.")
     async def reads(self, parent: strawberry.Parent[Session], info: Info) -> Budget:
         """Look, without spending."""
-        return Budget.of(await info.context.budget.look(viewer_payer(parent), Kind.READ))
+        return await _look(info.context, parent, Kind.READ)
 
     @strawberry.field(description="What you may still write. Shared with REST.")
     async def writes(self, parent: strawberry.Parent[Session], info: Info) -> Budget:
         """Look, without spending."""
-        return Budget.of(await info.context.budget.look(viewer_payer(parent), Kind.WRITE))
+        return await _look(info.context, parent, Kind.WRITE)
+
+
+async def _look(context: Context, viewer: Session, kind: Kind) -> Budget:
+    look = context.budget.look
+    return Budget.of(await context.once(kind, lambda: look(viewer_payer(viewer), kind)))
 
 
 @strawberry.type(description="What a bulk deletion did, each in the order asked.")

@@ -40,6 +40,9 @@ CANCEL_TIMEOUT: Final = 0.5
 CONNECTING: Final = "connecting"
 """The step in which a connection is made, or taken from the pool and looked at."""
 
+MAX_CONCURRENT: Final = 4
+"""Statements that one request has under way at once; its others wait, at its deadline's cost."""
+
 RETRY_FOR: Final = 8.0
 """Seconds for which a lost connection is answered by a fresh one: a restart, a short crash.
 
@@ -176,7 +179,7 @@ class Database:
         share: may be changed, once it is known who asks.
     """
 
-    __slots__ = ("_engine", "_running", "_seconds_left", "_since", "share")
+    __slots__ = ("_engine", "_running", "_seconds_left", "_since", "_slots", "share")
 
     def __init__(self, engine: AsyncEngine, seconds: float, share: str = UNIDENTIFIED) -> None:
         self.share = share
@@ -184,6 +187,7 @@ class Database:
         self._seconds_left = seconds
         self._running = 0
         self._since = 0.0
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def read(self, wanted: Statement, /, **values: Any) -> Sequence[Record]:
         """Run a statement that changes nothing; a lost connection is replaced, and it runs again.
@@ -216,7 +220,7 @@ class Database:
         try:
             if seconds <= 0:
                 raise TimeoutError("none of the deadline is left")
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds), self._slots:
                 return await self._with_fresh_connections(
                     wanted, wanted.arguments(values), repeatable, progress
                 )

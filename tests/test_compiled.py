@@ -483,7 +483,7 @@ def test_a_document_over_a_limit_is_refused_with_the_limit(text: str, limit: str
 
 @pytest.mark.parametrize("text", [text for text, _ in HOSTILE] + ANNOYING)
 def test_no_document_takes_long_to_prepare(text: str) -> None:
-    engine = CompiledSchema(SCHEMA, max_kept_tokens=0)
+    engine = CompiledSchema(SCHEMA, max_kept_bytes=0)
 
     def attempt() -> float:
         start = time.process_time()
@@ -635,22 +635,43 @@ def test_a_document_is_prepared_once() -> None:
     assert engine.prepare("{ fails }") is engine.prepare("{ fails }")
 
 
-def test_documents_are_forgotten_when_they_are_too_many() -> None:
-    engine = CompiledSchema(SCHEMA, max_kept_tokens=100)
+def test_documents_are_dropped_when_they_weigh_too_much() -> None:
+    engine = CompiledSchema(SCHEMA, max_kept_bytes=50_000)
     first = engine.prepare("{ n: fails }")
     for number in range(50):
         engine.prepare(f"{{ n{number}: fails }}")
 
     assert engine.prepare("{ n: fails }") is not first
-    assert len(engine._documents) <= 5
+    assert 1 < len(engine._documents) < 10
+    assert 0 < engine._documents.weight <= 50_000
 
 
-def test_selections_are_forgotten_when_they_are_too_many() -> None:
-    engine = CompiledSchema(SCHEMA, max_kept_fields=100)
-    for number in range(200):
-        engine.prepare(f"{{ n{number}: fails any }}").operation().bind()
+async def test_a_selection_weighs_with_its_document() -> None:
+    engine = CompiledSchema(SCHEMA)
+    text = "query ($c: Boolean!) { shelf { books { id title @include(if: $c) } } }"
+    engine.prepare(text)
+    weights = [engine._documents.weight]
 
-    assert len(engine.selections) <= 6
+    for c in (True, False, True):
+        await run(text, [book(1)], engine, c=c)
+        weights.append(engine._documents.weight)
+
+    assert weights[0] < weights[1] < weights[2] == weights[3]
+
+
+async def test_a_document_that_grows_pushes_others_out() -> None:
+    engine = CompiledSchema(SCHEMA, max_kept_bytes=150_000)
+    growing = "{ shelf { books { id title } } }"
+    others = [f"{{ n{number}: fails }}" for number in range(15)]
+    for text in (*others, growing):
+        engine.prepare(text)
+    kept = sum(map(engine.is_kept, others))
+
+    await run(growing, [book(1)], engine)
+
+    assert engine.is_kept(growing)
+    assert sum(map(engine.is_kept, others)) < kept
+    assert engine._documents.weight <= 150_000
 
 
 async def test_one_operation_has_so_many_selections_and_no_more() -> None:
@@ -665,7 +686,8 @@ async def test_one_operation_has_so_many_selections_and_no_more() -> None:
         data, _ = await run(text, [book(1)], engine, **chosen)
         assert set(data["shelf"]["books"][0]) == {"title", *(n for n in names if chosen[n])}
 
-    assert len(engine.selections) == 16
+    operation = engine.prepare(text).operation()
+    assert len(operation._selections) == 16
 
 
 def test_the_cache_forgets_what_was_used_longest_ago() -> None:
@@ -675,9 +697,18 @@ def test_the_cache_forgets_what_was_used_longest_ago() -> None:
     cache.get("a")
     cache.put("c", 3, 1)
     cache.put("huge", 4, 3)
+    cache.grow("gone", 1)
 
     assert [cache.get(key) for key in ("a", "b", "c", "huge")] == [1, None, 3, None]
     assert cache.weight == 2
+
+    cache.grow("c", 1)
+
+    assert (cache.get("a"), cache.get("c"), cache.weight) == (None, 3, 2)
+
+    cache.grow("c", 1)
+
+    assert (len(cache), cache.weight) == (0, 0)
 
 
 async def test_errors_of_one_request_do_not_reach_another() -> None:

@@ -43,12 +43,13 @@ from strawberry.scalars import JSON
 from strawberry.schema.config import StrawberryConfig
 
 from graphql_schema.compiled import CompiledSchema, Leaf, Limits, Refused
+from graphql_schema.compiled import document as document_module
 from graphql_schema.compiled import executor as executor_module
 from graphql_schema.compiled import leaves as leaves_module
 from graphql_schema.compiled import resolvers as resolvers_module
-from graphql_schema.compiled import schema as schema_module
 from graphql_schema.compiled.executor import CompiledExecutor, Filling
 from graphql_schema.compiled.selections import Hole
+from graphql_schema.compiled.usages import Usages
 
 DOCUMENTS = int(os.environ.get("COMPILED_FUZZ_DOCUMENTS", "200"))
 RUNS = 4
@@ -291,7 +292,7 @@ LEAVES = {
         dt.datetime, rfc3339, as_is="{0}.microsecond and {0}.tzinfo is UTC", names={"UTC": UTC}
     )
 }
-WIDE = Limits(50_000, 20_000, 500, 100, 10_000, 10_000, 100_000, 1_000_000, 10**9)
+WIDE = Limits(50_000, 20_000, 500, 100, 100, 10_000, 10_000, 100_000, 1_000_000, 10**9)
 
 
 class Text(str):
@@ -711,7 +712,7 @@ def accept_any_int(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_conditions(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(schema_module, "_conditions", lambda document, operation: ())
+    patch.setattr(document_module, "find_usages", lambda *_: Usages())
 
 
 def keep_the_object_around_an_error(patch: pytest.MonkeyPatch) -> None:

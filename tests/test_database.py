@@ -163,6 +163,32 @@ async def test_the_time_of_concurrent_statements_counts_once(url: str) -> None:
         assert await db.read(ONE)
 
 
+async def test_one_request_has_at_most_four_statements_under_way(url: str) -> None:
+    async with an_engine(url, size=10) as engine:
+        db = Database(engine, 5)
+        sleeps = [asyncio.create_task(db.read(SLEEP, seconds=0.5)) for _ in range(10)]
+        await until_running(url, "pg_sleep", 4)
+        in_use = engine.pool.checkedout()  # type: ignore[attr-defined]
+
+        with taking(at_most=0.3):
+            assert await Database(engine, 5).read(ONE)
+
+        assert in_use == 4
+        assert len(await asyncio.gather(*sleeps)) == 10
+
+
+async def test_waiting_for_the_others_of_a_request_counts_towards_its_deadline(url: str) -> None:
+    async with an_engine(url, size=10) as engine:
+        db = Database(engine, 0.5)
+
+        with taking(at_most=0.9):
+            found = await asyncio.gather(
+                *(db.read(SLEEP, seconds=0.3) for _ in range(12)), return_exceptions=True
+            )
+
+    assert [isinstance(each, Unavailable) for each in found] == [False] * 4 + [True] * 8
+
+
 async def test_when_the_deadline_has_passed_nothing_is_sent(engine: AsyncEngine) -> None:
     before = await backend_of(engine)
     db = Database(engine, 0.2)

@@ -167,6 +167,9 @@ async def test_a_version_that_is_not_the_tasks_is_refused(
         ("{ tasks { nodes { id title } } }", 1),
         ("{ tasks { edges { cursor node { id } } pageInfo { endCursor } } }", 1),
         ("{ tasks { totalCount } }", 2),
+        (f"{{ tasks {{ {' '.join(f'c{n}: totalCount' for n in range(10))} }} }}", 2),
+        ("{ a: tasks { totalCount } b: tasks(first: 1) { totalCount } }", 3),
+        ("{ a: tasks { totalCount } b: tasks(filter: {completed: true}) { totalCount } }", 4),
         ('{ task(id: "1") { id } }', 1),
         ('{ a: task(id: "1") { id } b: task(id: "2") { id } }', 2),
         ("{ viewer { userId sessionExpiresAt } }", 0),
@@ -328,6 +331,46 @@ async def test_get_runs_queries(adas: httpx.AsyncClient) -> None:
     answer = await adas.get("/graphql", params=asked)
 
     assert answer.json()["data"] == {"tasks": {"totalCount": 0}}
+
+
+SEVERAL = """
+    query A($x: Boolean!) { viewer @skip(if: $x) { userId } ...F }
+    mutation B($x: [ID!]!) { deleteTasks(ids: $x) { notFound } }
+    query C($x: TaskFilter) { tasks(filter: $x) { totalCount } }
+    query D($x: Boolean!) { tasks(filter: {completed: $x}) { totalCount } }
+    query E($x: ID!, $y: Boolean!) { task(id: $x) @include(if: $y) { id } }
+    fragment F on Query { again: viewer @include(if: $x) { userId } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "data"),
+    [
+        ("A", {"x": True}, {"again"}),
+        ("A", {"x": False}, {"viewer"}),
+        ("B", {"x": ["7"]}, {"deleteTasks"}),
+        ("C", {"x": {"completed": True}}, {"tasks"}),
+        ("C", {"x": None}, {"tasks"}),
+        ("D", {"x": True}, {"tasks"}),
+        ("E", {"x": "7", "y": True}, {"task"}),
+        ("E", {"x": "7", "y": False}, set()),
+    ],
+)
+async def test_operations_of_one_document_may_use_a_name_differently(
+    name: str, variables: dict[str, Any], data: set[str], adas: httpx.AsyncClient
+) -> None:
+    answer = await ask(adas, SEVERAL, operationName=name, variables=variables)
+
+    assert answer.status_code == 200, answer.text
+    assert set(answer.json()["data"]) == data
+    assert "errors" not in answer.json()
+
+
+@pytest.mark.parametrize("x", [[True], {"a": True}, None, 1, "true", [[]]])
+async def test_a_condition_that_is_no_boolean_is_400(x: Any, adas: httpx.AsyncClient) -> None:
+    answer = await ask(adas, SEVERAL, operationName="A", variables={"x": x})
+
+    assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"]
 
 
 async def test_get_never_writes(adas: httpx.AsyncClient, sql: asyncpg.Connection) -> None:

@@ -8,11 +8,12 @@ to bytes, and everything else runs on the stock executor. Knows nothing of HTTP 
     answer = await call.execute(context)
 """
 
+from .document import Answer, Call, Document, Operation
 from .leaves import Leaf
 from .limits import Limits
 from .list_sizes import Paging
 from .rejections import Refused, Stage
-from .schema import Answer, Call, CompiledSchema, Document, Operation
+from .schema import CompiledSchema
 
 __all__ = [
     "Answer",

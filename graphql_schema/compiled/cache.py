@@ -9,7 +9,7 @@ V = TypeVar("V")
 
 
 class Cache(Generic[K, V]):
-    """Keeps what was used last, as long as all weights together stay within `capacity`."""
+    """Keeps the most recently used values whose weights together are at most `capacity`."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -18,6 +18,9 @@ class Cache(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._entries
 
     def get(self, key: K) -> V | None:
         """The value under `key`, now the most recently used, or None."""
@@ -28,12 +31,24 @@ class Cache(Generic[K, V]):
         return entry[0]
 
     def put(self, key: K, value: V, weight: int) -> None:
-        """Keep `value`; what is heavier than the whole cache is not kept."""
+        """Keep `value`. A value heavier than the whole cache is not kept."""
         self._drop(key)
         if weight > self.capacity:
             return
         self._entries[key] = (value, weight)
         self.weight += weight
+        self._shrink()
+
+    def grow(self, key: K, weight: int) -> None:
+        """Add to the weight of the value under `key`, if it is still kept."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return
+        self._entries[key] = (entry[0], entry[1] + weight)
+        self.weight += weight
+        self._shrink()
+
+    def _shrink(self) -> None:
         while self.weight > self.capacity:
             self._drop(next(iter(self._entries)))
 

@@ -6,7 +6,7 @@ runs on a value that is already resolved; if it fails, stock completes that same
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, cast
 
 from graphql import (
@@ -24,12 +24,14 @@ from graphql.execution.collect_fields import (
     FieldDetailsList,
     GroupedFieldSet,
     collect_fields,
+    collect_subfields,
 )
 from graphql.execution.executor import CollectedErrors
 from graphql.execution.values import VariableValues
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from . import weights
 from .leaves import Leaf
 from .list_sizes import Page, Paging, find_page
 from .selections import Hole, Region, compile_region
@@ -43,12 +45,16 @@ INTROSPECTION = ("__schema", "__type", "__typename")
 class Selection:
     """What an operation selects for one set of values of its `@skip`s and `@include`s.
 
-    Holds nothing of a request, so that all requests with these values share it.
+    Holds nothing of a request, so that all requests with these values share it. What it comes to
+    hold it reports to `grow`, in bytes.
     """
 
-    def __init__(self, leaves: Mapping[str, Leaf], compiles: bool) -> None:
+    def __init__(
+        self, leaves: Mapping[str, Leaf], compiles: bool, grow: Callable[[int], None]
+    ) -> None:
         self.leaves = leaves
         self.compiles = compiles
+        self.grow = grow
         self.root: GroupedFieldSet = {}
         self.error: GraphQLError | None = None
         self.cost = 0
@@ -68,7 +74,8 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         """An executor for one request, made quicker than by the constructor.
 
         Shared with the others are the schema, the document and the set that keeps
-        abandoned tasks alive until they are done.
+        abandoned tasks alive until they are done. Nothing shared grows otherwise: what a request
+        collects belongs to its selection.
         """
         executor = object.__new__(CompiledExecutor)
         executor.__dict__.update(self.__dict__)
@@ -93,6 +100,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
             ).grouped_field_set
         except GraphQLError as error:
             self.selection.error = error
+        self.selection.grow(_bytes(self.selection.root))
         for details in self.selection.root.values():
             name = details[0].node.name.value
             self.selection.cost += name not in INTROSPECTION
@@ -147,13 +155,22 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
     def collect_subfields(
         self, return_type: GraphQLObjectType, field_details_list: FieldDetailsList
     ) -> CollectedFields:
-        """As stock, but remembered for all requests of this selection."""
+        """As stock, but remembered by the selection, not by this executor and all its forks."""
         # The lists live as long as the selection, in what was collected for their parent.
         key = (return_type.name, id(field_details_list))
         collected = self.selection.collected.get(key)
         if collected is None:
-            collected = super().collect_subfields(return_type, field_details_list)
+            collected = collect_subfields(
+                self.schema,
+                self.fragments,
+                self.variable_values,
+                self.operation,
+                return_type,
+                field_details_list,
+                self.hide_suggestions,
+            )
             self.selection.collected[key] = collected
+            self.selection.grow(_bytes(collected.grouped_field_set))
         return collected
 
     def complete_list_value(
@@ -220,6 +237,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
                 fields,
                 lambda parent, details: self.collect_subfields(parent, details).grouped_field_set,
                 self.selection.leaves,
+                self.selection.grow,
             )
         except GraphQLError:
             return None
@@ -237,6 +255,10 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
                 self.settle_in_background(filling.pending)
             raise
         return filling.finish(completed) if filling.pending else completed
+
+
+def _bytes(grouped: GroupedFieldSet) -> int:
+    return weights.COLLECTION + weights.FIELD * sum(len(details) for details in grouped.values())
 
 
 class Filling:

@@ -34,6 +34,8 @@ class Limits:
     """Operations and fragments."""
     depth: int = 10
     """Levels of nested fields; `__schema` and `__type` count as one whatever is below."""
+    nesting: int = 50
+    """Levels of selection sets, those of inline fragments and of spread fragments included."""
     aliases: int = 50
     directives: int = 50
     fields: int = 1_000
@@ -52,8 +54,8 @@ class CyclicFragments(Exception):
     """Fragments spread each other in a circle. The validation rule has the message."""
 
 
-def check(document: DocumentNode, limits: Limits) -> "Size":
-    """The size of the document, if it is within the limits.
+def check(document: DocumentNode, limits: Limits) -> None:
+    """Refuse a document over the limits.
 
     `length` and `tokens` are not looked at: they are checked before there is a document.
 
@@ -64,13 +66,12 @@ def check(document: DocumentNode, limits: Limits) -> "Size":
     if len(document.definitions) > limits.definitions:
         raise over_limit("definitions", limits.definitions)
     size = _measure(document, limits)
-    for name in ("depth", "aliases", "directives", "fields", "introspection"):
+    for name in ("depth", "nesting", "aliases", "directives", "fields", "introspection"):
         if getattr(size, name) > (limit := getattr(limits, name)):
             raise over_limit(name, limit)
     # Only now: the walk is as long as the document with its fragments written out.
     if count_repeats(document) > limits.repeats:
         raise over_limit("repeats", limits.repeats)
-    return size
 
 
 def over_limit(name: str, limit: int, more: str = "") -> Refused:
@@ -97,24 +98,17 @@ class Size(NamedTuple):
     """What is measured of a piece of a document; `weight` only matters to introspection."""
 
     depth: int = 0
+    nesting: int = 0
     aliases: int = 0
     directives: int = 0
     fields: int = 0
     introspection: int = 0
     weight: int = 0
 
-    def beside(self, other: "Size") -> "Size":
-        return Size(
-            max(self.depth, other.depth),
-            self.aliases + other.aliases,
-            self.directives + other.directives,
-            self.fields + other.fields,
-            self.introspection + other.introspection,
-            self.weight + other.weight,
-        )
-
 
 NOTHING = Size()
+LEAF = Size(depth=1, fields=1, weight=1)
+ALIASED_LEAF = LEAF._replace(aliases=1)
 INTROSPECTION_LISTS = frozenset(
     [
         "args",
@@ -157,37 +151,42 @@ class Scale:
     def definition(self, node: FragmentDefinitionNode | OperationDefinitionNode) -> Size:
         """The size of an operation or fragment."""
         if isinstance(node, OperationDefinitionNode):
-            return self._directives(node).beside(self._selection_set(node.selection_set))
+            size = self._selection_set(node.selection_set)
+            return size._replace(directives=size.directives + len(node.directives or ()))
         size = self._fragment(node.name.value)
         # Only `__schema` and `__type` lead there.
         is_introspection = node.type_condition.name.value.startswith("__")
         return size._replace(depth=0) if is_introspection else size
 
     def _selection_set(self, node: SelectionSetNode | None) -> Size:
-        size = NOTHING
-        for selection in node.selections if node else ():
-            size = size.beside(self._selection(selection))
-        return size
+        if node is None:
+            return NOTHING
+        sizes = [self._selection(selection) for selection in node.selections]
+        depths, nestings, *others = zip(NOTHING, *sizes, strict=True)
+        return Size(max(depths), max(nestings) + 1, *map(sum, others))
 
     def _selection(self, node: SelectionNode) -> Size:
-        own = self._directives(node)
-        if isinstance(node, FragmentSpreadNode):
-            return own.beside(self._fragment(node.name.value))
-        if isinstance(node, InlineFragmentNode):
-            return own.beside(self._selection_set(node.selection_set))
-        assert isinstance(node, FieldNode)
-        return own.beside(self._field(node))
-
-    def _directives(self, node: SelectionNode | OperationDefinitionNode) -> Size:
-        return Size(directives=len(node.directives or ()))
+        if isinstance(node, FieldNode):
+            size = self._field(node)
+        elif isinstance(node, FragmentSpreadNode):
+            size = self._fragment(node.name.value)
+        else:
+            assert isinstance(node, InlineFragmentNode)
+            size = self._selection_set(node.selection_set)
+        if node.directives:
+            return size._replace(directives=size.directives + len(node.directives))
+        return size
 
     def _field(self, node: FieldNode) -> Size:
+        if node.selection_set is None:
+            return ALIASED_LEAF if node.alias else LEAF
         below = self._selection_set(node.selection_set)
         name = node.name.value
         is_introspection = name in ("__schema", "__type")
         weight = 1 + below.weight * (ITEMS if name in INTROSPECTION_LISTS else 1)
         return Size(
             1 if is_introspection else below.depth + 1,
+            below.nesting,
             below.aliases + (node.alias is not None),
             below.directives,
             below.fields + 1,

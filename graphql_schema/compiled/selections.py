@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-import msgspec
 from graphql import (
     GraphQLField,
     GraphQLLeafType,
@@ -19,16 +18,16 @@ from graphql import (
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLSchema,
-    Undefined,
     is_leaf_type,
 )
 from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
 from graphql.pyutils import Path
-from strawberry.execution import optimized_is_awaitable
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
+from . import weights
 from .leaves import Bail, Leaf, write_leaf
+from .structs import PLAIN, struct_type, vet
 
 Collect: TypeAlias = Callable[[GraphQLObjectType, FieldDetailsList], GroupedFieldSet]
 """The fields selected on an object type, by response key."""
@@ -83,11 +82,12 @@ def compile_region(
     fields: FieldDetailsList,
     collect: Collect,
     leaves: Mapping[str, Leaf],
+    grow: Callable[[int], None],
 ) -> Region | None:
     """The function for a list type or an object type, or None if there is nothing to gain.
 
     The type is not wrapped in non-null, and the value is neither null nor, for an object,
-    of a type that has not been checked.
+    of a type that has not been checked. `grow` is told how many bytes the function takes.
 
     Raises:
         GraphQLError: the selection cannot be collected with these variables.
@@ -101,7 +101,10 @@ def compile_region(
     if plan is None or not _is_worthwhile(plan):
         return None
     plan.nullable = False
-    return Writer(leaves).write(plan)
+    writer = Writer(leaves)
+    region = writer.write(plan)
+    grow(writer.weight)
+    return region
 
 
 @dataclass(slots=True)
@@ -256,7 +259,8 @@ class Writer:
         self._lines: list[str] = []
         self._indent = 1
         self._count = 0
-        self._names: dict[str, Any] = {"Bail": Bail, "Hole": Hole, "plain": _plain, "vet": _vet}
+        self._structs = 0
+        self._names: dict[str, Any] = {"Bail": Bail, "Hole": Hole, "plain": PLAIN, "vet": vet}
         for leaf in leaves.values():
             self._names.update(leaf.names)
 
@@ -265,8 +269,14 @@ class Writer:
         result = self._write(plan, "value", Place())
         source = "\n".join(["def read(value, report):", *self._lines, f"    return {result}"])
         exec(compile(source, "<region>", "exec"), self._names)  # noqa: S102  # our own lines
-        region: Region = self._names["read"]
+        # Left in there, the function would be part of a cycle through its globals.
+        region: Region = self._names.pop("read")
         return region
+
+    @property
+    def weight(self) -> int:
+        """The bytes that the function takes, with the structs that it fills."""
+        return weights.REGION + weights.LINE * len(self._lines) + weights.STRUCT * self._structs
 
     def _write(self, plan: Plan, value: str, place: Place) -> str:
         """Write what turns the variable `value` into the returned expression."""
@@ -314,6 +324,7 @@ class Writer:
         if plan.is_type_of:
             self._line(f"if not {self._constant(plan.is_type_of)}({value}, None): raise Bail")
         struct = self._constant(struct_type(tuple(field.key for field in plan.fields)))
+        self._structs += 1
         if plan.has_holes:
             return self._write_holed(plan, value, place, struct)
         results = [self._write_field(plan, field, value, place) for field in plan.fields]
@@ -379,28 +390,3 @@ def _into(
     if plan is not None and plan.nullable:
         return Place(steps, place.indices, container, key, len(steps))
     return place._replace(steps=steps)
-
-
-def struct_type(keys: tuple[str, ...]) -> type[msgspec.Struct]:
-    """A struct that msgspec writes with these keys; its attributes are f0, f1, …"""
-    return msgspec.defstruct(
-        "Selected",
-        [(f"f{number}", Any, None) for number in range(len(keys))],
-        rename={f"f{number}": key for number, key in enumerate(keys)},
-        gc=False,
-    )
-
-
-_plain: set[type] = set()
-"""Types whose values are objects to read from: neither null, nor errors, nor awaitable."""
-
-
-def _vet(value: Any) -> None:
-    if value is None or value is Undefined or isinstance(value, Exception):
-        raise Bail
-    if optimized_is_awaitable(value):
-        raise Bail
-    if len(_plain) > 1000:
-        # Someone makes types at run time: do not keep them all alive.
-        _plain.clear()
-    _plain.add(type(value))

@@ -1,7 +1,7 @@
 """From the variables a client sent to the values resolvers get, in graphql-core's terms."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from graphql import (
     GraphQLBoolean,
@@ -24,9 +24,13 @@ from graphql.execution.get_variable_signature import (
 from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
 from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_value
 
+from .limits import over_limit
 from .rejections import Refused, Stage
 
-MAX_ERRORS = 50
+MAX_ERRORS: Final = 5
+MAX_VALUES: Final = 5_000
+"""Values in all variables of an operation together: five times the ids of the longest honest
+list. Reading one takes about a microsecond, and the body's bytes would allow 30,000."""
 
 
 class VariableReader:
@@ -37,6 +41,7 @@ class VariableReader:
     ) -> None:
         self._schema = schema
         self._nodes = operation.variable_definitions or ()
+        self._names = [node.variable.name.value for node in self._nodes]
         self._hide_suggestions = hide_suggestions
         signatures = [get_variable_signature(schema, node) for node in self._nodes]
         self._expected: list[Expected] | None = None
@@ -47,8 +52,9 @@ class VariableReader:
         """The coerced values with their sources; unknown names are ignored.
 
         Raises:
-            Refused: a value is missing or of the wrong type.
+            Refused: a value is missing or of the wrong type, or there are too many values.
         """
+        _require_few(inputs[name] for name in self._names if name in inputs)
         values = _read_quickly(self._expected, inputs) if self._expected is not None else None
         return self._read_as_stock(inputs) if values is None else values
 
@@ -67,6 +73,20 @@ class VariableReader:
         if isinstance(values, list):
             raise Refused(Stage.VARIABLES, values)
         return values
+
+
+def _require_few(values: Iterable[Any]) -> None:
+    count = 0
+    unread: list[Iterable[Any]] = [values]
+    while unread:
+        for value in unread.pop():
+            count += 1
+            if isinstance(value, list):
+                unread.append(value)
+            elif isinstance(value, dict):
+                unread.append(value.values())
+            if count > MAX_VALUES:
+                raise over_limit("values in variables", MAX_VALUES)
 
 
 class Expected(NamedTuple):

@@ -1,0 +1,225 @@
+"""A prepared document, its operations, and an operation with its variables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    MiddlewareManager,
+    OperationDefinitionNode,
+    OperationType,
+    Undefined,
+)
+from graphql.execution.collect_fields import FragmentDetails
+from graphql.execution.executor import default_field_resolver, default_type_resolver
+from graphql.execution.values import VariableValues
+from strawberry.execution import optimized_is_awaitable
+
+from . import weights
+from .encoding import encode
+from .executor import CompiledExecutor, Selection
+from .leaves import Leaf
+from .limits import fragments_of, over_limit
+from .list_sizes import Paging
+from .rejections import Refused, Stage
+from .usages import find_usages
+from .variables import VariableReader
+
+MAX_SELECTIONS: Final = 16
+"""Combinations of conditions compiled for one operation; others run on the stock executor."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What an execution came to."""
+
+    data: bytes
+    """JSON, `null` included."""
+    errors: list[GraphQLError]
+
+
+class Runtime(NamedTuple):
+    """What all documents of a schema are executed with; see `CompiledSchema`."""
+
+    schema: GraphQLSchema
+    leaves: Mapping[str, Leaf]
+    paging: Mapping[str, Paging]
+    resolvers: MiddlewareManager
+    hide_suggestions: bool
+    refuse_nulls: bool
+    max_items: int
+
+
+Grow = Callable[[int], None]
+"""Told how many bytes a kept document has grown by."""
+
+
+class Document:
+    """A valid document.
+
+    Args:
+        runtime: of its schema.
+        node: the document.
+        grow: see `Grow`.
+    """
+
+    def __init__(self, runtime: Runtime, node: DocumentNode, grow: Grow) -> None:
+        self._runtime = runtime
+        self._node = node
+        self._grow = grow
+        self._operations: dict[str | None, Operation] = {}
+
+    def operation(self, name: str | None = None) -> "Operation":
+        """The operation of that name, or the only one.
+
+        Raises:
+            Refused: at `Stage.OPERATION`, when there is no such operation or the name is
+                needed, and for subscriptions.
+        """
+        operation = self._operations.get(name)
+        if operation is None:
+            operation = Operation(self._runtime, self._node, self._find(name), self._grow)
+            self._operations[name] = operation
+            self._grow(weights.OPERATION)
+        return operation
+
+    def find_kind(self, name: str | None) -> OperationType | None:
+        """The kind of the operation of that name, or of the only one; None where there is none."""
+        nodes = self._named(name)
+        return nodes[0].operation if len(nodes) == 1 else None
+
+    def _named(self, name: str | None) -> list[OperationDefinitionNode]:
+        nodes = [
+            node for node in self._node.definitions if isinstance(node, OperationDefinitionNode)
+        ]
+        if name is None:
+            return nodes
+        return [node for node in nodes if node.name and node.name.value == name]
+
+    def _find(self, name: str | None) -> OperationDefinitionNode:
+        nodes = self._named(name)
+        if not nodes and name is None:
+            raise _no_operation("Must provide an operation.")
+        if not nodes:
+            raise _no_operation(f"Unknown operation named '{name}'.")
+        if len(nodes) > 1:
+            raise _no_operation(
+                "Must provide operation name if query contains multiple operations."
+            )
+        if nodes[0].operation is OperationType.SUBSCRIPTION:
+            raise _no_operation("Subscriptions are not supported.")
+        return nodes[0]
+
+
+def _no_operation(message: str) -> Refused:
+    return Refused(Stage.OPERATION, [GraphQLError(message)])
+
+
+class Operation:
+    """One operation of a document."""
+
+    def __init__(
+        self, runtime: Runtime, document: DocumentNode, node: OperationDefinitionNode, grow: Grow
+    ) -> None:
+        fragments = fragments_of(document)
+        self._runtime = runtime
+        self._grow = grow
+        self._variables = VariableReader(runtime.schema, node, runtime.hide_suggestions)
+        self._usages = find_usages(runtime.schema, node, fragments)
+        self._selections: dict[tuple[bool, ...], Selection] = {}
+        self._executor = CompiledExecutor(
+            runtime.schema,
+            fragments,
+            {name: FragmentDetails(fragment) for name, fragment in fragments.items()},
+            None,
+            None,
+            node,
+            VariableValues({}, {}),
+            default_field_resolver,
+            default_type_resolver,
+            default_field_resolver,
+            middleware_manager=runtime.resolvers,
+            is_awaitable=optimized_is_awaitable,
+            hide_suggestions=runtime.hide_suggestions,
+        )
+
+    @property
+    def kind(self) -> OperationType:
+        """Query or mutation."""
+        return self._executor.operation.operation
+
+    def bind(self, variables: Mapping[str, Any] | None = None) -> "Call":
+        """The operation with its variables, ready to be priced and executed.
+
+        Raises:
+            Refused: at `Stage.VARIABLES`, with graphql-core's messages; at `LIMITS`, when it asks
+                for too many items.
+        """
+        given = variables or {}
+        if self._runtime.refuse_nulls:
+            _require_no_null(self._usages.never_null, given)
+        values = self._variables.read(given)
+        selection = self._select(values)
+        self._check_items(selection, values)
+        return Call(self._executor, values, selection)
+
+    def _select(self, values: VariableValues) -> Selection:
+        conditions = tuple(
+            [values.coerced.get(name, Undefined) for name in self._usages.conditions]
+        )
+        # Null and absent values end in an error, whose selection is not worth keeping.
+        if not all(type(value) is bool for value in conditions):
+            return self._new_selection(values, compiles=False)
+        selection = self._selections.get(conditions)
+        if selection is None:
+            is_kept = len(self._selections) < MAX_SELECTIONS
+            selection = self._new_selection(values, compiles=is_kept)
+            if is_kept:
+                self._selections[conditions] = selection
+        return selection
+
+    def _new_selection(self, values: VariableValues, *, compiles: bool) -> Selection:
+        grow = self._grow if compiles else _ignore
+        selection = Selection(self._runtime.leaves, compiles, grow)
+        self._executor.fork(values, selection, None).select(self._runtime.paging)
+        return selection
+
+    def _check_items(self, selection: Selection, values: VariableValues) -> None:
+        limit = self._runtime.max_items
+        count = sum([page.items(values.coerced) for page in selection.pages])
+        if count > limit:
+            more = f": it asks for {count}, repetitions included"
+            raise over_limit("list items", limit, more)
+
+
+def _ignore(weight: int) -> None:
+    """What is not kept is not weighed."""
+
+
+def _require_no_null(names: Sequence[str], given: Mapping[str, Any]) -> None:
+    for name in names:
+        if name in given and given[name] is None:
+            message = f"Variable '${name}' must not be null where it is used."
+            raise Refused(Stage.VARIABLES, [GraphQLError(message)])
+
+
+@dataclass(slots=True)
+class Call:
+    """One request's operation."""
+
+    _executor: CompiledExecutor
+    _values: VariableValues
+    _selection: Selection
+
+    @property
+    def cost(self) -> int:
+        """How many root fields it selects after `@skip` and `@include`; introspection is free."""
+        return self._selection.cost
+
+    async def execute(self, context: Any = None) -> Answer:
+        """Run it; resolvers find `context` in their info."""
+        data, errors = await self._executor.fork(self._values, self._selection, context).answer()
+        return Answer(encode(data), errors)

@@ -1,0 +1,99 @@
+"""How an operation uses its variables, in itself and in the fragments that it reaches."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from graphql import (
+    DirectiveNode,
+    ExecutableDefinitionNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLSchema,
+    NonNullTypeNode,
+    OperationDefinitionNode,
+    TypeInfo,
+    TypeInfoVisitor,
+    VariableNode,
+    Visitor,
+    is_non_null_type,
+    visit,
+)
+
+
+class Usages(NamedTuple):
+    """The names of an operation's variables that are used in special ways."""
+
+    conditions: tuple[str, ...] = ()
+    """Given to `@skip` or `@include`."""
+    never_null: tuple[str, ...] = ()
+    """Nullable, and used where null is not allowed.
+
+    A default value allows that. An explicit null would fail only at its field, at worst after
+    another field of a mutation has run.
+    """
+
+
+def find_usages(
+    schema: GraphQLSchema,
+    operation: OperationDefinitionNode,
+    fragments: Mapping[str, FragmentDefinitionNode],
+) -> Usages:
+    """The special usages of an operation's own variables.
+
+    Another operation of the document may have a variable of the same name and of any type: what
+    only that operation reaches does not count.
+    """
+    declared = operation.variable_definitions
+    if not declared:
+        return Usages()
+    types = TypeInfo(schema)
+    finder = _Finder(types)
+    for definition in _reached(operation, fragments, finder):
+        visit(definition, TypeInfoVisitor(types, finder))
+    names = [node.variable.name.value for node in declared]
+    nullable = [
+        node.variable.name.value for node in declared if not isinstance(node.type, NonNullTypeNode)
+    ]
+    return Usages(
+        tuple(name for name in names if name in finder.conditions),
+        tuple(name for name in nullable if name in finder.non_null),
+    )
+
+
+def _reached(
+    operation: OperationDefinitionNode,
+    fragments: Mapping[str, FragmentDefinitionNode],
+    finder: "_Finder",
+) -> Iterator[ExecutableDefinitionNode]:
+    """The operation, then each fragment whose spread the finder has met, once."""
+    yield operation
+    reached: set[str] = set()
+    while unvisited := finder.spreads - reached:
+        for name in sorted(unvisited):
+            reached.add(name)
+            if fragment := fragments.get(name):
+                yield fragment
+
+
+class _Finder(Visitor):
+    """Collects the names of variables and of spread fragments."""
+
+    def __init__(self, types: TypeInfo) -> None:
+        super().__init__()
+        self.conditions: set[str] = set()
+        self.non_null: set[str] = set()
+        self.spreads: set[str] = set()
+        self._types = types
+
+    def enter_fragment_spread(self, node: FragmentSpreadNode, *_: Any) -> None:
+        self.spreads.add(node.name.value)
+
+    def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
+        if node.name.value in ("skip", "include"):
+            for argument in node.arguments or ():
+                if isinstance(argument.value, VariableNode):
+                    self.conditions.add(argument.value.name.value)
+
+    def enter_variable(self, node: VariableNode, *_: Any) -> None:
+        if is_non_null_type(self._types.get_input_type()):
+            self.non_null.add(node.name.value)

@@ -1,0 +1,113 @@
+"""Documents of people who have nothing left, and documents that ask for one thing many times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from api.errors import Exhausted
+from api.rate_limit.budget import Budget, Charge, Cost, Kind
+from api.rate_limit.sliding_window import Standing
+from graphql_schema.compiled import CompiledSchema
+from tests.test_graphql import ask
+
+
+@pytest.fixture
+def unparsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No document may be prepared."""
+    prepared: list[str] = []
+    monkeypatch.setattr(CompiledSchema, "prepare", lambda self, text: prepared.append(text))
+    yield
+    assert prepared == []
+
+
+@pytest.mark.usefixtures("unparsed")
+async def test_a_mutation_by_get_is_refused_before_it_is_parsed(adas: httpx.AsyncClient) -> None:
+    written = "query A { nope } mutation B { nope"
+
+    answer = await adas.get("/graphql", params={"query": written + " }", "operationName": "B"})
+
+    assert answer.status_code == 405
+    assert "x-ratelimit-limit" not in answer.headers
+
+
+@pytest.fixture
+def known(penniless: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> set[Kind]:
+    """The kinds of which it is known that Ada has nothing left."""
+    spent: set[Kind] = set()
+    real = Budget.spend
+
+    async def spend(self: Budget, payer: str, cost: Cost) -> Charge | None:
+        try:
+            return await real(self, payer, cost)
+        except Exhausted as error:
+            errors[cost.kind] = error
+            raise
+
+    def require_funds(self: Budget, payer: str, kind: Kind) -> None:
+        if kind in spent:
+            raise errors[kind]
+
+    errors: dict[Kind, Exhausted] = {}
+    monkeypatch.setattr(Budget, "spend", spend)
+    monkeypatch.setattr(Budget, "require_funds", require_funds)
+    return spent
+
+
+SPENT = [("{ nope", Kind.READ), ("mutation { nope", Kind.WRITE), ("nope", Kind.READ)]
+
+
+@pytest.mark.parametrize(("document", "kind"), SPENT)
+async def test_who_is_known_to_have_nothing_left_is_refused_before_parsing(
+    document: str,
+    kind: Kind,
+    known: set[Kind],
+    penniless: httpx.AsyncClient,
+    request: pytest.FixtureRequest,
+) -> None:
+    closed = f"{document} }}" if "{" in document else document
+    valid = {"read": "{ __typename }", "write": 'mutation { deleteTask(id: "1") { id } }'}[kind]
+    told = await ask(penniless, valid)
+    known.add(kind)
+    request.getfixturevalue("unparsed")
+
+    answer = await ask(penniless, closed)
+
+    assert (told.status_code, answer.status_code) == (429, 429)
+    assert answer.json()["extensions"]["cost"]["kind"] == kind
+    assert answer.headers["retry-after"]
+
+
+async def test_a_mutation_that_fails_costs_a_write_when_reads_are_spent(
+    known: set[Kind], penniless: httpx.AsyncClient
+) -> None:
+    await ask(penniless, "{ __typename }")
+    known.add(Kind.READ)
+
+    answer = await ask(penniless, "mutation { nope }")
+
+    assert answer.status_code == 429
+    assert answer.json()["extensions"]["cost"]["kind"] == "write"
+
+
+async def test_a_budget_is_asked_for_once_a_request(
+    adas: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Kind] = []
+    real = Budget.look
+
+    async def look(self: Budget, payer: str, kind: Kind) -> Standing:
+        looks.append(kind)
+        return await real(self, payer, kind)
+
+    monkeypatch.setattr(Budget, "look", look)
+    aliases = " ".join(f"a{n}: reads {{ limit }}" for n in range(5))
+
+    answer = await ask(
+        adas, f"{{ x: viewer {{ {aliases} writes {{ limit }} }} y: viewer {{ {aliases} }} }}"
+    )
+
+    assert answer.json()["data"]["y"]["a4"] == {"limit": 100}
+    assert sorted(looks) == ["read", "write"]
