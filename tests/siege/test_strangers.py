@@ -109,15 +109,17 @@ async def test_without_a_token_a_spent_address_costs_no_trip(
 
 
 async def test_who_was_let_in_before_is_let_in_during_a_flood(
-    client: httpx.AsyncClient, sql: asyncpg.Connection
+    client: httpx.AsyncClient, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(auth, "LOOKUP_INTERVAL", 5.0)
+    monkeypatch.setattr(auth, "LOOKUP_PATIENCE", 5.0)
     ada = await newcomer(client, sql, "ada")
     await ada.list_tasks()
     await flood(client, ALLOWED + 1)
 
-    flooding = asyncio.create_task(flood(client, 300))
+    flooding = asyncio.create_task(flood(client, auth.MAX_WAITING))
     await asyncio.sleep(0)
-    for _ in range(ALLOWED - 1):
+    for _ in range(5):
         await ada.list_tasks()
     waiting = not flooding.done()
     await flooding
