@@ -305,6 +305,7 @@ async def test_a_share_without_a_statement_is_forgotten(four: AsyncEngine) -> No
 
 
 async def test_a_connection_that_is_given_up_counts_until_it_is_closed(four: AsyncEngine) -> None:
+    await Database(four, 5, share="ada").read(NUMBER, number=7)
     reading = asyncio.create_task(Database(four, 5, share="ada").read(LONG))
     await asyncio.sleep(0.05)
 

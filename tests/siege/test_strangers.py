@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 import httpx
@@ -110,15 +110,17 @@ async def test_without_a_token_a_spent_address_costs_no_trip(
 
 
 async def test_who_was_let_in_before_is_let_in_during_a_flood(
-    client: httpx.AsyncClient, sql: asyncpg.Connection
+    client: httpx.AsyncClient, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(auth, "LOOKUP_INTERVAL", 5.0)
+    monkeypatch.setattr(auth, "LOOKUP_PATIENCE", 5.0)
     ada = await newcomer(client, sql, "ada")
     await ada.list_tasks()
     await flood(client, ALLOWED + 1)
 
-    flooding = asyncio.create_task(flood(client, 300))
+    flooding = asyncio.create_task(flood(client, auth.MAX_WAITING))
     await asyncio.sleep(0)
-    for _ in range(ALLOWED - 1):
+    for _ in range(5):
         await ada.list_tasks()
     waiting = not flooding.done()
     await flooding
@@ -168,16 +170,20 @@ async def test_a_flood_leaves_nothing_behind(
 ) -> None:
     lookups = app.state.twofold.authenticator._lookups
     flooding = [asyncio.create_task(ask(spent, str(number))) for number in range(50)]
-    await asyncio.sleep(0.05)
-    assert len(lookups._lines) == 1
+    await until(lambda: len(lookups._lines) == 1)
 
     for request in flooding:
         request.cancel()
     await asyncio.gather(*flooding, return_exceptions=True)
-    await asyncio.sleep(2 * auth.LOOKUP_INTERVAL)
 
-    assert not lookups._lines
+    await until(lambda: not lookups._lines)
     assert (await (await newcomer(spent, sql, "ada")).list_tasks()).tasks == []
+
+
+async def until(done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not done():  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)
 
 
 async def test_only_hashes_of_good_tokens_are_kept_and_few(
