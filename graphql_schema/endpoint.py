@@ -29,6 +29,7 @@ from api.rate_limit.budget import (
     Kind,
     admit,
     charge,
+    require_funds,
     viewer_payer,
 )
 from api.state import state_of
@@ -71,7 +72,7 @@ class Door:
             asked = await _asked(scope, receive)
             kind = self._kind(asked)
             _require_method(scope, kind)
-            _require_funds(scope, state.budget, payer, kind)
+            require_funds(scope, state.budget, payer, kind)
             operation = self._engine.prepare(asked.query).operation(asked.operation_name)
             call = operation.bind(asked.variables)
             cost = _cost(operation.kind, call.cost)
@@ -182,15 +183,6 @@ def _members_of_query(scope: Scope) -> dict[str, Any]:
 def _require_method(scope: Scope, kind: Kind) -> None:
     if kind is Kind.WRITE and scope["method"] != "POST":
         raise MutationByGet
-
-
-def _require_funds(scope: Scope, budget: Budget, payer: str, kind: Kind) -> None:
-    """Refuse at once whoever is known to have nothing left. No round trip."""
-    try:
-        budget.require_funds(payer, kind)
-    except Exhausted as error:
-        scope["charges"].append(error.charge)
-        raise
 
 
 def _cost_of_failure(budget: Budget, payer: str, kind: Kind) -> Cost:
