@@ -16,9 +16,9 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.settings import SettingsError, load
 from api.state import State
+from persistence.sessions import cache as session_cache
 from persistence.sessions.cache import RememberedSessions
 from persistence.sessions.layouts import FORESIGHT, hash_token
-from persistence.sessions import cache as session_cache
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.people import Person, sign_in
 from tests.surfaces import RestSurface, Surface
