@@ -12,14 +12,15 @@ import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.server.connections import INVALID_REQUESTS, REFUSED_CONNECTIONS, descriptors_for_clients
+from api.server.flow import Flow, close_unless_asked
 from api.server.framing import INVALID, head_without_upgrade, refusal, with_authority
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application, ASGISendEvent
+    from uvicorn._types import ASGI3Application
 
 MAX_HEADERS: Final = 64 * 1024
 """The most bytes of one message that are not its body: request line, headers, chunk sizes and
@@ -75,6 +76,7 @@ class Protocol(HttpToolsProtocol):
         self._begun = False  # The request whose headers are being read.
         self._framing = 0  # Bytes of the message so far that are not its body.
         self._unused = 0  # Bytes of its body after its answer.
+        self._body_left = 0  # Bytes of a body of known length that are still to come.
         self._plain_head = b""
         self._arrival_timer: asyncio.TimerHandle | None = None
         # Writing
@@ -95,7 +97,7 @@ class Protocol(HttpToolsProtocol):
             transport.close()
             return
         super().connection_made(transport)
-        self.flow = _Flow(transport, self)
+        self.flow = Flow(transport, self.must_not_read)
         self._keep_alive()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -159,7 +161,7 @@ class Protocol(HttpToolsProtocol):
     def _next_piece(self) -> bytes:
         """What can be parsed without more requests in it than may wait."""
         packet, start = self._packet, self._at
-        end = start
+        end = start + self._body_left
         for _ in range(MAX_PIPELINED):
             end = packet.find(_HEAD_END, end) + len(_HEAD_END)
             if end < len(_HEAD_END) or end == len(packet):
@@ -228,14 +230,18 @@ class Protocol(HttpToolsProtocol):
             self.url = b"/"
         elif self.url[:1] != b"/":
             self.url = with_authority(self.url, self.headers)
+        for name, value in self.headers:
+            if name == b"content-length":
+                self._body_left = int(value)
         super().on_headers_complete()
         if self.expect_100_continue:
-            _close_unless_asked(self.cycle)
+            close_unless_asked(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of a body; of one whose request was answered, its length."""
         # Of a packet that began with another message, no more than all is taken off.
         self._framing = max(0, self._framing - len(body))
+        self._body_left = max(0, self._body_left - len(body))
         if self.cycle.response_complete:
             self._unused += len(body)
         super().on_body(body)
@@ -247,7 +253,7 @@ class Protocol(HttpToolsProtocol):
             return
         self._in_headers = True
         self._begun = False
-        self._framing = self._unused = 0
+        self._framing = self._unused = self._body_left = 0
         self._stop_arrival_timer()
         super().on_message_complete()
 
@@ -388,35 +394,3 @@ class Protocol(HttpToolsProtocol):
     def _is_read_too_slowly(self) -> bool:
         seconds = self.loop.time() - self._slow_since - self.unread_seconds
         return self._taken < seconds * self.unread_rate
-
-
-class _Flow(FlowControl):
-    """uvicorn's flow control, which reads on only when the protocol may, and never when closed."""
-
-    def __init__(self, transport: asyncio.Transport, protocol: Protocol) -> None:
-        super().__init__(transport)
-        self._protocol = protocol
-
-    def pause_reading(self) -> None:
-        # uvloop's transports raise when they are closed already.
-        if not self._transport.is_closing():
-            super().pause_reading()
-
-    def resume_reading(self) -> None:
-        if not self._protocol.must_not_read() and not self._transport.is_closing():
-            super().resume_reading()
-
-
-def _close_unless_asked(cycle: RequestResponseCycle) -> None:
-    """Close after an answer that a client gets in place of 100 (Continue) (RFC 9110, 10.1.1).
-
-    Whether its body still comes is its own choice: its next bytes may be that, or a request.
-    """
-    send = cycle.send
-
-    async def send_and_close(message: ASGISendEvent) -> None:
-        if cycle.waiting_for_100_continue and cycle.more_body:
-            cycle.keep_alive = False
-        await send(message)
-
-    cycle.send = send_and_close  # type: ignore[method-assign]

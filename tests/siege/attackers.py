@@ -121,5 +121,5 @@ def send(connection: socket.socket, data: bytes) -> int:
 
 
 def slower(attacked: list[float], control: list[float]) -> float:
-    """How many times slower the median request was."""
+    """How many times slower the median request was. Other load on the machine makes it more."""
     return statistics.median(attacked) / statistics.median(control)
