@@ -23,6 +23,8 @@ import msgspec
 import pytest
 import strawberry
 from graphql import (
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLError,
     GraphQLField,
     GraphQLInputObjectType,
@@ -31,11 +33,17 @@ from graphql import (
     GraphQLObjectType,
     GraphQLString,
     GraphQLUnionType,
+    NameNode,
+    OperationDefinitionNode,
+    Visitor,
     get_named_type,
     get_nullable_type,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
+    parse,
+    print_ast,
+    visit,
 )
 from graphql.execution.executor import CollectedErrors
 from graphql.pyutils import Path
@@ -598,18 +606,22 @@ def outcome(data: Any, errors: Sequence[GraphQLError] | None) -> Outcome:
     return Outcome(data, sorted(texts), dict(ran))
 
 
-async def through_stock(text: str, given: dict[str, Any]) -> Outcome:
+async def through_stock(text: str, given: dict[str, Any], name: str | None = None) -> Outcome:
     ran.clear()
     before = asyncio.all_tasks()
-    result = await SCHEMA.execute(text, variable_values=given, context_value="context")
+    result = await SCHEMA.execute(
+        text, variable_values=given, context_value="context", operation_name=name
+    )
     await settle(before)
     return outcome(json.loads(json.dumps(result.data)), result.errors)
 
 
-async def through_compiled(engine: CompiledSchema, text: str, given: dict[str, Any]) -> Outcome:
+async def through_compiled(
+    engine: CompiledSchema, text: str, given: dict[str, Any], name: str | None = None
+) -> Outcome:
     ran.clear()
     try:
-        call = engine.prepare(text).operation().bind(given)
+        call = engine.prepare(text).operation(name).bind(given)
     except Refused as refused:
         return outcome(None, refused.errors)
     before = asyncio.all_tasks()
@@ -705,6 +717,66 @@ async def test_both_executors_agree_on_everything() -> None:
     assert seen["without errors"] > runs / 4, seen
     assert seen["holes"] > runs / 10, seen
     assert seen["plain"] > runs / 10, seen
+
+
+class Renamed(Visitor):
+    """Gives the operations and fragments of a document other names."""
+
+    def __init__(self, suffix: str) -> None:
+        super().__init__()
+        self.suffix = suffix
+
+    def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> Any:
+        return dataclasses.replace(node, name=NameNode(value=f"Op{self.suffix}"))
+
+    def enter_fragment_definition(self, node: FragmentDefinitionNode, *_: Any) -> Any:
+        return dataclasses.replace(node, name=NameNode(value=node.name.value + self.suffix))
+
+    def enter_fragment_spread(self, node: FragmentSpreadNode, *_: Any) -> Any:
+        return dataclasses.replace(node, name=NameNode(value=node.name.value + self.suffix))
+
+
+OTHERS: list[tuple[str, str, dict[str, Any]]] = [
+    (
+        "X",
+        "query X($a: Int!, $n: Boolean!, $w: ID) {"
+        " maybe @skip(if: $n) { computed(by: $a) } echo(ids: [$w]) }",
+        {"a": 3, "n": False, "w": "7"},
+    ),
+    (
+        "Y",
+        "query Y($a: Window, $b: [Pair!], $w: [ID!]!) {"
+        " echo(window: $a, pairs: $b) page(ids: $w) { totalCount } }",
+        {"a": {"start": 1}, "b": [{"left": 1, "right": None}], "w": ["1"]},
+    ),
+    (
+        "Z",
+        "mutation Z($a: Window!, $b: Int!) {"
+        " touch(window: $a) { id } mustTouch(number: $b) { title } }",
+        {"a": {"pair": {"left": 1, "right": 2}}, "b": 1},
+    ),
+]
+"""Operations whose variables have the names of the generated ones, and other types."""
+
+
+async def test_operations_of_one_document_do_not_disturb_each_other() -> None:
+    engine = CompiledSchema(SCHEMA, leaves=LEAVES, limits=WIDE)
+    World.suspends, World.error = False, None
+    ran_to_the_end = 0
+    for seed in range(DOCUMENTS // 8):
+        rng = random.Random(seed)
+        parts = [
+            print_ast(visit(parse(Writer(rng).document()), Renamed(suffix))) for suffix in "AB"
+        ]
+        text = " ".join([*parts, *(other for _, other, _ in OTHERS)])
+        World.items = [Made(rng, Dirt(rng, 0)).item() for _ in range(3)]
+        generated = [(name, "", variables(rng)) for name in ("OpA", "OpB")]
+        for name, _, given in generated + OTHERS:
+            stock = await through_stock(text, given, name)
+            compiled = await through_compiled(engine, text, given, name)
+            assert agree(stock, compiled), describe(seed, text, given, stock, compiled)
+            ran_to_the_end += bool(compiled.ran)
+    assert ran_to_the_end > DOCUMENTS / 4
 
 
 def accept_any_int(patch: pytest.MonkeyPatch) -> None:
