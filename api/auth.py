@@ -10,8 +10,9 @@ from api.errors import Unauthenticated
 from api.http.body import header_values
 from api.settings import Settings
 from persistence.database import Database
-from persistence.sessions.cache import RememberedSessions
-from persistence.sessions.layouts import Sessions, Viewer, find_layout
+from persistence.sessions.cache import SessionCache
+from persistence.sessions.layouts import SessionLookup, find_session_lookup
+from persistence.viewer import Viewer
 
 MAX_TOKEN: Final = 4096
 """The longest bearer token that is looked up, in bytes; better-auth's have 32 or 80."""
@@ -22,7 +23,7 @@ class Authenticator:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._sessions: Sessions | None = None
+        self._sessions: SessionLookup | None = None
 
     async def viewer(self, scope: Scope, db: Database) -> Viewer:
         """The viewer of a request. One SELECT, or none where sessions are remembered.
@@ -34,12 +35,12 @@ class Authenticator:
         """
         token = bearer_token(scope)
         sessions = self._sessions or await self.find_sessions(db)
-        session = await sessions.session(db, token)
+        session = await sessions.find(db, token)
         if session is None:
             raise Unauthenticated
         return session.viewer
 
-    async def find_sessions(self, db: Database) -> Sessions:
+    async def find_sessions(self, db: Database) -> SessionLookup:
         """Look at the auth server's table, unless that was done before.
 
         Raises:
@@ -49,7 +50,7 @@ class Authenticator:
         # No lock: requests that waited for one another's look would wait beyond their deadlines.
         if self._sessions is None:
             secret = self._settings.session_hash_secret
-            sessions = await find_layout(
+            sessions = await find_session_lookup(
                 db,
                 self._settings.session_store,
                 table=self._settings.session_table,
@@ -57,7 +58,7 @@ class Authenticator:
                 signing_secrets=self._settings.signing_secrets,
             )
             seconds = self._settings.session_cache_seconds
-            self._sessions = RememberedSessions(sessions, seconds) if seconds else sessions
+            self._sessions = SessionCache(sessions, seconds) if seconds else sessions
         return self._sessions
 
 

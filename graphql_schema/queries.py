@@ -11,8 +11,8 @@ from graphql_schema.context import Info
 from graphql_schema.types import Listed, Task, TaskConnection, TaskFilter, Viewer, given
 from persistence import tasks
 from persistence.errors import FieldError, InvalidInput, NotFound
-from persistence.sessions.layouts import Viewer as Session
 from persistence.task_inputs import Page, parse, parse_task_id
+from persistence.viewer import Viewer as Session
 
 PAGE: Final = 50
 """How many tasks a list has where the client does not say."""

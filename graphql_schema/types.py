@@ -13,8 +13,8 @@ from api.rate_limit.budget import Kind, viewer_payer
 from api.rate_limit.sliding_window import Standing
 from graphql_schema.context import Info
 from persistence import tasks
-from persistence.sessions.layouts import Viewer as Session
 from persistence.task_inputs import Page, encode_cursor
+from persistence.viewer import Viewer as Session
 
 
 @strawberry.type(description="A task of yours.")
@@ -142,7 +142,7 @@ class Budget:
 
 @strawberry.type(description="You.")
 class Viewer:
-    """Made from ``persistence.sessions.layouts.Viewer``."""
+    """Made from ``persistence.viewer.Viewer``."""
 
     user_id: ID = strawberry.field(description="As the auth server writes it.")
     session_expires_at: datetime = strawberry.field(description="When this session ends.")

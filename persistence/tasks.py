@@ -38,9 +38,9 @@ from sqlalchemy import (
 
 from persistence.database import Database, Record, Statement, statement
 from persistence.errors import NotFound, VersionConflict
-from persistence.sessions.layouts import Viewer
 from persistence.tables import tasks as table
 from persistence.task_inputs import MAX_ID, NewTask, Page, Position, TaskChanges, TaskFilter, TaskId
+from persistence.viewer import Viewer
 
 
 class Task(msgspec.Struct, frozen=True):

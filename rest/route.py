@@ -24,8 +24,8 @@ from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, admit, charge, view
 from api.state import state_of
 from persistence.database import Database
 from persistence.errors import FieldError, InvalidInput
-from persistence.sessions.layouts import Viewer
 from persistence.task_inputs import MAX_ERRORS, MAX_ID, TaskId, parse, parse_task_id, shown
+from persistence.viewer import Viewer
 
 JSON: Final = ("application/json",)
 MERGE_PATCH: Final = ("application/json", "application/merge-patch+json")

@@ -18,10 +18,8 @@ from persistence.database import Database, PoolSettings, Statement, create_engin
 from persistence.embedded import Postgres
 from persistence.migrations import upgrade
 from persistence.sessions.layouts import (
-    BetterAuthSessions,
-    HashedSessions,
     SessionStore,
-    find_layout,
+    find_session_lookup,
 )
 from tests.conftest import new_database, run_sql
 from tests.people import SESSION_TABLES
@@ -60,15 +58,14 @@ async def url(postgres: Postgres) -> str:
 async def look_ups(url: str, *stores: SessionStore) -> list[Statement]:
     """The statements with which sessions are looked up."""
     engine = create_engine(url, PoolSettings(1, 0, 5, 3600, pre_ping=False))
-    found = [
-        await find_layout(
+    lookups = [
+        await find_session_lookup(
             Database(engine, 5), store, table=None, hash_secret=b"", signing_secrets=[]
         )
         for store in stores
     ]
     await engine.dispose()
-    assert all(isinstance(layout, HashedSessions | BetterAuthSessions) for layout in found)
-    return [layout.lookup for layout in found]  # type: ignore[attr-defined]
+    return [lookup.statement for lookup in lookups]
 
 
 async def described(url: str, statement: Statement) -> tuple[list[str], list[str]]:

@@ -33,7 +33,7 @@ from api.settings import Settings, load
 from persistence import demo, embedded
 from persistence.embedded import Postgres, private_text
 from persistence.processes import die_with_parent
-from persistence.sessions import layouts as sessions
+from persistence.sessions.tokens import hash_token
 
 ROOT: Final = Path(__file__).parent.parent.parent
 PACKAGES: Final = ("api", "graphql_schema", "persistence", "rest")
@@ -115,7 +115,7 @@ def _develop_on(server: Postgres) -> None:
         hand_over(token, listener)
         asyncio.run(demo.create_database(server.url(), "twofold"))
         upgrade(server.url("twofold"))
-        token_hash = sessions.hash_token(secret.encode(), token.encode())
+        token_hash = hash_token(secret.encode(), token.encode())
         task = asyncio.run(demo.seed(server.url("twofold"), token_hash))
         base = _address(listener)
         welcome = welcome_to(base, _whereabouts(server), _things_to_try(base, token, task))

@@ -26,7 +26,7 @@ from api.rate_limit.sliding_window import Limit, LocalWindows, RedisWindows, Sta
 from api.settings import Settings
 from persistence.database import Database
 from persistence.errors import FieldError, InvalidInput
-from persistence.sessions.layouts import Viewer
+from persistence.viewer import Viewer
 
 
 class Kind(StrEnum):
