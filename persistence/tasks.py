@@ -36,8 +36,9 @@ from sqlalchemy import (
     update,
 )
 
-from persistence.database import Database, Record, Statement, statement
+from persistence.database import Database
 from persistence.errors import NotFound, VersionConflict
+from persistence.sql import Record, Statement, compile_statement
 from persistence.tables import tasks as table
 from persistence.task_inputs import MAX_ID, NewTask, Page, Position, TaskChanges, TaskFilter, TaskId
 from persistence.viewer import Viewer
@@ -228,7 +229,7 @@ def _list(by_completed: bool, after_cursor: bool) -> Statement:
             bindparam("id", type_=BigInteger),
         )
         wanted = wanted.where(tuple_(table.c.created_at, table.c.id) < place)
-    return statement(wanted)
+    return compile_statement(wanted)
 
 
 def _numbers(name: str, kind: Integer) -> Cast[Any]:
@@ -299,7 +300,7 @@ def _change() -> Statement:
         .returning(*_COLUMNS)
         .cte("changed")
     )
-    return statement(_as_done_or_found(changed, found))
+    return compile_statement(_as_done_or_found(changed, found))
 
 
 def _remove() -> Statement:
@@ -314,7 +315,7 @@ def _remove() -> Statement:
         .returning(*_COLUMNS)
         .cte("removed")
     )
-    return statement(_as_done_or_found(removed, found))
+    return compile_statement(_as_done_or_found(removed, found))
 
 
 def _remove_many() -> Statement:
@@ -327,7 +328,9 @@ def _remove_many() -> Statement:
         .with_for_update()
         .cte("found")
     )
-    return statement(delete(table).where(table.c.id == found.c.id).returning(_typed(table.c.id)))
+    return compile_statement(
+        delete(table).where(table.c.id == found.c.id).returning(_typed(table.c.id))
+    )
 
 
 _LIST: Final = {
@@ -337,17 +340,17 @@ _LIST: Final = {
 }
 
 _completed = bindparam("completed", type_=Boolean)
-_COUNT: Final = statement(
+_COUNT: Final = compile_statement(
     select(func.count())
     .select_from(table)
     .where(_MINE, or_(_completed.is_(None), table.c.completed == _completed))
 )
 
-_GET: Final = statement(
+_GET: Final = compile_statement(
     select(*_COLUMNS).where(_MINE, table.c.id == bindparam("id", type_=BigInteger))
 )
 
-_CREATE: Final = statement(
+_CREATE: Final = compile_statement(
     insert(table)
     .values(
         user_id=bindparam("user_id", type_=Text),

@@ -14,13 +14,14 @@ import asyncpg
 import pytest
 
 from persistence import migrations, tasks
-from persistence.database import Database, PoolSettings, Statement, create_engine
+from persistence.database import Database, PoolSettings, create_engine
 from persistence.embedded import Postgres
 from persistence.migrations import upgrade
 from persistence.sessions.layouts import (
     SessionStore,
     find_session_lookup,
 )
+from persistence.sql import Statement
 from tests.conftest import new_database, run_sql
 from tests.people import SESSION_TABLES
 

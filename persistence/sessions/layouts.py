@@ -13,9 +13,10 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import asyncpg
 
-from persistence.database import Database, Record, Statement
+from persistence.database import Database
 from persistence.errors import Unavailable
 from persistence.sessions.tokens import hash_token, is_signature_right, parse_token
+from persistence.sql import Record, Statement
 from persistence.tables import ENCODING, wrong_encoding
 from persistence.viewer import Viewer
 
