@@ -11,7 +11,8 @@ from graphql_schema.context import Info
 from graphql_schema.types import Listed, Task, TaskConnection, TaskFilter, Viewer, given
 from persistence import tasks
 from persistence.errors import FieldError, InvalidInput, NotFound
-from persistence.task_inputs import Page, parse, parse_task_id
+from persistence.task_inputs import Page, parse_task_id
+from persistence.validation import validate
 from persistence.viewer import Viewer as Session
 
 PAGE: Final = 50
@@ -55,7 +56,7 @@ class Query:
             "limit": PAGE if first is None else first,
             "cursor": None if after is UNSET else after,
         }
-        page = parse(Page, wanted | (given(filter) if filter else {}), _SPELLING)
+        page = validate(Page, wanted | (given(filter) if filter else {}), _SPELLING)
         _require_at_most(info.context.max_page, page.limit)
         return Listed(page, await tasks.list_page(info.context.db, info.context.viewer, page))
 

@@ -13,7 +13,8 @@ from api.rate_limit.budget import Kind, viewer_payer
 from api.rate_limit.sliding_window import Standing
 from graphql_schema.context import Info
 from persistence import tasks
-from persistence.task_inputs import Page, encode_cursor
+from persistence.cursors import encode_cursor
+from persistence.task_inputs import Page
 from persistence.viewer import Viewer as Session
 
 

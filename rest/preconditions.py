@@ -9,7 +9,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from persistence.errors import FieldError, InvalidInput
-from persistence.task_inputs import shown
+from persistence.validation import printable
 
 _MAX_VERSION: Final = 2**31 - 1
 
@@ -65,7 +65,7 @@ def _condition(request: Request, header: str) -> Condition | None:
         return Condition(None)
     if not _LIST.fullmatch(text):
         message = 'Should be "*" or a list of entity tags, each in double quotes'
-        raise InvalidInput([FieldError(header, message, "etag_invalid", shown(text))])
+        raise InvalidInput([FieldError(header, message, "etag_invalid", printable(text))])
     # Weak tags count: proxies that compress weaken ours. A tag that is no version of ours is
     # well-formed, and matches nothing.
     found = (tag for tag in _TAG.findall(text) if _VERSION.fullmatch(tag))

@@ -24,7 +24,8 @@ from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, admit, charge, view
 from api.state import state_of
 from persistence.database import Database
 from persistence.errors import FieldError, InvalidInput
-from persistence.task_inputs import MAX_ERRORS, MAX_ID, TaskId, parse, parse_task_id, shown
+from persistence.task_inputs import TaskId, parse_task_id
+from persistence.validation import MAX_ERRORS, MAX_ID, printable, validate
 from persistence.viewer import Viewer
 
 JSON: Final = ("application/json",)
@@ -88,10 +89,10 @@ class Operation(APIRoute):
         arguments: dict[str, Any] = {}
         if needs.body:
             body = await read_json(scope, receive, self._media_types)
-            arguments[needs.body.name] = parse(needs.body.model, body)
+            arguments[needs.body.name] = validate(needs.body.model, body)
         said = _said_in_query(scope, needs.query)
         if needs.query:
-            arguments[needs.query.name] = parse(needs.query.model, said)
+            arguments[needs.query.name] = validate(needs.query.model, said)
         for name, provide in needs.provided:
             arguments[name] = provide(request)
         # Last, because an id that no task can have is not wrong, there is just no such task.
@@ -159,9 +160,9 @@ def _said_in_query(scope: Scope, wanted: _Named | None) -> dict[str, str]:
 def _query_problem(name: str, value: str, known: bool, times: int) -> FieldError | None:
     if not known:
         message = "Extra inputs are not permitted"
-        return FieldError(shown(name), message, "extra_forbidden", shown(value, name))
+        return FieldError(printable(name), message, "extra_forbidden", printable(value, name))
     if times > 1:
-        return FieldError(name, "Should be given once", "repeated_parameter", shown(value))
+        return FieldError(name, "Should be given once", "repeated_parameter", printable(value))
     if not value:
         return FieldError(name, "Should not be empty", "empty_parameter", value)
     return None

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from api.errors import CATALOGUE
 from api.http.body import encode_json, instant
 from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
-from persistence.task_inputs import MAX_ERRORS, MAX_ID
 from persistence.tasks import Deleted, Task
+from persistence.validation import MAX_ERRORS, MAX_ID
 
 _Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 _Instant = Annotated[

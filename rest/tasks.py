@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from api.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from persistence import tasks
+from persistence.cursors import encode_cursor
 from persistence.errors import NotFound, VersionConflict
-from persistence.task_inputs import BulkDelete, NewTask, Page, TaskChanges, encode_cursor
+from persistence.task_inputs import BulkDelete, NewTask, Page, TaskChanges
 from persistence.tasks import Task, TaskPage
 from rest.errors import EVERY_OPERATION, problems
 from rest.preconditions import IfMatch, IfNoneMatch, documented, etag

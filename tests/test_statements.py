@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from persistence import migrations, tasks
+from persistence import migrations, task_sql
 from persistence.database import Database, PoolSettings, create_engine
 from persistence.embedded import Postgres
 from persistence.migrations import upgrade
@@ -82,7 +82,7 @@ async def described(url: str, statement: Statement) -> tuple[list[str], list[str
 async def test_every_typed_statement_keeps_its_types(url: str) -> None:
     await run_sql(url, SESSION.format("varchar(255)"))
     statements = [
-        *statements_of(tasks, migrations),
+        *statements_of(task_sql, migrations),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]
     assert len(statements) == 13
@@ -100,7 +100,7 @@ async def test_none_has_a_type_that_asyncpg_must_ask_about_first(url: str) -> No
     known = {"int4", "int8", "bool", "text", "varchar", "timestamptz", "float8", "text[]"}
 
     for statement in [
-        *statements_of(tasks, migrations),
+        *statements_of(task_sql, migrations),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]:
         parameters, columns = await described(url, statement)
