@@ -95,7 +95,12 @@ def typed_columns(table: Table, names: Sequence[str]) -> tuple[Label[Any], ...]:
     """The table's columns with these names, each cast to the type that it had at import.
 
     So a statement's result keeps its types, whatever the columns become (``Statement.typed``).
+
+    Raises:
+        TypeError: the table lacks a column.
     """
+    if lacking := [name for name in names if name not in table.c]:
+        raise TypeError(f"persistence/tables.py, {table.name} has no {', '.join(lacking)}")
     return tuple(cast(table.c[name], _sql_type(table.c[name])).label(name) for name in names)
 
 

@@ -77,3 +77,6 @@ EDITABLE: Final = tuple(EditableFields.model_fields)
 
 READ_ONLY: Final = tuple(name for name in Task.__struct_fields__ if name not in EDITABLE)
 """The names of the fields that only the server writes."""
+
+if lacking := set(EDITABLE).difference(Task.__struct_fields__):
+    raise TypeError(f"persistence/task_fields.py, Task has no {', '.join(lacking)}")
