@@ -12,7 +12,7 @@ from asyncpg import exceptions as pg
 
 
 class ExpectedError(Exception):
-    """The base class of every error that a client is told in words of its own."""
+    """The base class of every error that has its own answer in the catalogue."""
 
 
 class NotFound(ExpectedError):
@@ -84,17 +84,16 @@ class InvalidInput(ExpectedError):
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in self.errors))
 
 
-# What PostgreSQL says of a statement that is wrong, or of values that should have been refused
-# before they came to it: data (22), constraints (23), syntax (42). Everything else is the
-# server's doing, whatever it is called; there are more codes than anybody knows beforehand.
+# A defect of our statement, or of a value that validation should have rejected: data (22),
+# constraints (23), syntax (42). Every other code is the server's failure.
 _STATEMENT_AT_FAULT: Final = (
     pg.DataError,
     pg.IntegrityConstraintViolationError,
     pg.SyntaxOrAccessError,
 )
 
-# But also in these classes: numbers that ran out, rights that are denied, what was not migrated,
-# and what a pooler in between did not keep.
+# Exceptions in these classes that are the server's failure all the same: exhausted ids, missing
+# rights, a schema that was not migrated, a prepared statement that a pooler lost.
 _SERVER_AT_FAULT: Final = (
     pg.SequenceGeneratorLimitExceededError,
     pg.InsufficientPrivilegeError,
@@ -105,7 +104,7 @@ _SERVER_AT_FAULT: Final = (
     pg.DuplicatePreparedStatementError,
 )
 
-# A connection that is gone, seen from our side: the socket's own failures come as they are.
+# A lost connection. The socket's own exceptions reach us unchanged.
 _CONNECTION_LOST: Final = (
     OSError,
     asyncio.IncompleteReadError,
@@ -121,17 +120,18 @@ _CONNECTION_LOST: Final = (
 def connection_lost(error: BaseException) -> bool:
     """Whether a fresh connection might do better.
 
-    A time-out does not count: it is an ``OSError`` since Python 3.11, and the time it took is
-    the request's own, so trying again can only make the client wait longer.
+    A time-out does not count, although it is an ``OSError`` since Python 3.11: it has used up the
+    request's own time, so a second attempt only makes the client wait longer.
     """
     if isinstance(error, asyncpg.InterfaceError):
-        # In one word for two things: that the connection is closed, and that we misused it.
+        # asyncpg has one class for a closed connection and for a misuse of an open one, without a
+        # code. Only the message tells them apart.
         return "closed" in str(error)
     return isinstance(error, _CONNECTION_LOST) and not isinstance(error, TimeoutError)
 
 
 def server_at_fault(error: BaseException) -> bool:
-    """Whether the failure is the database's doing rather than a defect of ours."""
+    """Whether the database failed, rather than our code."""
     if isinstance(error, asyncpg.PostgresError):
         is_ours = isinstance(error, _STATEMENT_AT_FAULT)
         return not is_ours or isinstance(error, _SERVER_AT_FAULT)
