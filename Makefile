@@ -38,7 +38,7 @@ prove: .venv/installed ## The doors are equal on 2,000 random sequences (PROVE_S
 
 # What anybody may ask of the house, asked through a pooler; and what only a pooler gets wrong.
 BEHAVIOUR := $(addprefix tests/test_,concurrency.py edge.py equality.py errors.py far_database.py \
-	graphql.py hostile.py rest.py round_trips.py session_cache.py sessions.py tasks.py)
+	graphql.py hostile.py rest.py round_trips.py session_cache.py tasks.py) tests/sessions
 
 drill: .venv/installed ## Failures and deploys under load, for minutes; with Debian's nginx-light, all of them
 	@.venv/bin/pytest -n 0 -m drill -rs $(ARGS) tests/drills

@@ -16,8 +16,9 @@ from api.errors import Unauthenticated
 from api.http.body import header_values
 from api.settings import Settings
 from persistence.database import Database
-from persistence.sessions.cache import RememberedSessions
-from persistence.sessions.layouts import Session, Sessions, Viewer, find_layout
+from persistence.sessions.cache import SessionCache
+from persistence.sessions.layouts import SessionLookup, SessionRecord, find_session_lookup
+from persistence.viewer import Viewer
 
 MAX_TOKEN: Final = 4096
 """The longest bearer token that is looked up, in bytes; better-auth's have 32 or 80."""
@@ -44,7 +45,7 @@ class Authenticator:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._sessions: Sessions | None = None
+        self._sessions: SessionLookup | None = None
         self._good = GoodTokens()
         self._lookups = Lookups()
 
@@ -74,11 +75,11 @@ class Authenticator:
         self._good.remember(digest)
         return session.viewer
 
-    async def _look_up(self, db: Database, token: bytes) -> Session | None:
+    async def _look_up(self, db: Database, token: bytes) -> SessionRecord | None:
         sessions = self._sessions or await self.find_sessions(db)
-        return await sessions.session(db, token)
+        return await sessions.find(db, token)
 
-    async def find_sessions(self, db: Database) -> Sessions:
+    async def find_sessions(self, db: Database) -> SessionLookup:
         """Look at the auth server's table, unless that was done before.
 
         Raises:
@@ -88,7 +89,7 @@ class Authenticator:
         # No lock: requests that waited for one another's look would wait beyond their deadlines.
         if self._sessions is None:
             secret = self._settings.session_hash_secret
-            sessions = await find_layout(
+            sessions = await find_session_lookup(
                 db,
                 self._settings.session_store,
                 table=self._settings.session_table,
@@ -96,7 +97,7 @@ class Authenticator:
                 signing_secrets=self._settings.signing_secrets,
             )
             seconds = self._settings.session_cache_seconds
-            self._sessions = RememberedSessions(sessions, seconds) if seconds else sessions
+            self._sessions = SessionCache(sessions, seconds) if seconds else sessions
         return self._sessions
 
 

@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from persistence.database import PoolSettings
-from persistence.sessions.layouts import FORESIGHT, SessionStore
+from persistence.sessions.layouts import MAX_SECONDS_LEFT, SessionStore
 from persistence.task_inputs import MAX_PAGE
 from persistence.urls import parse_database_url
 
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     session_table: str | None = None
     session_hash_secret: SecretStr | None = None
     better_auth_secrets: SecretStr | None = None
-    session_cache_seconds: Annotated[int, Field(ge=0, le=FORESIGHT)] = 0
+    session_cache_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS_LEFT)] = 0
 
     cors_origins: CommaSeparated | None = None
     host: str = "127.0.0.1"

@@ -11,7 +11,7 @@ import strawberry
 
 from api.rate_limit.budget import Budget
 from persistence.database import Database
-from persistence.sessions.layouts import Viewer
+from persistence.viewer import Viewer
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.errors import Exhausted, MethodNotAllowed, NotAcceptable, describe, report
+from api.errors import BudgetExceeded, MethodNotAllowed, NotAcceptable, describe, report
 from api.http.body import best_media_type, encode_json, read_json
 from api.rate_limit.budget import (
     ONE_READ,
@@ -36,7 +36,7 @@ from api.state import state_of
 from graphql_schema.compiled import CompiledSchema, Refused
 from graphql_schema.context import Context
 from graphql_schema.errors import field_error, not_persisted, refusal, request_error
-from persistence.errors import FieldError, Invalid
+from persistence.errors import FieldError, InvalidInput
 
 GRAPHQL_JSON: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
@@ -77,7 +77,7 @@ class Door:
             call = operation.bind(asked.variables)
             cost = _cost(operation.kind, call.cost)
             state.budget.require_payable(cost)
-        except (MethodNotAllowed, Exhausted):
+        except (MethodNotAllowed, BudgetExceeded):
             raise
         except Exception as error:
             await charge(scope, state.budget, payer, _cost_of_failure(state.budget, payer, kind))
@@ -132,7 +132,7 @@ async def _asked(scope: Scope, receive: Receive) -> Asked:
     else:
         members = _members_of_query(scope)
     if not isinstance(members, dict):
-        raise Invalid([FieldError("", "Body should be a JSON object", "dict_type")])
+        raise InvalidInput([FieldError("", "Body should be a JSON object", "dict_type")])
     if _is_hash_alone(members):
         raise PersistedQuery
     problems = [] if "query" in members else [FieldError("query", "Field required", "missing")]
@@ -142,7 +142,7 @@ async def _asked(scope: Scope, receive: Receive) -> Asked:
         if name in members and not isinstance(members[name], kinds)
     ]
     if problems:
-        raise Invalid(problems)
+        raise InvalidInput(problems)
     # No operation has an empty name: a client that always sends the member means none.
     name = members.get("operationName") or None
     return Asked(members["query"], name, members.get("variables"))
@@ -167,7 +167,7 @@ def _members_of_query(scope: Scope) -> dict[str, Any]:
     given = Request(scope).query_params
     repeated = [name for name, *_ in _MEMBERS if len(given.getlist(name)) > 1]
     if repeated:
-        raise Invalid(
+        raise InvalidInput(
             [FieldError(name, "Should be given once", "repeated_parameter") for name in repeated]
         )
     members: dict[str, Any] = dict(given)
@@ -176,7 +176,9 @@ def _members_of_query(scope: Scope) -> dict[str, Any]:
             try:
                 members[name] = msgspec.json.decode(members[name])
             except (msgspec.DecodeError, UnicodeError, RecursionError):
-                raise Invalid([FieldError(name, "Is not valid JSON", "json_invalid")]) from None
+                raise InvalidInput(
+                    [FieldError(name, "Is not valid JSON", "json_invalid")]
+                ) from None
     return members
 
 
@@ -193,7 +195,7 @@ def _cost_of_failure(budget: Budget, payer: str, kind: Kind) -> Cost:
     if kind is Kind.WRITE:
         try:
             budget.require_funds(payer, Kind.READ)
-        except Exhausted:
+        except BudgetExceeded:
             return ONE_WRITE
     return ONE_READ
 

@@ -6,8 +6,10 @@ Fields are nullable, so that a second field's failure does not hide a first one'
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import strawberry
+from pydantic import BaseModel, BeforeValidator, Field
 from strawberry import ID, UNSET
 
 from graphql_schema.context import Info
@@ -19,14 +21,17 @@ from graphql_schema.types import (
     given,
 )
 from persistence import tasks
-from persistence.task_inputs import (
-    IDS_ARE_TEXT,
-    BulkDelete,
-    NewTask,
-    TaskChanges,
-    parse,
-    parse_task_id,
-)
+from persistence.task_inputs import MAX_PAGE, NewTask, TaskChanges, parse_task_id
+from persistence.validation import text_integer, validate
+
+
+class _DeleteTasks(BaseModel):
+    """``deleteTasks``: GraphQL's ``ID`` is text."""
+
+    ids: Annotated[
+        list[Annotated[int, BeforeValidator(text_integer)]],
+        Field(min_length=1, max_length=MAX_PAGE),
+    ]
 
 
 @strawberry.type(description="What can be written. Each field costs one write.")
@@ -36,7 +41,7 @@ class Mutation:
     @strawberry.mutation(graphql_type=Task | None, description="Add a task to your list.")
     async def create_task(self, info: Info, input: CreateTaskInput) -> tasks.Task:
         """Create one."""
-        new = parse(NewTask, given(input))
+        new = validate(NewTask, given(input))
         return await tasks.create(info.context.db, info.context.viewer, new)
 
     @strawberry.mutation(
@@ -47,7 +52,7 @@ class Mutation:
         self, info: Info, id: ID, input: UpdateTaskInput, expected_version: int | None = UNSET
     ) -> tasks.Task:
         """Change one."""
-        changes = parse(TaskChanges, given(input))
+        changes = validate(TaskChanges, given(input))
         return await tasks.change(
             info.context.db,
             info.context.viewer,
@@ -78,8 +83,8 @@ class Mutation:
     )
     async def delete_tasks(self, info: Info, ids: list[ID]) -> tasks.Deleted:
         """Delete many."""
-        wanted = parse(BulkDelete, {"task_ids": ids}, {"task_ids": "ids"}, IDS_ARE_TEXT)
-        return await tasks.remove_many(info.context.db, info.context.viewer, wanted.task_ids)
+        deletion = validate(_DeleteTasks, {"ids": ids})
+        return await tasks.remove_many(info.context.db, info.context.viewer, deletion.ids)
 
 
 def _versions(expected: int | None) -> Sequence[int] | None:

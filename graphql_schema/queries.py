@@ -10,9 +10,10 @@ from strawberry import ID, UNSET
 from graphql_schema.context import Info
 from graphql_schema.types import Listed, Task, TaskConnection, TaskFilter, Viewer, given
 from persistence import tasks
-from persistence.errors import FieldError, Invalid, NotFound
-from persistence.sessions.layouts import Viewer as Session
-from persistence.task_inputs import Page, parse, parse_task_id
+from persistence.errors import FieldError, InvalidInput, NotFound
+from persistence.task_inputs import Page, parse_task_id
+from persistence.validation import validate
+from persistence.viewer import Viewer as Session
 
 PAGE: Final = 50
 """How many tasks a list has where the client does not say."""
@@ -24,7 +25,7 @@ def _require_at_most(most: int, first: int) -> None:
     """The setting's page size; the schema's own is validated with everything else."""
     if first > most:
         message = f"Input should be less than or equal to {most}"
-        raise Invalid([FieldError("first", message, "less_than_equal", first)])
+        raise InvalidInput([FieldError("first", message, "less_than_equal", first)])
 
 
 @strawberry.type(description="What can be read. Each field costs one read.")
@@ -55,7 +56,7 @@ class Query:
             "limit": PAGE if first is None else first,
             "cursor": None if after is UNSET else after,
         }
-        page = parse(Page, wanted | (given(filter) if filter else {}), _SPELLING)
+        page = validate(Page, wanted | (given(filter) if filter else {}), _SPELLING)
         _require_at_most(info.context.max_page, page.limit)
         return Listed(page, await tasks.list_page(info.context.db, info.context.viewer, page))
 

@@ -13,8 +13,9 @@ from api.rate_limit.budget import Kind, viewer_payer
 from api.rate_limit.sliding_window import Standing
 from graphql_schema.context import Context, Info
 from persistence import tasks
-from persistence.sessions.layouts import Viewer as Session
-from persistence.task_inputs import Page, encode_cursor
+from persistence.cursors import encode_cursor
+from persistence.task_inputs import Page
+from persistence.viewer import Viewer as Session
 
 
 @strawberry.type(description="A task of yours.")
@@ -146,7 +147,7 @@ class Budget:
 
 @strawberry.type(description="You.")
 class Viewer:
-    """Made from ``persistence.sessions.layouts.Viewer``."""
+    """Made from ``persistence.viewer.Viewer``."""
 
     user_id: ID = strawberry.field(description="As the auth server writes it.")
     session_expires_at: datetime = strawberry.field(description="When this session ends.")

@@ -8,21 +8,20 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import ClauseElement, event
+from sqlalchemy import event
 from sqlalchemy import exc as sa_exc
-from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
-from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from persistence.errors import Unavailable, connection_lost, server_at_fault
 from persistence.pgbouncer import describe_once, fetch
 from persistence.pool import IDLE_SINCE, UNIDENTIFIED, FairPool, Turn, in_turn
+from persistence.sql import Record, Statement
 from persistence.urls import parse_database_url
 
 COMMAND_TIMEOUT: Final = 10.0
@@ -126,44 +125,6 @@ def _ping(driver: Any) -> None:
         if isinstance(error, Exception):
             raise sa_exc.DisconnectionError("lost while idle") from error
         raise
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """SQL for asyncpg, compiled once, and the names of its parameters in their order.
-
-    ``typed``: the SQL itself fixes the type of every parameter and column (``$1::text``), whatever
-    the tables' columns become. Behind PgBouncer it saves a round trip (``persistence.pgbouncer``).
-    """
-
-    sql: str
-    parameters: tuple[str, ...]
-    typed: bool = False
-
-    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """The values in the order in which the SQL numbers them."""
-        return [values[name] for name in self.parameters]
-
-
-def statement(source: ClauseElement) -> Statement:
-    """Compile a Core statement whose every value is a named ``bindparam``, every column a cast.
-
-    SQLAlchemy's execution costs 190 µs of CPU a statement beyond the driver's 35; its language,
-    its tables and its pool cost next to nothing once the SQL is written. So a statement is
-    written in Core, compiled at import, and run by asyncpg itself, outside a transaction:
-    PostgreSQL commits each by itself, in one round trip.
-    """
-    compiled = source.compile(dialect=asyncpg_dialect())  # type: ignore[no-untyped-call]
-    assert isinstance(compiled, SQLCompiler)
-    return Statement(str(compiled), tuple(compiled.positiontup or ()), typed=True)
-
-
-class Record(Protocol):
-    """A row: its values in the order of the statement's columns, and by their names."""
-
-    def __getitem__(self, key: str | int) -> Any: ...
-
-    def __iter__(self) -> Any: ...
 
 
 class Database:

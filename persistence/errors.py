@@ -1,4 +1,4 @@
-"""What can go wrong beneath the doors, as facts. Knows no HTTP and no GraphQL."""
+"""The expected errors of persistence, and what a driver's error means. Knows no protocol."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import asyncpg
 from asyncpg import exceptions as pg
 
 
-class Fact(Exception):
-    """The base of everything a door is expected to answer by itself."""
+class ExpectedError(Exception):
+    """The base class of every error that has its own answer in the catalogue."""
 
 
-class NotFound(Fact):
-    """The viewer has no such thing; someone else's thing counts as none.
+class NotFound(ExpectedError):
+    """The viewer has no such row. Another person's row counts as none.
 
     Args:
-        kind: what was looked for, capitalised as in a sentence: ``"Task"``.
+        kind: the noun, capitalised as at the start of a sentence: ``"Task"``.
         identifier: the identifier as the client wrote it.
     """
 
@@ -29,16 +29,22 @@ class NotFound(Fact):
         super().__init__(f"{kind} with ID {identifier} not found")
 
 
-class Changed(Fact):
-    """The row is there, but at another version than the client named."""
+class VersionConflict(ExpectedError):
+    """The row exists, but not at a version that the client named.
 
-    def __init__(self, version: int) -> None:
+    Args:
+        kind: the noun, capitalised as at the start of a sentence: ``"Task"``.
+        version: the row's current version, 1 or more.
+    """
+
+    def __init__(self, kind: str, version: int) -> None:
+        self.kind = kind
         self.version = version
-        super().__init__(f"The task is at version {version}")
+        super().__init__(f"The {kind[:1].lower()}{kind[1:]} is at version {version}")
 
 
-class Unavailable(Fact):
-    """A server we depend on did not do its part in time; nothing is known to be stored.
+class Unavailable(ExpectedError):
+    """A server that we depend on did not answer in time. Whether it stored anything is unknown.
 
     Args:
         reason: for the log only, never for the client.
@@ -51,10 +57,13 @@ class Unavailable(Fact):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing wrong with an input.
+    """One error of an input.
 
-    ``field`` is a dotted path in the door's spelling (``""``: the whole input), ``code`` is
-    pydantic's error type or one of ours, ``value`` the offending input as JSON can carry it.
+    Attributes:
+        field: a dotted path in the client's spelling; ``""`` means the whole input.
+        message: one sentence for a person.
+        code: pydantic's error type, or one of ours.
+        value: the rejected value, as JSON can carry it.
     """
 
     field: str
@@ -63,25 +72,28 @@ class FieldError:
     value: Any = None
 
 
-class Invalid(Fact):
-    """The input breaks the rules of ``persistence.task_inputs``; nothing was done with it."""
+class InvalidInput(ExpectedError):
+    """The input breaks a rule of validation; nothing was done with it.
+
+    Args:
+        errors: every error of the input, at most ``persistence.validation.MAX_ERRORS``.
+    """
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         self.errors = list(errors)
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in self.errors))
 
 
-# What PostgreSQL says of a statement that is wrong, or of values that should have been refused
-# before they came to it: data (22), constraints (23), syntax (42). Everything else is the
-# server's doing, whatever it is called; there are more codes than anybody knows beforehand.
+# A defect of our statement, or of a value that validation should have rejected: data (22),
+# constraints (23), syntax (42). Every other code is the server's failure.
 _STATEMENT_AT_FAULT: Final = (
     pg.DataError,
     pg.IntegrityConstraintViolationError,
     pg.SyntaxOrAccessError,
 )
 
-# But also in these classes: numbers that ran out, rights that are denied, what was not migrated,
-# and what a pooler in between did not keep.
+# Exceptions in these classes that are the server's failure all the same: exhausted ids, missing
+# rights, a schema that was not migrated, a prepared statement that a pooler lost.
 _SERVER_AT_FAULT: Final = (
     pg.SequenceGeneratorLimitExceededError,
     pg.InsufficientPrivilegeError,
@@ -92,7 +104,7 @@ _SERVER_AT_FAULT: Final = (
     pg.DuplicatePreparedStatementError,
 )
 
-# A connection that is gone, seen from our side: the socket's own failures come as they are.
+# A lost connection. The socket's own exceptions reach us unchanged.
 _CONNECTION_LOST: Final = (
     OSError,
     asyncio.IncompleteReadError,
@@ -108,17 +120,18 @@ _CONNECTION_LOST: Final = (
 def connection_lost(error: BaseException) -> bool:
     """Whether a fresh connection might do better.
 
-    A time-out does not count: it is an ``OSError`` since Python 3.11, and the time it took is
-    the request's own, so trying again can only make the client wait longer.
+    A time-out does not count, although it is an ``OSError`` since Python 3.11: it has used up the
+    request's own time, so a second attempt only makes the client wait longer.
     """
     if isinstance(error, asyncpg.InterfaceError):
-        # In one word for two things: that the connection is closed, and that we misused it.
+        # asyncpg has one class for a closed connection and for a misuse of an open one, without a
+        # code. Only the message tells them apart.
         return "closed" in str(error)
     return isinstance(error, _CONNECTION_LOST) and not isinstance(error, TimeoutError)
 
 
 def server_at_fault(error: BaseException) -> bool:
-    """Whether the failure is the database's doing rather than a defect of ours."""
+    """Whether the database failed, rather than our code."""
     if isinstance(error, asyncpg.PostgresError):
         is_ours = isinstance(error, _STATEMENT_AT_FAULT)
         return not is_ours or isinstance(error, _SERVER_AT_FAULT)

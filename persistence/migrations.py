@@ -6,12 +6,14 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from alembic import command
-from persistence.database import Database, Statement
+from persistence.database import Database
 from persistence.errors import Unavailable
+from persistence.sql import Statement
 
 _CURRENT_REVISION: Final = Statement(
     "SELECT version_num::text FROM alembic_version", (), typed=True
@@ -66,7 +68,7 @@ async def is_schema_current(db: Database) -> bool:
     try:
         records = await db.read(_CURRENT_REVISION)
     except Unavailable as error:
-        if "UndefinedTableError" in error.reason:  # Never migrated.
+        if isinstance(error.__cause__, asyncpg.UndefinedTableError):  # Never migrated.
             return False
         raise
     older, newest = _revisions()

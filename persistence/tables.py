@@ -42,7 +42,7 @@ tasks = Table(
     "tasks",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    # Text, and no foreign key: the users are the auth server's, and so is the form of their ids.
+    # Text, and no foreign key: the auth server owns the users and the form of their ids.
     Column("user_id", Text, nullable=False),
     Column("title", String(TITLE_LENGTH), nullable=False),
     Column("description", Text),
@@ -53,14 +53,14 @@ tasks = Table(
     CheckConstraint("char_length(title) >= 1", name="title_not_empty"),
     CheckConstraint(f"char_length(description) <= {DESCRIPTION_LENGTH}", name="description_length"),
     CheckConstraint("version >= 1", name="version_positive"),
-    # The list's order, per owner; PostgreSQL reads it backwards for newest first.
+    # The list's order for each owner. PostgreSQL reads the index backwards for newest first.
     Index(None, "user_id", "created_at", "id"),
 )
 
 ENCODING: Final = "UTF8"
-"""What a database has to be made with: any other cannot hold every title, or miscounts it."""
+"""The database's encoding. Any other cannot store every title, or miscounts its length."""
 
 
 def wrong_encoding(encoding: str) -> str:
-    """Why a database of another encoding is refused."""
+    """The sentence that rejects a database with another encoding."""
     return f"The encoding of the database is {encoding}; it has to be {ENCODING}."

@@ -14,7 +14,7 @@ from api.errors import (
     CATALOGUE,
     BodyTooLarge,
     BodyTooSlow,
-    Exhausted,
+    BudgetExceeded,
     NotReady,
     Unauthenticated,
     UnknownHost,
@@ -24,7 +24,7 @@ from api.errors import (
 )
 from api.http.body import encode_json, header_values, now_to_the_second, too_large, too_slow
 from api.rate_limit.budget import configured_limit
-from persistence.errors import Changed, FieldError, Invalid, NotFound, Unavailable
+from persistence.errors import FieldError, InvalidInput, NotFound, Unavailable, VersionConflict
 
 PROBLEM_JSON: Final = "application/problem+json"
 
@@ -75,17 +75,17 @@ def _component(kind: type[Exception]) -> str:
 
 
 _EXAMPLES: Final[dict[type[Exception], Exception]] = {
-    Invalid: Invalid(
+    InvalidInput: InvalidInput(
         [FieldError("title", "String should have at least 1 character", "string_too_short", "")]
     ),
     Unauthenticated: Unauthenticated(),
     NotFound: NotFound("Task", 999),
     BodyTooSlow: too_slow(),
-    Changed: Changed(2),
+    VersionConflict: VersionConflict("Task", 2),
     BodyTooLarge: too_large(),
     UnsupportedMediaType: UnsupportedMediaType("The request body must be application/json"),
     UnknownHost: UnknownHost(),
-    RateLimitExceeded: Exhausted(
+    RateLimitExceeded: BudgetExceeded(
         configured_limit("100/minute"), None, remaining=0, reset=1765370142, retry_after=45
     ),
     Exception: Exception(),
@@ -116,10 +116,10 @@ def _documented(error: Exception) -> dict[str, Any]:
     }
 
 
-EVERY_PATH: Final = problems(Invalid, UnknownHost, Exception)
+EVERY_PATH: Final = problems(InvalidInput, UnknownHost, Exception)
 """The errors that every path can answer."""
 
 EVERY_OPERATION: Final = problems(
-    Invalid, Unauthenticated, UnknownHost, RateLimitExceeded, Exception, Unavailable
+    InvalidInput, Unauthenticated, UnknownHost, RateLimitExceeded, Exception, Unavailable
 )
 """The errors that every operation on tasks can answer."""

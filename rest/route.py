@@ -22,9 +22,10 @@ from api.http.body import read_json
 from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, admit, charge, viewer_payer
 from api.state import state_of
 from persistence.database import Database
-from persistence.errors import FieldError, Invalid
-from persistence.sessions.layouts import Viewer
-from persistence.task_inputs import MAX_ERRORS, MAX_ID, TaskId, parse, parse_task_id, shown
+from persistence.errors import FieldError, InvalidInput
+from persistence.task_inputs import TaskId, parse_task_id
+from persistence.validation import MAX_ERRORS, MAX_ID, printable, validate
+from persistence.viewer import Viewer
 
 JSON: Final = ("application/json",)
 MERGE_PATCH: Final = ("application/json", "application/merge-patch+json")
@@ -85,10 +86,10 @@ class Operation(APIRoute):
         arguments: dict[str, Any] = {}
         if needs.body:
             body = await read_json(scope, receive, self._media_types)
-            arguments[needs.body.name] = parse(needs.body.model, body)
+            arguments[needs.body.name] = validate(needs.body.model, body)
         said = _said_in_query(scope, needs.query)
         if needs.query:
-            arguments[needs.query.name] = parse(needs.query.model, said)
+            arguments[needs.query.name] = validate(needs.query.model, said)
         for name, provide in needs.provided:
             arguments[name] = provide(request)
         # Last, because an id that no task can have is not wrong, there is just no such task.
@@ -137,7 +138,7 @@ def _said_in_query(scope: Scope, wanted: _Named | None) -> dict[str, str]:
     """The query parameters. A typo is never silently lost.
 
     Raises:
-        Invalid: one is unknown, repeated or empty.
+        InvalidInput: one is unknown, repeated or empty.
     """
     if not scope["query_string"]:
         return {}
@@ -149,16 +150,16 @@ def _said_in_query(scope: Scope, wanted: _Named | None) -> dict[str, str]:
         if (problem := _query_problem(name, value, name in known, times[name]))
     ]  # fmt: skip
     if problems:
-        raise Invalid(problems[:MAX_ERRORS])
+        raise InvalidInput(problems[:MAX_ERRORS])
     return dict(pairs)
 
 
 def _query_problem(name: str, value: str, known: bool, times: int) -> FieldError | None:
     if not known:
         message = "Extra inputs are not permitted"
-        return FieldError(shown(name), message, "extra_forbidden", shown(value, name))
+        return FieldError(printable(name), message, "extra_forbidden", printable(value, name))
     if times > 1:
-        return FieldError(name, "Should be given once", "repeated_parameter", shown(value))
+        return FieldError(name, "Should be given once", "repeated_parameter", printable(value))
     if not value:
         return FieldError(name, "Should not be empty", "empty_parameter", value)
     return None

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from api.errors import CATALOGUE
-from api.http.body import encode_json, instant
+from api.http.body import encode_json
 from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
-from persistence.task_inputs import MAX_ERRORS, MAX_ID
 from persistence.tasks import Deleted, Task
+from persistence.validation import MAX_ERRORS, MAX_ID
+from rest.rows import RowEncoder
 
 _Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 _Instant = Annotated[
@@ -149,26 +149,15 @@ class ReadinessDocument(BaseModel):
     ]
 
 
-def encode_task(task: Task) -> bytes:
-    """A task as JSON."""
-    return encode_json(_wire(task))
+_tasks: Final = RowEncoder(Task)
 
+encode_task = _tasks.one
+"""A task as JSON."""
 
-def encode_tasks(tasks: list[Task]) -> bytes:
-    """Tasks as a JSON array."""
-    return encode_json([_wire(task) for task in tasks])
+encode_tasks = _tasks.many
+"""Tasks as a JSON array."""
 
 
 def encode_deleted(deleted: Deleted) -> bytes:
     """A bulk deletion's outcome as JSON."""
     return encode_json(deleted._asdict())
-
-
-def _wire(task: Task) -> Task | dict[str, Any]:
-    """A task as the encoder has to get it: as it is, but for one in half a million."""
-    if task.created_at.microsecond and task.updated_at.microsecond:
-        return task
-    document = msgspec.structs.asdict(task)
-    document["created_at"] = instant(task.created_at)
-    document["updated_at"] = instant(task.updated_at)
-    return document

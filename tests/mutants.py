@@ -17,9 +17,8 @@ from api.rate_limit.budget import Cost, Kind
 from graphql_schema import endpoint as http
 from graphql_schema import errors as graphql_errors
 from graphql_schema import mutations, queries, types
-from persistence import task_inputs as inputs
-from persistence import tasks
-from persistence.errors import Changed, Invalid, NotFound
+from persistence import cursors, task_inputs, task_sql, tasks, validation
+from persistence.errors import InvalidInput, NotFound, VersionConflict
 from persistence.task_inputs import NewTask, Page, TaskChanges
 from persistence.tasks import Deleted, TaskPage
 from rest import preconditions as conditions
@@ -70,14 +69,14 @@ def rest_loses_an_unknown_member() -> Fault:
     def known(model: Any, data: Any, *rest: Any) -> Any:
         if model in (NewTask, TaskChanges) and isinstance(data, dict):
             data = {name: value for name, value in data.items() if name in model.model_fields}
-        return inputs.parse(model, data, *rest)
+        return validation.validate(model, data, *rest)
 
-    return patch.object(operation, "parse", known)
+    return patch.object(operation, "validate", known)
 
 
 @fault
 def an_error_repeats_its_value_to_the_end() -> Fault:
-    return patch.object(inputs, "VALUE_LENGTH", 100_000)
+    return patch.object(validation, "VALUE_LENGTH", 100_000)
 
 
 @fault
@@ -89,8 +88,8 @@ def graphql_names_fields_as_rest_does() -> Fault:
 def graphql_finds_no_task_where_an_id_is_garbage() -> Fault:
     def lenient(text: str, field: str) -> Any:
         try:
-            return inputs.parse_task_id(text, field)
-        except Invalid:
+            return task_inputs.parse_task_id(text, field)
+        except InvalidInput:
             raise NotFound("Task", text) from None
 
     return patch.object(mutations, "parse_task_id", lenient)
@@ -100,9 +99,11 @@ def graphql_finds_no_task_where_an_id_is_garbage() -> Fault:
 def graphql_words_an_error_otherwise() -> Fault:
     def terse(*said: Any) -> Any:
         try:
-            return inputs.parse_task_id(*said)
-        except Invalid as error:
-            raise Invalid([replace(found, message="No id") for found in error.errors]) from None
+            return task_inputs.parse_task_id(*said)
+        except InvalidInput as error:
+            raise InvalidInput(
+                [replace(found, message="No id") for found in error.errors]
+            ) from None
 
     return patch.object(mutations, "parse_task_id", terse)
 
@@ -112,12 +113,12 @@ def graphql_words_an_error_otherwise() -> Fault:
 
 @fault
 def everyone_can_read_everything() -> Fault:
-    return _rewritten("_GET", r"tasks\.user_id = (\$\d+::VARCHAR)", r"\1 IS NOT NULL")
+    return _rewritten("GET", r"tasks\.user_id = (\$\d+::VARCHAR)", r"\1 IS NOT NULL")
 
 
 @fault
 def everyone_can_delete_everything() -> Fault:
-    return _rewritten("_REMOVE_MANY", r"tasks\.user_id = (\$\d+::VARCHAR)", r"\1 IS NOT NULL")
+    return _rewritten("REMOVE_MANY", r"tasks\.user_id = (\$\d+::VARCHAR)", r"\1 IS NOT NULL")
 
 
 @fault
@@ -127,15 +128,15 @@ def graphql_has_an_error_for_no_such_task() -> Fault:
 
 @fault
 def the_version_is_compared_before_the_task_is_found() -> Fault:
-    def swapped(records: Any, task_id: int, versions: Any) -> Any:
+    def swapped(records: Any, kind: str, task_id: int, versions: Any) -> Any:
         if not records and versions is not None:
-            raise Changed(1)
-        return _as_versions_demand(records, task_id, versions)
+            raise VersionConflict(kind, 1)
+        return _changed_row(records, kind, task_id, versions)
 
-    return patch.object(tasks, "_as_versions_demand", swapped)
+    return patch.object(tasks, "changed_row", swapped)
 
 
-_as_versions_demand: Final = tasks._as_versions_demand
+_changed_row: Final = tasks.changed_row
 
 
 @fault
@@ -156,7 +157,7 @@ def graphql_takes_version_0_for_none() -> Fault:
 def graphql_tells_another_detail_of_a_conflict() -> Fault:
     def otherwise(error: Exception) -> Any:
         problem = describe(error)
-        is_conflict = isinstance(error, Changed)
+        is_conflict = isinstance(error, VersionConflict)
         return replace(problem, detail="The task was changed") if is_conflict else problem
 
     return patch.object(graphql_errors, "describe", otherwise)
@@ -167,30 +168,30 @@ def graphql_tells_another_detail_of_a_conflict() -> Fault:
 
 @fault
 def a_change_of_nothing_raises_the_version() -> Fault:
-    return _rewritten("_CHANGE", r"IS DISTINCT FROM found\.title", "IS NOT NULL")
+    return _rewritten("CHANGE", r"IS DISTINCT FROM locked\.title", "IS NOT NULL")
 
 
 @fault
 def a_change_leaves_the_time_as_it_was() -> Fault:
-    return _rewritten("_CHANGE", r"greatest\(.*?, found\.updated_at\)", "found.updated_at")
+    return _rewritten("CHANGE", r"greatest\(.*?, locked\.updated_at\)", "locked.updated_at")
 
 
 @fault
 def null_does_not_clear_a_description() -> Fault:
-    def given(changes: TaskChanges) -> dict[str, Any]:
-        return {name: value for name, value in _given(changes).items() if value is not None}
+    def provided(changes: TaskChanges) -> dict[str, Any]:
+        return {name: value for name, value in _provided(changes).items() if value is not None}
 
-    return patch.object(TaskChanges, "given", given)
+    return patch.object(TaskChanges, "provided", provided)
 
 
 @fault
 def what_is_absent_is_cleared() -> Fault:
     return patch.object(
-        TaskChanges, "given", lambda changes: {"description": None, **_given(changes)}
+        TaskChanges, "provided", lambda changes: {"description": None, **_provided(changes)}
     )
 
 
-_given: Final = TaskChanges.given
+_provided: Final = TaskChanges.provided
 
 
 # --- Deleting many ------------------------------------------------------------------------
@@ -216,20 +217,23 @@ def deletions_are_answered_in_the_order_of_ids() -> Fault:
 def a_page_begins_one_task_late() -> Fault:
     late = {
         (completed, cursor): replace(found, sql=found.sql + " OFFSET 1") if cursor else found
-        for (completed, cursor), found in tasks._LIST.items()
+        for (completed, cursor), found in task_sql.LIST.items()
     }
-    return patch.object(tasks, "_LIST", late)
+    return patch.object(task_sql, "LIST", late)
 
 
 @fault
 def a_page_loses_what_was_made_at_the_same_time() -> Fault:
     """The cursor's id does not count."""
-    compared, instead = "(tasks.created_at, tasks.id) <", f"(tasks.created_at, {inputs.MAX_ID}) <"
+    compared, instead = (
+        "(tasks.created_at, tasks.id) <",
+        f"(tasks.created_at, {validation.MAX_ID}) <",
+    )
     alike = {
         key: replace(found, sql=found.sql.replace(compared, instead))
-        for key, found in tasks._LIST.items()
+        for key, found in task_sql.LIST.items()
     }
-    return patch.object(tasks, "_LIST", alike)
+    return patch.object(task_sql, "LIST", alike)
 
 
 @fault
@@ -281,14 +285,14 @@ def graphql_says_that_every_page_is_the_first() -> Fault:
 def graphql_has_cursors_of_its_own() -> Fault:
     def turned(model: Any, data: Any, *rest: Any) -> Any:
         cursor = data.get("cursor")
-        turned_back = cursor and inputs.decode_cursor(cursor[::-1]) and cursor[::-1]
-        return inputs.parse(model, data | {"cursor": turned_back}, *rest)
+        turned_back = cursor and cursors.decode_cursor(cursor[::-1]) and cursor[::-1]
+        return validation.validate(model, data | {"cursor": turned_back}, *rest)
 
     class Both(AbstractContextManager[None]):
         def __enter__(self) -> None:
             self.patches = [
-                patch.object(types, "encode_cursor", lambda it: inputs.encode_cursor(it)[::-1]),
-                patch.object(queries, "parse", turned),
+                patch.object(types, "encode_cursor", lambda it: cursors.encode_cursor(it)[::-1]),
+                patch.object(queries, "validate", turned),
             ]
             for each in self.patches:
                 each.start()
@@ -326,10 +330,10 @@ _charge: Final = operation.charge
 def _parsed_otherwise(door: Any, spoil: Callable[[Any, Any], Any]) -> Fault:
     """What a door parsed, spoilt."""
 
-    def parse(model: Any, data: Any, *rest: Any) -> Any:
-        return spoil(inputs.parse(model, data, *rest), data)
+    def validate(model: Any, data: Any, *rest: Any) -> Any:
+        return spoil(validation.validate(model, data, *rest), data)
 
-    return patch.object(door, "parse", parse)
+    return patch.object(door, "validate", validate)
 
 
 def _many_removed_otherwise(spoil: Callable[[Deleted, list[int]], Deleted]) -> Fault:
@@ -344,7 +348,7 @@ def _many_removed_otherwise(spoil: Callable[[Deleted, list[int]], Deleted]) -> F
 
 def _rewritten(name: str, pattern: str, by: str) -> Fault:
     """A statement with a part of its SQL replaced."""
-    known = getattr(tasks, name)
+    known = getattr(task_sql, name)
     sql, times = re.subn(pattern, by, known.sql)
     assert times, f"{name} has changed: {known.sql}"
-    return patch.object(tasks, name, replace(known, sql=sql))
+    return patch.object(task_sql, name, replace(known, sql=sql))

@@ -16,11 +16,12 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from persistence import database as engine_module
-from persistence.database import Database, PoolSettings, Statement, create_engine
+from persistence.database import Database, PoolSettings, create_engine
 from persistence.embedded.postgres import Postgres
 from persistence.embedded.postgres import postgres as embedded_postgres
 from persistence.errors import Unavailable, connection_lost
 from persistence.pool import in_turn
+from persistence.sql import Statement
 from tests.conftest import new_database, run_sql
 from tests.trips import TripCounter
 

@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 import api.http.body
 from persistence import tasks
-from persistence.task_inputs import MAX_ID
+from persistence.validation import MAX_ID
 from rest import openapi
 from tests.documented import DOCUMENT, OPERATIONS
 from tests.streams import Stream

@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from persistence import pool as turns
-from persistence.database import Database, PoolSettings, Statement, create_engine
+from persistence.database import Database, PoolSettings, create_engine
 from persistence.errors import Unavailable
 from persistence.pool import FairPool, in_turn
+from persistence.sql import Statement
 from tests.trips import TripCounter
 
 NUMBER = Statement("SELECT $1::int", ("number",), typed=True)

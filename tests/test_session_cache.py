@@ -17,8 +17,9 @@ from api.app import create_app
 from api.settings import SettingsError, load
 from api.state import State
 from persistence.sessions import cache as session_cache
-from persistence.sessions.cache import RememberedSessions
-from persistence.sessions.layouts import FORESIGHT, hash_token
+from persistence.sessions.cache import SessionCache
+from persistence.sessions.layouts import MAX_SECONDS_LEFT
+from persistence.sessions.tokens import hash_token
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.people import Person, sign_in
 from tests.surfaces import RestSurface, Surface
@@ -60,11 +61,11 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def remembered(app: FastAPI) -> RememberedSessions:
+def remembered(app: FastAPI) -> SessionCache:
     """What the app remembers sessions in."""
     state: State = app.state.twofold
     sessions = state.authenticator._sessions
-    assert isinstance(sessions, RememberedSessions)
+    assert isinstance(sessions, SessionCache)
     return sessions
 
 
@@ -157,11 +158,11 @@ async def test_the_end_is_the_databases_whatever_the_time_is_here(
     state: State = app.state.twofold
 
     for name, person in people.items():
-        found = await remembered(app).session(state.database(), person.token.encode())
+        found = await remembered(app).find(state.database(), person.token.encode())
 
         assert found is not None
         assert found.viewer.user_id == name
-        assert lasting[name] - 0.9 < found.seconds_left <= lasting[name] <= FORESIGHT
+        assert lasting[name] - 0.9 < found.seconds_left <= lasting[name] <= MAX_SECONDS_LEFT
 
 
 async def test_time_counts_from_when_it_was_asked_not_from_the_answer(
@@ -199,7 +200,7 @@ async def test_that_a_token_is_nobodys_is_not_remembered(
     )
 
     assert (await stranger.list_tasks()).tasks == []
-    assert len(remembered(app)._remembered) == 1
+    assert len(remembered(app)._entries) == 1
 
 
 async def test_what_was_remembered_is_forgotten_once_it_is_found_revoked(
@@ -212,7 +213,7 @@ async def test_what_was_remembered_is_forgotten_once_it_is_found_revoked(
     with ada.refused("authentication_error"):
         await ada.list_tasks()
 
-    assert not remembered(app)._remembered
+    assert not remembered(app)._entries
 
 
 async def test_a_signature_is_judged_for_each_form_of_a_token(
@@ -251,7 +252,7 @@ async def test_many_at_once_each_get_their_answer_and_are_remembered_once(
     await asyncio.gather(*(ada.create_task(f"task {number}") for number in range(50)))
 
     assert len((await ada.list_tasks()).tasks) == 50
-    assert len(remembered(app)._remembered) == 1
+    assert len(remembered(app)._entries) == 1
     assert await trips_of(trips, ada.list_tasks) == 1
 
 
@@ -263,9 +264,9 @@ async def test_a_look_up_that_fails_is_nobodys_and_the_next_succeeds(
     hasty._seconds_left = 0.0
 
     with pytest.raises(Exception, match="TimeoutError"):
-        await remembered(app).session(hasty, ada.token.encode())
+        await remembered(app).find(hasty, ada.token.encode())
 
-    assert not remembered(app)._remembered
+    assert not remembered(app)._entries
     assert (await ada.list_tasks()).tasks == []
 
 
@@ -282,7 +283,7 @@ async def test_as_many_are_remembered_as_there_is_room_for_the_latest(
     for person in (first, second, third, first, fourth):
         await person.list_tasks()
 
-    assert len(remembered(app)._remembered) == 3
+    assert len(remembered(app)._entries) == 3
     costs = []
     for person in (first, third, fourth, second):
         before = trips.count
@@ -300,12 +301,12 @@ async def test_no_token_and_no_hash_that_the_database_knows_is_kept(
     assert "'ada'" in kept
     assert ada.token not in kept
     assert hash_token(HASH_SECRET.encode(), ada.token.encode()) not in kept
-    [key] = remembered(app)._remembered
+    [key] = remembered(app)._entries
     assert len(key) == 32
 
 
 async def test_each_process_hashes_under_a_key_of_its_own(app: FastAPI) -> None:
-    other = RememberedSessions(remembered(app)._sessions, SECONDS)
+    other = SessionCache(remembered(app)._lookup, SECONDS)
 
     assert other._key != remembered(app)._key
 

@@ -13,16 +13,15 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from persistence import migrations, tasks
-from persistence.database import Database, PoolSettings, Statement, create_engine
+from persistence import migrations, task_sql
+from persistence.database import Database, PoolSettings, create_engine
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
 from persistence.sessions.layouts import (
-    BetterAuthSessions,
-    HashedSessions,
     SessionStore,
-    find_layout,
+    find_session_lookup,
 )
+from persistence.sql import Statement
 from tests.conftest import new_database, run_sql
 from tests.people import SESSION_TABLES
 
@@ -60,15 +59,14 @@ async def url(postgres: Postgres) -> str:
 async def look_ups(url: str, *stores: SessionStore) -> list[Statement]:
     """The statements with which sessions are looked up."""
     engine = create_engine(url, PoolSettings(1, 0, 5, 3600, pre_ping=False))
-    found = [
-        await find_layout(
+    lookups = [
+        await find_session_lookup(
             Database(engine, 5), store, table=None, hash_secret=b"", signing_secrets=[]
         )
         for store in stores
     ]
     await engine.dispose()
-    assert all(isinstance(layout, HashedSessions | BetterAuthSessions) for layout in found)
-    return [layout.lookup for layout in found]  # type: ignore[attr-defined]
+    return [lookup.statement for lookup in lookups]
 
 
 async def described(url: str, statement: Statement) -> tuple[list[str], list[str]]:
@@ -84,7 +82,7 @@ async def described(url: str, statement: Statement) -> tuple[list[str], list[str
 async def test_every_typed_statement_keeps_its_types(url: str) -> None:
     await run_sql(url, SESSION.format("varchar(255)"))
     statements = [
-        *statements_of(tasks, migrations),
+        *statements_of(task_sql, migrations),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]
     assert len(statements) == 13
@@ -102,7 +100,7 @@ async def test_none_has_a_type_that_asyncpg_must_ask_about_first(url: str) -> No
     known = {"int4", "int8", "bool", "text", "varchar", "timestamptz", "float8", "text[]"}
 
     for statement in [
-        *statements_of(tasks, migrations),
+        *statements_of(task_sql, migrations),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]:
         parameters, columns = await described(url, statement)

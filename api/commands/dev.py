@@ -37,7 +37,7 @@ from persistence.embedded.postgres import Postgres, postgres
 from persistence.embedded.private_files import read_or_create
 from persistence.embedded.processes import die_with_parent
 from persistence.embedded.valkey import valkey
-from persistence.sessions import layouts as sessions
+from persistence.sessions.tokens import hash_token
 
 ROOT: Final = Path(__file__).parent.parent.parent
 PACKAGES: Final = ("api", "graphql_schema", "persistence", "rest")
@@ -124,7 +124,7 @@ def _serve_on_embedded(server: Postgres) -> None:
         set_demo_token(token, listener)
         asyncio.run(demo.create_database(server.url(), "twofold"))
         upgrade(server.url("twofold"))
-        token_hash = sessions.hash_token(secret.encode(), token.encode())
+        token_hash = hash_token(secret.encode(), token.encode())
         task = asyncio.run(demo.seed(server.url("twofold"), token_hash))
         base = _base_url(listener)
         message = welcome_message(base, _data_location(server), _examples(base, token, task))

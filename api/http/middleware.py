@@ -20,7 +20,7 @@ from api.errors import UnknownHost, path_for_logs
 from api.http.body import header_values
 from api.rate_limit.answers import Answering, Answers
 from api.rate_limit.budget import Charge
-from persistence.errors import FieldError, Invalid, Unavailable
+from persistence.errors import FieldError, InvalidInput, Unavailable
 from persistence.sessions.layouts import UnusableSessions
 
 access_log = logging.getLogger("twofold.access")
@@ -210,7 +210,7 @@ class CORS(CORSMiddleware):
         if decided.status_code < 400:
             return _without_content(decided)
         reason = bytes(decided.body).decode()
-        response = self._answer(scope, Invalid([FieldError("", reason, "cors_disallowed")]))
+        response = self._answer(scope, InvalidInput([FieldError("", reason, "cors_disallowed")]))
         for name, value in decided.headers.items():
             if name.startswith("access-control-"):
                 response.headers[name] = value
@@ -247,7 +247,7 @@ class Hosts:
         """Serve one request.
 
         Raises:
-            Invalid: it names no host, several, or what is no host. In HTTP/1.0 it may name none.
+            InvalidInput: it names no host, several, or what is no host. In HTTP/1.0 it may name none.
             UnknownHost: it was meant for another host.
         """
         if scope["type"] == "http":
@@ -270,8 +270,8 @@ _HOST: Final = re.compile(
 )
 
 
-def _invalid_host(message: str) -> Invalid:
-    return Invalid([FieldError("Host", message, "host_invalid")])
+def _invalid_host(message: str) -> InvalidInput:
+    return InvalidInput([FieldError("Host", message, "host_invalid")])
 
 
 def _without_port(host: bytes) -> str:

@@ -21,13 +21,13 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from api.auth import Authenticator, LookupsExhausted
-from api.errors import Exhausted, Unauthenticated
+from api.errors import BudgetExceeded, Unauthenticated
 from api.rate_limit.redis_sliding_window import RedisWindows
 from api.rate_limit.sliding_window import Limit, LocalWindows, Standing, Windows
 from api.settings import Settings
 from persistence.database import Database
-from persistence.errors import FieldError, Invalid
-from persistence.sessions.layouts import Viewer
+from persistence.errors import FieldError, InvalidInput
+from persistence.viewer import Viewer
 
 
 class Kind(StrEnum):
@@ -116,7 +116,7 @@ class Budget:
 
         Raises:
             Exhausted: it does not fit at the moment.
-            Invalid: it never will, being above the limit itself.
+            InvalidInput: it never will, being above the limit itself.
         """
         if not self.limiter.enabled:
             return None
@@ -143,7 +143,7 @@ class Budget:
         if refusal is not None:
             raise refusal
 
-    def known_refusal(self, payer: str, kind: Kind) -> Exhausted | None:
+    def known_refusal(self, payer: str, kind: Kind) -> BudgetExceeded | None:
         """What ``require_funds`` would raise, or ``None``."""
         if not self.limiter.enabled:
             return None
@@ -156,11 +156,11 @@ class Budget:
         """Refuse what nobody's budget can ever pay.
 
         Raises:
-            Invalid: the cost is above the limit itself.
+            InvalidInput: the cost is above the limit itself.
         """
         limit = self.limit(cost.kind)
         if self.limiter.enabled and cost.amount > limit.amount:
-            raise Invalid([_above_limit(cost, limit)])
+            raise InvalidInput([_above_limit(cost, limit)])
 
     async def look(self, payer: str, kind: Kind) -> Standing:
         """How a payer's budget stands, without taking anything from it. One round trip."""
@@ -173,9 +173,9 @@ class Budget:
         item = self._limits[kind].limit
         return Limit(item.amount, item.get_expiry())
 
-    def _refusal(self, cost: Cost, standing: Standing) -> Exhausted:
+    def _refusal(self, cost: Cost, standing: Standing) -> BudgetExceeded:
         charge = self._charge(cost, standing)
-        return Exhausted(
+        return BudgetExceeded(
             self._limits[cost.kind],
             charge,
             remaining=standing.remaining,
@@ -212,7 +212,7 @@ def require_funds(scope: Scope, budget: Budget, payer: str, kind: Kind) -> None:
     """
     try:
         budget.require_funds(payer, kind)
-    except Exhausted as error:
+    except BudgetExceeded as error:
         scope["charges"].append(error.charge)
         raise
 
@@ -250,7 +250,7 @@ async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
 
     Raises:
         Exhausted: it does not fit at the moment; nothing was taken.
-        Invalid: it never will, being above the limit itself.
+        InvalidInput: it never will, being above the limit itself.
         Unavailable: too many answers to this payer are under way (``api.rate_limit.answers``).
     """
     await _spend(scope, budget, payer, cost)
@@ -260,7 +260,7 @@ async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
 async def _spend(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
     try:
         charged = await budget.spend(payer, cost)
-    except Exhausted as error:
+    except BudgetExceeded as error:
         scope["charges"].append(error.charge)
         raise
     if charged is not None:

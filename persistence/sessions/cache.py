@@ -1,4 +1,4 @@
-"""Believing a session for a few seconds, where that is worth a later sign-out."""
+"""A cache of sessions, for deployments that accept a delayed sign-out to save a round trip."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from persistence.database import Database
-from persistence.sessions.layouts import Session, Sessions
+from persistence.sessions.layouts import SessionLookup, SessionRecord
 
 ENTRIES: Final = 10_000
-"""How many sessions are remembered at most; then whoever was away longest is forgotten."""
+"""The most sessions that are cached. The least recently used one leaves first."""
 
 
 elapsed: Callable[[], float] = (
@@ -22,51 +22,51 @@ elapsed: Callable[[], float] = (
     if hasattr(time, "CLOCK_BOOTTIME")
     else time.monotonic
 )
-"""Seconds since some moment, those included that the machine slept, where it can tell them."""
+"""Seconds since some moment. On Linux they include the time that the machine slept."""
 
 
-class _Remembered(NamedTuple):
-    session: Session
+class _Entry(NamedTuple):
+    session: SessionRecord
     until: float
 
 
-class RememberedSessions:
-    """Sessions that are asked for once, and then believed for some seconds.
+class SessionCache:
+    """Sessions that are looked up once and then reused for some seconds.
 
-    What is revoked meanwhile counts until then, in this process; what has ended does not.
-    Tokens are not kept, only hashes of them under a key that no one else knows. That a token
-    counts for nothing is not remembered.
+    A session that is revoked meanwhile stays valid until its entry expires, in this process. A
+    session that ends meanwhile does not. The cache has no tokens, only hashes of them under a key
+    that is made at start. It does not cache that a token is invalid.
 
     Args:
-        sessions: where they are looked up.
-        seconds: for how long one is believed, at most ``FORESIGHT``.
+        lookup: reads a session that is not cached.
+        seconds: how long an entry is valid, at most ``MAX_SECONDS_LEFT``. Using an entry does not
+            extend it.
     """
 
-    def __init__(self, sessions: Sessions, seconds: float) -> None:
-        self._sessions = sessions
+    def __init__(self, lookup: SessionLookup, seconds: float) -> None:
+        self._lookup = lookup
         self._seconds = seconds
         self._key = secrets.token_bytes(32)
-        self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
 
-    async def session(self, db: Database, token: bytes) -> Session | None:
-        """See ``Sessions.session``; ``seconds_left`` is of when it was looked up."""
+    async def find(self, db: Database, token: bytes) -> SessionRecord | None:
+        """See ``SessionLookup.find``; ``seconds_left`` counts from the time of the lookup."""
         digest = hashlib.blake2b(token, key=self._key, digest_size=32).digest()
-        # Before it is asked: what the database answers was true then or later, so a session that
-        # lasts so long from here has not ended by the database's clock either.
-        asked_at = elapsed()
-        known = self._remembered.get(digest)
-        if known and asked_at < known.until:
-            self._remembered.move_to_end(digest)
-            return known.session
-        # Nobody waits for another's look-up: each has a deadline of its own.
-        session = await self._sessions.session(db, token)
-        self._remembered.pop(digest, None)
+        # Take the time before the query, so that an entry cannot outlive its session.
+        started_at = elapsed()
+        cached = self._entries.get(digest)
+        if cached and started_at < cached.until:
+            self._entries.move_to_end(digest)
+            return cached.session
+        # Concurrent requests do not share a lookup: each has a deadline of its own.
+        session = await self._lookup.find(db, token)
+        self._entries.pop(digest, None)
         if session:
-            self._remember(digest, session, asked_at)
+            self._add(digest, session, started_at)
         return session
 
-    def _remember(self, digest: bytes, session: Session, asked_at: float) -> None:
-        until = asked_at + min(self._seconds, session.seconds_left)
-        self._remembered[digest] = _Remembered(session, until)
-        if len(self._remembered) > ENTRIES:
-            self._remembered.popitem(last=False)
+    def _add(self, digest: bytes, session: SessionRecord, started_at: float) -> None:
+        until = started_at + min(self._seconds, session.seconds_left)
+        self._entries[digest] = _Entry(session, until)
+        if len(self._entries) > ENTRIES:
+            self._entries.popitem(last=False)

@@ -1,228 +1,182 @@
-"""Reading the auth server's sessions: who a bearer token belongs to. Writes nothing, ever.
+"""The layouts of the auth server's session table. Reads sessions and never writes them.
 
-The auth server owns the table, and how it looks is found out by looking (``find_layout``).
+The auth server owns the table; its names and types are read from PostgreSQL's catalogue.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol
-from urllib.parse import unquote
 
 import asyncpg
 
-from persistence.database import Database, Record, Statement
+from persistence.database import Database
 from persistence.errors import Unavailable
+from persistence.sessions.tokens import hash_token, is_signature_right, parse_token
+from persistence.sql import Record, Statement
 from persistence.tables import ENCODING, wrong_encoding
+from persistence.viewer import Viewer
 
 
-class Viewer(NamedTuple):
-    """Who is asking: a session that counts. ``session_expires_at`` is in UTC."""
-
-    user_id: str
-    session_expires_at: datetime
-
-
-class Session(NamedTuple):
-    """A session as it was found.
+class SessionRecord(NamedTuple):
+    """A valid session as a lookup read it.
 
     Attributes:
-        seconds_left: until it ends, by the database's clock at the moment it was asked; at most
-            ``FORESIGHT``.
+        viewer: the person whose session it is.
+        seconds_left: until the session ends, by the database's clock at the time of the lookup;
+            at most ``MAX_SECONDS_LEFT``.
     """
 
     viewer: Viewer
     seconds_left: float
 
 
-FORESIGHT: Final = 60
-"""Seconds: how far ahead anybody may want to know whether a session will not have ended."""
+MAX_SECONDS_LEFT: Final = 60
+"""The longest time that ``SessionRecord.seconds_left`` reports, in seconds.
+
+No one may cache a session for longer.
+"""
 
 
 class SessionStore(StrEnum):
-    """How the auth server keeps its sessions."""
+    """The layout in which the auth server keeps its sessions."""
 
     HASHED = "hashed"
     BETTER_AUTH = "better-auth"
 
 
 class UnusableSessions(Exception):
-    """The sessions cannot be read as configured; the sentence says what to change."""
+    """The sessions cannot be read as configured; the message says what to change."""
 
 
-class Sessions(Protocol):
-    """A layout that was found, ready to be asked."""
+class SessionLookup(Protocol):
+    """Finds the session that belongs to a token."""
 
-    async def session(self, db: Database, token: bytes) -> Session | None:
-        """The session with this token, or ``None`` when none counts.
+    async def find(self, db: Database, token: bytes) -> SessionRecord | None:
+        """The session with this token, or ``None`` if there is no valid one.
 
-        A session counts when it exists, is not revoked, and its end is in the future by the
+        A session is valid when it exists, is not revoked, and ends in the future by the
         database's clock.
+
+        Raises:
+            Unavailable: the database did not answer.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class HashedSessions:
-    """Rows that carry the hex HMAC-SHA256 of the token, and ``revoked``."""
+class HashedSessionLookup:
+    """Lookup in rows that carry the hex HMAC-SHA256 of the token, and ``revoked``."""
 
     secret: bytes
     signing_secrets: Sequence[bytes]
-    lookup: Statement
+    statement: Statement
 
-    async def session(self, db: Database, token: bytes) -> Session | None:
-        """See ``Sessions.session``; signatures are judged as in the other layout."""
-        presented = split_token(token)
+    async def find(self, db: Database, token: bytes) -> SessionRecord | None:
+        """See ``SessionLookup.find``. A signature is checked as in the other layout."""
+        presented = parse_token(token)
         digest = hash_token(self.secret, presented.raw)
-        session = _counting(await db.read(self.lookup, key=digest), digest.encode())
+        session = _match(await db.read(self.statement, key=digest), digest.encode())
         return session if is_signature_right(presented, self.signing_secrets) else None
 
 
 @dataclass(frozen=True, slots=True)
-class BetterAuthSessions:
-    """Rows as a stock better-auth server writes them: plain tokens, gone when revoked."""
+class BetterAuthSessionLookup:
+    """Lookup in a stock better-auth server's rows: plain tokens, deleted when revoked."""
 
-    secrets: Sequence[bytes]
-    lookup: Statement
+    signing_secrets: Sequence[bytes]
+    statement: Statement
 
-    async def session(self, db: Database, token: bytes) -> Session | None:
-        """See ``Sessions.session``.
+    async def find(self, db: Database, token: bytes) -> SessionRecord | None:
+        """See ``SessionLookup.find``.
 
-        A signature that is there must be right under one of the secrets, where there are any.
-        It is judged after the look-up, so that a wrong one takes as long as a right one.
+        If there are secrets, a signature must be right under one of them. It is checked after
+        the query, so that a wrong signature takes as long as a right one.
         """
-        presented = split_token(token)
-        # What PostgreSQL could not hold is looked for in vain, in the same time as all else.
+        presented = parse_token(token)
+        # PostgreSQL cannot store these characters. The query runs all the same and finds no row,
+        # so that every token takes the same time.
         key = presented.raw.decode(errors="replace").replace("\0", "\ufffd")
-        session = _counting(await db.read(self.lookup, key=key), presented.raw)
-        return session if is_signature_right(presented, self.secrets) else None
+        session = _match(await db.read(self.statement, key=key), presented.raw)
+        return session if is_signature_right(presented, self.signing_secrets) else None
 
 
-def _counting(records: Sequence[Record], key: bytes) -> Session | None:
-    # Compared again here, in constant time and byte for byte: what equality means in the
-    # auth server's column (a collation, citext, padding) is not ours to know.
-    for found, user_id, expires_at, seconds_left in records:
-        if hmac.compare_digest(found.encode(), key):
-            return Session(Viewer(user_id, expires_at), seconds_left)
+def _match(records: Sequence[Record], key: bytes) -> SessionRecord | None:
+    # Compared again here, in constant time and byte for byte. The auth server's column may have
+    # an equality of its own (a collation, citext, padding).
+    for row_key, user_id, expires_at, seconds_left in records:
+        if hmac.compare_digest(row_key.encode(), key):
+            return SessionRecord(Viewer(user_id, expires_at), seconds_left)
     return None
 
 
-def hash_token(secret: bytes, token: bytes) -> str:
-    """64 hex characters: HMAC-SHA256 of the token's UTF-8 bytes, as the auth server does it."""
-    return hmac.new(secret, token, hashlib.sha256).hexdigest()
-
-
-class PresentedToken(NamedTuple):
-    """A bearer token taken apart. ``signature`` is empty when there is none."""
-
-    raw: bytes
-    signature: bytes
-
-
-def split_token(token: bytes) -> PresentedToken:
-    """Tell better-auth's signed form ``token.signature`` from a raw token.
-
-    A suffix after the last dot that, percent-decoded, is 44 characters of padded base64 is a
-    signature; otherwise the whole string is the token. Never ``unquote_plus``: ``+`` is base64.
-    """
-    head, dot, tail = token.rpartition(b".")
-    if not (dot and head):
-        return PresentedToken(token, b"")
-    signature = _decoded(tail)
-    if len(signature) != _SIGNATURE_LENGTH or not signature.endswith(b"="):
-        return PresentedToken(token, b"")
-    try:
-        base64.b64decode(signature, validate=True)
-    except binascii.Error:
-        return PresentedToken(token, b"")
-    return PresentedToken(_decoded(head), signature)
-
-
-_SIGNATURE_LENGTH: Final = 44  # 32 bytes of SHA-256 in base64, padded
-
-
-def _decoded(text: bytes) -> bytes:
-    if b"%" not in text:
-        return text
-    return unquote(text.decode("latin-1"), "latin-1").encode("latin-1")
-
-
-def is_signature_right(token: PresentedToken, secrets: Sequence[bytes]) -> bool:
-    """Whether the signature is one of the secrets'. True where there is nothing to check."""
-    if not token.signature or not secrets:
-        return True
-    # Every secret is tried, so that the time does not tell which one it was.
-    checks = [hmac.compare_digest(sign(secret, token.raw), token.signature) for secret in secrets]
-    return any(checks)
-
-
-def sign(secret: bytes, token: bytes) -> bytes:
-    """better-auth's signature of a token: padded standard base64 of HMAC-SHA256."""
-    return base64.b64encode(hmac.new(secret, token, hashlib.sha256).digest())
-
-
-async def find_layout(
+async def find_session_lookup(
     db: Database,
     store: SessionStore,
     *,
     table: str | None,
     hash_secret: bytes,
     signing_secrets: Sequence[bytes],
-) -> Sessions:
-    """Look at the auth server's table and prepare the look-up for it.
+) -> HashedSessionLookup | BetterAuthSessionLookup:
+    """Inspect the auth server's table and prepare the lookup for it.
 
     Args:
-        table: its name, as SQL would write it, where the usual ones do not fit.
+        table: the table's name as SQL writes it; ``None`` means the layout's usual names.
         hash_secret: for ``SessionStore.HASHED``.
-        signing_secrets: better-auth's own; none means signatures go unchecked.
+        signing_secrets: better-auth's own; if there are none, signatures go unchecked.
 
     Raises:
-        UnusableSessions: there is no such table, or more than one, or it has other columns, or
-            they are of other types, or we may not read it.
-        Unavailable: the database could not be asked.
+        UnusableSessions: there is no such table, or more than one; or its columns or their types
+            are not the layout's; or we have no right to read it.
+        Unavailable: the database did not answer.
     """
-    found = await _find_table(db, store, (table,) if table else _TABLES[store])
-    hashed = store is SessionStore.HASHED
-    lookup = _hashed_lookup(found) if hashed else _better_auth_lookup(found)
-    doubt = f"The session table {found.name} cannot be read as SESSION_STORE={store} describes it"
-    await _try(db, lookup, doubt, key="")
-    if hashed:
-        return HashedSessions(hash_secret, signing_secrets, lookup)
-    return BetterAuthSessions(signing_secrets, lookup)
+    layout = await _find_table(db, store, (table,) if table else _TABLES[store])
+    is_hashed = store is SessionStore.HASHED
+    statement = _hashed_statement(layout) if is_hashed else _better_auth_statement(layout)
+    problem = (
+        f"The session table {layout.name} cannot be read as SESSION_STORE={store} describes it"
+    )
+    await _probe(db, statement, problem, key="")
+    if is_hashed:
+        return HashedSessionLookup(hash_secret, signing_secrets, statement)
+    return BetterAuthSessionLookup(signing_secrets, statement)
 
 
-async def _try(db: Database, wanted: Statement, doubt: str, **values: Any) -> Sequence[Record]:
-    """Run a statement that PostgreSQL may refuse for what it is, and say why if it does."""
+async def _probe(
+    db: Database, statement: Statement, problem: str, **values: Any
+) -> Sequence[Record]:
+    """Run a statement that may not fit the table.
+
+    Raises:
+        UnusableSessions: PostgreSQL rejected the statement: the problem, and PostgreSQL's reason.
+        Unavailable: the database did not answer.
+    """
     try:
-        return await db.read(wanted, **values)
+        return await db.read(statement, **values)
     except asyncpg.PostgresError as error:
         reason = error.args[0]
     except Unavailable as error:
-        # Rights that are denied, functions that the column's type does not have.
+        # A missing right, or a function that the column's type does not have.
         if not isinstance(error.__cause__, asyncpg.SyntaxOrAccessError):
             raise
         reason = error.__cause__.args[0]
-    raise UnusableSessions(f"{doubt}: {reason}.")
+    raise UnusableSessions(f"{problem}: {reason}.")
 
 
 class _Table(NamedTuple):
-    """A table as the catalogue has it: its quoted name, and its columns' types by name."""
+    """A table in PostgreSQL's catalogue: its quoted name, and its columns' types by name."""
 
     name: str
     columns: Mapping[str, str]
 
     def column(self, *spellings: str) -> str:
-        """The one spelling that the table has, quoted.
+        """The column with one of these spellings, quoted.
 
         Raises:
-            UnusableSessions: it has none of them, or more than one.
+            UnusableSessions: the table has none of them, or more than one.
         """
         present = [name for name in spellings if name in self.columns]
         if len(present) != 1:
@@ -250,8 +204,8 @@ _DESCRIBE: Final = Statement(
     """
     SELECT c.oid::regclass::text, a.attname::text, format_type(a.atttypid, NULL),
            current_setting('server_encoding')
-    FROM unnest($1::text[]) AS wanted (name)
-    JOIN pg_class c ON c.oid = to_regclass(wanted.name)
+    FROM unnest($1::text[]) AS candidate (name)
+    JOIN pg_class c ON c.oid = to_regclass(candidate.name)
     JOIN pg_attribute a ON a.attrelid = c.oid
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped
     """,
@@ -261,8 +215,9 @@ _DESCRIBE: Final = Statement(
 
 async def _find_table(db: Database, store: SessionStore, names: Sequence[str]) -> _Table:
     tables: dict[str, dict[str, str]] = {}
-    doubt = f"The database cannot look for a table {' or '.join(names)}"
-    for name, column, type_name, encoding in await _try(db, _DESCRIBE, doubt, names=list(names)):
+    problem = f"The database cannot look for a table {' or '.join(names)}"
+    rows = await _probe(db, _DESCRIBE, problem, names=list(names))
+    for name, column, type_name, encoding in rows:
         if encoding != ENCODING:
             raise UnusableSessions(wrong_encoding(encoding))
         tables.setdefault(name, {})[column] = type_name
@@ -282,32 +237,32 @@ async def _find_table(db: Database, store: SessionStore, names: Sequence[str]) -
     return _Table(name, columns)
 
 
-def _hashed_lookup(table: _Table) -> Statement:
+def _hashed_statement(table: _Table) -> Statement:
     expires = table.instant("expires_at")
-    return _lookup(
+    return _statement(
         table, table.column("token_hash"), table.column("user_id"), expires,
         f"AND {table.column('revoked')} IS NOT TRUE",
     )  # fmt: skip
 
 
-def _better_auth_lookup(table: _Table) -> Statement:
+def _better_auth_statement(table: _Table) -> Statement:
     expires = table.instant("expiresAt", "expires_at")
     user_id = table.column("userId", "user_id")
-    return _lookup(table, table.column("token"), user_id, expires, "")
+    return _statement(table, table.column("token"), user_id, expires, "")
 
 
-def _lookup(table: _Table, key: str, user_id: str, expires: str, condition: str) -> Statement:
-    # Other types of text have an equality of their own, which a cast would take from them: char
-    # ignores padding, citext case, and their indexes know no other.
+def _statement(table: _Table, key: str, user_id: str, expires: str, condition: str) -> Statement:
+    # No cast for other types of text: they have an equality of their own (char ignores padding,
+    # citext ignores case), and a cast would not use their indexes.
     typed = table.columns[key.strip('"')] in ("text", "character varying")
-    # least(): a session without an end has no difference to now, before PostgreSQL 17.
-    soon = f"least({expires}, now() + interval '{FORESIGHT} s')"
-    # least() again: what lies beyond Python's years, infinity included, lasts until their end.
-    ends = f"least(({expires})::timestamptz, '9999-12-31 23:59:59.999999Z'::timestamptz)"
-    # Every identifier is one that PostgreSQL's own catalogue quoted or that stands in this file.
+    # least(): before PostgreSQL 17, infinity minus now() is an error.
+    soonest = f"least({expires}, now() + interval '{MAX_SECONDS_LEFT} s')"
+    # least() again: Python's datetime ends with the year 9999.
+    end = f"least(({expires})::timestamptz, '9999-12-31 23:59:59.999999Z'::timestamptz)"
+    # Every identifier was quoted by PostgreSQL's catalogue, or is written in this file.
     return Statement(
-        f"SELECT {key}::text, {user_id}::text, {ends},"  # noqa: S608
-        f" extract(epoch FROM {soon} - now())::float8 FROM {table.name}"
+        f"SELECT {key}::text, {user_id}::text, {end},"  # noqa: S608
+        f" extract(epoch FROM {soonest} - now())::float8 FROM {table.name}"
         f" WHERE {key} = $1{'::text' if typed else ''} AND {expires} > now()"
         f" AND {user_id} IS NOT NULL {condition}",
         ("key",),

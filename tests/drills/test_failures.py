@@ -26,7 +26,6 @@ from persistence.database import (
     RETRY_FOR,
     Database,
     PoolSettings,
-    Statement,
     create_engine,
 )
 from persistence.embedded.postgres import Postgres
@@ -35,6 +34,7 @@ from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
 from persistence.errors import Unavailable
 from persistence.migrations import upgrade
+from persistence.sql import Statement
 from tests.conftest import new_client, new_database, run_sql, settings_of_tests
 from tests.drills.crowd import LATENESS, Crowd
 from tests.drills.house import House, connected, down, full_disk, locked_out, signed_in, stopped

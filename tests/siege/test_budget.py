@@ -13,7 +13,7 @@ import pytest
 import uvloop
 from redis.asyncio import Redis
 
-from api.errors import Exhausted
+from api.errors import BudgetExceeded
 from api.rate_limit import redis_sliding_window as redis_windows
 from api.rate_limit.budget import Budget, Cost, Kind
 from api.rate_limit.redis_sliding_window import RedisWindows, ResponsiveTimeout
@@ -63,8 +63,8 @@ async def a_budget(url: str | None, **settings: Any) -> AsyncIterator[Budget]:
         await budget.close()
 
 
-async def refusal(budget: Budget, payer: str, cost: Cost = READ) -> Exhausted:
-    with pytest.raises(Exhausted) as raised:
+async def refusal(budget: Budget, payer: str, cost: Cost = READ) -> BudgetExceeded:
+    with pytest.raises(BudgetExceeded) as raised:
         await budget.spend(payer, cost)
     return raised.value
 
@@ -83,7 +83,7 @@ async def test_a_spent_payer_is_refused_without_a_trip(
         trips = await hits(redis)
 
         for _ in range(50):
-            with pytest.raises(Exhausted):
+            with pytest.raises(BudgetExceeded):
                 budget.require_funds("user:ada", Kind.READ)
             await refusal(budget, "user:ada")
         budget.require_funds("user:ada", Kind.WRITE)
@@ -134,7 +134,7 @@ async def test_a_cost_that_does_not_fit_marks_nobody_for_whom_one_fits(
         budget.require_funds("user:ada", Kind.READ)
         await budget.spend("user:ada", READ)
 
-        with pytest.raises(Exhausted):
+        with pytest.raises(BudgetExceeded):
             budget.require_funds("user:ada", Kind.READ)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from api.errors import Exhausted
+from api.errors import BudgetExceeded
 from api.rate_limit.budget import Budget, Charge, Cost, Kind
 from api.rate_limit.sliding_window import Standing
 from graphql_schema.compiled import CompiledSchema
@@ -42,7 +42,7 @@ def known(penniless: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> set[
     async def spend(self: Budget, payer: str, cost: Cost) -> Charge | None:
         try:
             return await real(self, payer, cost)
-        except Exhausted as error:
+        except BudgetExceeded as error:
             errors[cost.kind] = error
             raise
 
@@ -50,7 +50,7 @@ def known(penniless: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> set[
         if kind in spent:
             raise errors[kind]
 
-    errors: dict[Kind, Exhausted] = {}
+    errors: dict[Kind, BudgetExceeded] = {}
     monkeypatch.setattr(Budget, "spend", spend)
     monkeypatch.setattr(Budget, "require_funds", require_funds)
     return spent

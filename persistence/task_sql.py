@@ -1,0 +1,129 @@
+"""The statements about tasks, compiled once at import. Each takes the owner's ``user_id``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Integer,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from persistence.sql import (
+    Statement,
+    at_version,
+    compile_statement,
+    differ,
+    done_or_locked,
+    integer_list,
+    locked_row,
+    new_values,
+    parameter,
+    typed_columns,
+)
+from persistence.tables import tasks as table
+from persistence.task_fields import EDITABLE, Task
+
+NAMES: Final = Task.__struct_fields__
+"""The columns of a task, in the order of ``Task``'s arguments."""
+
+_COLUMNS: Final = typed_columns(table, NAMES)
+_OWN: Final = table.c.user_id == parameter("user_id", table.c.user_id)
+_BY_ID: Final = table.c.id == parameter("id", table.c.id)
+
+
+def _list(by_completed: bool, after_cursor: bool) -> Statement:
+    query = (
+        select(*_COLUMNS)
+        .where(_OWN)
+        .order_by(table.c.created_at.desc(), table.c.id.desc())
+        .limit(bindparam("limit", type_=Integer))
+    )
+    if by_completed:
+        query = query.where(table.c.completed == parameter("completed", table.c.completed))
+    if after_cursor:
+        position = tuple_(parameter("created_at", table.c.created_at), parameter("id", table.c.id))
+        query = query.where(tuple_(table.c.created_at, table.c.id) < position)
+    return compile_statement(query)
+
+
+LIST: Final = {
+    (by_completed, after_cursor): _list(by_completed, after_cursor)
+    for by_completed in (False, True)
+    for after_cursor in (False, True)
+}
+"""At most ``limit`` tasks, newest first; by whether ``completed``, and a position, is given."""
+
+_completed = bindparam("completed", type_=Boolean)
+COUNT: Final = compile_statement(
+    select(func.count())
+    .select_from(table)
+    .where(_OWN, or_(_completed.is_(None), table.c.completed == _completed))
+)
+
+GET: Final = compile_statement(select(*_COLUMNS).where(_OWN, _BY_ID))
+
+CREATE: Final = compile_statement(
+    insert(table)
+    .values({name: parameter(name, table.c[name]) for name in ("user_id", *EDITABLE)})
+    .returning(*_COLUMNS)
+)
+
+
+def _change() -> Statement:
+    locked = locked_row(_COLUMNS, _OWN, _BY_ID)
+    values = new_values(table, EDITABLE, locked)
+    changed = (
+        update(table)
+        .values(
+            **values,
+            version=locked.c.version + literal_column("1"),
+            # The clock, not the transaction's start: a statement that waited for the lock
+            # comes after the one it waited for.
+            updated_at=func.greatest(func.clock_timestamp(), locked.c.updated_at),
+        )
+        .where(table.c.id == locked.c.id, at_version(locked), differ(values, locked))
+        .returning(*_COLUMNS)
+        .cte("changed")
+    )
+    return compile_statement(done_or_locked(changed, locked, NAMES))
+
+
+def _remove() -> Statement:
+    locked = locked_row(_COLUMNS, _OWN, _BY_ID)
+    removed = (
+        delete(table)
+        .where(table.c.id == locked.c.id, at_version(locked))
+        .returning(*_COLUMNS)
+        .cte("removed")
+    )
+    return compile_statement(done_or_locked(removed, locked, NAMES))
+
+
+def _remove_many() -> Statement:
+    # Locked in the order of the ids, so that two deletions of the same tasks cannot deadlock.
+    locked = (
+        select(table.c.id)
+        .where(_OWN, table.c.id == func.any(integer_list("ids", BigInteger())))
+        .order_by(table.c.id)
+        .with_for_update()
+        .cte("locked")
+    )
+    return compile_statement(
+        delete(table).where(table.c.id == locked.c.id).returning(*typed_columns(table, ["id"]))
+    )
+
+
+CHANGE: Final = _change()
+REMOVE: Final = _remove()
+REMOVE_MANY: Final = _remove_many()

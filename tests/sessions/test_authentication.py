@@ -1,0 +1,305 @@
+"""What a token proves, and the one answer to every token that proves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from api import state
+from api.app import create_app
+from api.server import readiness
+from persistence.embedded.postgres import Postgres
+from persistence.embedded.postgres import postgres as embedded_postgres
+from persistence.migrations import upgrade
+from tests.conftest import HASH_SECRET, new_client, new_database, run_sql, settings_of_tests
+from tests.people import SESSION_TABLES, Person
+from tests.sessions.layouts import (
+    CAMEL_CASE,
+    HASHED,
+    NEW,
+    SIGNED_NEW,
+    TOKEN,
+    NewService,
+    Service,
+    interval,
+    open_service,
+)
+from tests.trips import TripCounter
+
+GARBAGE = [
+    "x",
+    "nobody's",
+    "null",
+    "a" * 4096,
+    "'OR(true)--",
+    "%00",
+    f"a%00b.{SIGNED_NEW}",
+    f"%FF.{SIGNED_NEW}",
+    "tökën",
+    b"\xff\xfe",
+    b"a\x00b",
+    f"{TOKEN}.{SIGNED_NEW}",
+    f"{TOKEN}.{SIGNED_NEW[:-1]}",
+    f".{SIGNED_NEW}",
+    "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZGEifQ.",
+    "e0f5336afc17110c1460705b8c0e1ebb778bf119516cf6421750839c97205fd9",
+]
+
+NO_TOKENS: list[list[str | bytes]] = [
+    [],
+    [""],
+    ["Bearer"],
+    ["Bearer "],
+    ["Basic YWRhOnB3"],
+    ["Token {token}"],
+    ["{token}"],
+    ["Bearer{token}"],
+    ["Bearer {token} {token}"],
+    ["Bearer {token}", "Bearer {token}"],
+    ["Bearer {token}", "Basic YWRhOnB3"],
+    ["Bearer {token}, Bearer {token}"],
+    ["Bearer " + "a" * 4097],
+    ["Bearer=" + "{token}"],
+]
+
+
+def spoken(value: str | bytes, token: str) -> bytes:
+    """A header's value as it is sent: text as UTF-8, and the token where it belongs."""
+    raw = value.encode() if isinstance(value, str) else value
+    return raw.replace(b"{token}", token.encode())
+
+
+def without_its_id(answer: httpx.Response) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is left to tell one answer from another."""
+    headers = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
+    body = answer.json()
+    return {name: body[name] for name in body.keys() - {"request_id", "timestamp"}}, headers
+
+
+REFUSAL = {
+    "type": "authentication_error",
+    "title": "Authentication failed",
+    "status": 401,
+    "detail": "Invalid or missing authentication credentials",
+    "instance": "/tasks",
+}
+
+in_both_layouts = pytest.mark.parametrize(
+    "counted", [HASHED, CAMEL_CASE], ids=["hashed", "better-auth"], indirect=True
+)
+
+
+@in_both_layouts
+async def test_every_token_that_does_not_count_gets_one_answer_in_one_trip(
+    counted: tuple[Service, TripCounter],
+) -> None:
+    service, trips = counted
+    expired, revoked = await service.session("-1 second"), await service.session()
+    await service.sql.execute(_REVOKE[service.layout is HASHED], service.layout.key(revoked))
+    wrong = [spoken(token, "") for token in [*GARBAGE, expired, revoked]]
+    before = trips.count
+
+    answers = [await service.list_tasks(b"Bearer " + token) for token in wrong]
+
+    assert trips.count - before == len(wrong)
+    bodies, headers = zip(*map(without_its_id, answers), strict=True)
+    assert list(bodies) == [REFUSAL] * len(wrong)
+    assert list(headers) == [headers[0]] * len(wrong)
+    assert headers[0]["www-authenticate"] == "Bearer"
+
+
+_REVOKE = {
+    True: "UPDATE user_sessions SET revoked = true WHERE token_hash = $1",
+    False: "DELETE FROM session WHERE token = $1",
+}
+
+
+@in_both_layouts
+async def test_what_is_no_token_gets_the_same_answer_and_asks_nobody(
+    counted: tuple[Service, TripCounter],
+) -> None:
+    service, trips = counted
+    token = await service.session()
+    expected = without_its_id(await service.list_tasks("Bearer garbage"))
+    before = trips.count
+
+    answers = [
+        await service.list_tasks(*(spoken(v, token) for v in values)) for values in NO_TOKENS
+    ]
+
+    assert trips.count == before
+    assert [without_its_id(answer) for answer in answers] == [expected] * len(NO_TOKENS)
+
+
+@pytest.mark.parametrize(
+    "value", ["Bearer {}", "bearer {}", "BEARER {}", "bEaReR {}", "Bearer   {}", " Bearer {} "]
+)
+async def test_the_scheme_is_known_in_any_case(new_service: NewService, value: str) -> None:
+    async with new_service(HASHED) as service:
+        answer = await service.list_tasks(value.format(await service.session()))
+
+        assert answer.status_code == 200
+
+
+async def test_a_cookie_proves_nothing(new_service: NewService) -> None:
+    async with new_service(CAMEL_CASE) as service:
+        token = await service.session()
+        cookie = {"Cookie": f"better-auth.session_token={token}; token={token}"}
+
+        assert (await service.client.get("/tasks", headers=cookie)).status_code == 401
+
+
+async def test_a_token_beyond_ascii_is_hashed_as_utf8(new_service: NewService) -> None:
+    async with new_service(HASHED) as service:
+        await service.sql.execute(HASHED.insert, HASHED.key("grün"), "ada", interval("1 hour"))
+
+        assert (await service.list_tasks("Bearer grün".encode())).status_code == 200
+        assert (await service.list_tasks("Bearer grün".encode("latin-1"))).status_code == 401
+
+
+# --- What is kept to itself ---------------------------------------------------------------
+
+
+@in_both_layouts
+async def test_no_token_and_no_hash_is_in_a_log_or_an_answer(
+    counted: tuple[Service, TripCounter], caplog: pytest.LogCaptureFixture
+) -> None:
+    service, _ = counted
+    caplog.set_level(logging.DEBUG)
+    tokens = [await service.session(), await service.session("-1 hour"), "a-token-of-nobody"]
+    forms = ["Bearer {}", "Basic {}", "Bearer {} {}", "Bearer {}." + SIGNED_NEW]
+
+    async with open_service(service.url, service.layout, better_auth_secrets=NEW) as strict:
+        said = [
+            (await each.list_tasks(form.format(token, token))).text
+            for each in (service, strict)
+            for form in forms
+            for token in tokens
+        ]
+    await terminate_others(service)
+    said.append((await service.list_tasks(f"Bearer {tokens[0]}")).text)
+
+    told = "\n".join([caplog.text, *map(str, (vars(record) for record in caplog.records)), *said])
+    secret = [*tokens, *map(HASHED.key, tokens), SIGNED_NEW, SIGNED_NEW[:20], HASH_SECRET, NEW]
+    assert "/tasks 401" in told
+    assert [word for word in secret if word in told] == []
+
+
+async def terminate_others(service: Service) -> None:
+    """So that the app meets a failure, and logs it."""
+    await service.sql.execute(
+        "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+
+@in_both_layouts
+async def test_the_auth_servers_rows_are_never_written(
+    counted: tuple[Service, TripCounter],
+) -> None:
+    service, _ = counted
+    table = "user_sessions" if service.layout is HASHED else "session"
+    rows = f"SELECT xmin, xmax, ctid, * FROM {table} ORDER BY ctid"  # noqa: S608
+    tokens = [await service.session(), await service.session("-1 hour")]
+    before = await service.sql.fetch(rows)
+
+    for token in [*tokens, "nobody's"]:
+        identity = {"Authorization": f"Bearer {token}"}
+        await service.client.post("/tasks", json={"title": "rest"}, headers=identity)
+        await service.client.get("/tasks", headers=identity)
+
+    assert await service.sql.fetch(rows) == before
+
+
+# --- A database that is away --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fragile() -> Iterator[Postgres]:
+    """A server that is stopped and started."""
+    with embedded_postgres(durable=False) as server:
+        yield server
+
+
+@pytest.fixture
+async def away(
+    fragile: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx.AsyncClient]:
+    """An app that was started while its database was away."""
+    monkeypatch.setattr(state, "PROBE_SECONDS", 0.3)
+    settings = settings_of_tests(
+        database_url=fragile.url("away"), request_deadline_seconds=0.5, sqlalchemy_pool_size=2
+    )
+    await asyncio.to_thread(fragile.stop)
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), new_client(app) as client:
+        yield client
+
+
+async def test_an_app_whose_database_is_away_starts_unready_and_recovers_by_itself(
+    fragile: Postgres,
+    away: httpx.AsyncClient,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(readiness, "REUSE_SECONDS", 0.0)
+    caplog.set_level(logging.INFO, "twofold")
+    unready = await away.get("/health/ready")
+    alive = await away.get("/health")
+    fragile.start()
+    await run_sql(fragile.url(), "DROP DATABASE IF EXISTS away")
+    url = await new_database(fragile, "away")
+    await asyncio.to_thread(upgrade, url)
+    without_sessions = await away.get("/health/ready")
+    no_session = await away.get("/tasks", headers={"Authorization": "Bearer x"})
+    await run_sql(url, SESSION_TABLES)
+
+    assert (alive.status_code, unready.status_code) == (200, 503)
+    assert unready.json()["failing"] == "database"
+    assert without_sessions.json()["failing"] == "sessions"
+    assert no_session.status_code == 503
+    assert (await away.get("/health/ready")).status_code == 200
+    assert (await away.get("/tasks", headers={"Authorization": "Bearer x"})).status_code == 401
+    # One line for each change, the first at the start.
+    records = caplog.get_records("setup") + caplog.records
+    told = [record.getMessage() for record in records if record.name == "twofold"]
+    assert [re.sub(r"(\[|There is) ?.*", "…", line) for line in told] == [
+        "not ready: database: TimeoutError: connecting, after ConnectionRefusedError: …",
+        "not ready: sessions: …",
+        "ready again",
+    ]
+
+
+async def test_requests_to_an_app_whose_database_is_away_don_t_wait_for_one_another(
+    fragile: Postgres, away: httpx.AsyncClient
+) -> None:
+    started = time.monotonic()
+
+    identity = {"Authorization": "Bearer x"}
+    answers = await asyncio.gather(*(away.get("/tasks", headers=identity) for _ in range(8)))
+    took = time.monotonic() - started
+    fragile.start()
+
+    assert [answer.status_code for answer in answers] == [503] * 8
+    assert [answer.headers["retry-after"] for answer in answers] == ["2"] * 8
+    assert took < 2
+
+
+async def test_tokens_are_looked_up_in_any_order(ada: Person, bob: Person) -> None:
+    await ada.create_task("water the plants")
+    await bob.create_task("sleep in")
+
+    both = await asyncio.gather(ada.list_tasks(), bob.list_tasks(), ada.list_tasks())
+
+    assert [listed.titles for listed in both] == [
+        ["water the plants"],
+        ["sleep in"],
+        ["water the plants"],
+    ]

@@ -1,0 +1,135 @@
+"""A task's fields are the same wherever they are declared; a failure names the forgotten place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import fields
+from types import NoneType
+from typing import Any, Final, get_args, get_type_hints
+
+import graphql
+import pytest
+from graphql import GraphQLInputObjectType, GraphQLNonNull, GraphQLObjectType
+
+from graphql_schema.schema import schema
+from persistence import task_sql
+from persistence.tables import tasks as table
+from persistence.task_fields import EDITABLE, READ_ONLY, EditableFields, Task
+from persistence.task_inputs import NewTask, TaskChanges
+from rest.task_documents import TaskDocument
+from tests import doors, model, surfaces
+
+SDL: Final = graphql.build_schema(schema().as_str())
+
+
+def members(name: str) -> dict[str, Any]:
+    """The fields of a GraphQL type, by their names in snake_case."""
+    kind = SDL.type_map[name]
+    assert isinstance(kind, GraphQLObjectType | GraphQLInputObjectType)
+    return {snake(member): field for member, field in kind.fields.items()}
+
+
+def snake(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
+
+
+def selected(selection: str) -> set[str]:
+    """The fields of a GraphQL selection without nesting."""
+    return {snake(name) for name in re.findall(r"\w+", selection)}
+
+
+def example(document: Any) -> set[str]:
+    """The members of a document's example in OpenAPI."""
+    return set(document.model_config["json_schema_extra"]["examples"][0])
+
+
+EVERY_FIELD: Final[dict[str, Iterable[str]]] = {
+    "persistence/tables.py, tasks": table.c.keys(),
+    "persistence/task_fields.py, Task": Task.__struct_fields__,
+    "rest/task_documents.py, TaskDocument": TaskDocument.model_fields,
+    "rest/task_documents.py, TaskDocument's example": example(TaskDocument),
+    "graphql_schema/types.py, Task": members("Task"),
+    "tests/surfaces.py, Task": [field.name for field in fields(surfaces.Task)],
+    "tests/surfaces.py, _FIELDS": selected(surfaces._FIELDS),
+    "tests/doors.py, _TASK": selected(doors._TASK),
+}
+"""Where all fields of a task are declared."""
+
+EDITABLE_FIELDS: Final[dict[str, Iterable[str]]] = {
+    "persistence/task_fields.py, EditableFields": EditableFields.model_fields,
+    "persistence/task_inputs.py, NewTask": NewTask.model_fields,
+    "persistence/task_inputs.py, TaskChanges": TaskChanges.model_fields,
+    "persistence/task_sql.py, CREATE": set(task_sql.CREATE.parameters) - {"user_id"},
+    "persistence/task_sql.py, CHANGE": {
+        name.removesuffix("_provided")
+        for name in task_sql.CHANGE.parameters
+        if name.endswith("_provided")
+    },
+    "graphql_schema/types.py, CreateTaskInput": members("CreateTaskInput"),
+    "graphql_schema/types.py, UpdateTaskInput": members("UpdateTaskInput"),
+    "tests/model.py, _KEPT": model._KEPT,
+    "tests/model.py, _MEMBERS": model._MEMBERS,
+    "tests/model.py, Task": {field.name for field in fields(model.Task)} - set(READ_ONLY),
+}
+"""Where the fields are declared that a client may write."""
+
+NULLABLE: Final[dict[str, dict[str, bool]]] = {
+    "persistence/tables.py, tasks": {column.name: bool(column.nullable) for column in table.c},
+    "persistence/task_fields.py, Task": {
+        name: NoneType in get_args(hint) for name, hint in get_type_hints(Task).items()
+    },
+    "rest/task_documents.py, TaskDocument": {
+        name: NoneType in get_args(field.annotation)
+        for name, field in TaskDocument.model_fields.items()
+    },
+    "graphql_schema/types.py, Task": {
+        name: not isinstance(field.type, GraphQLNonNull) for name, field in members("Task").items()
+    },
+}
+"""Where it is declared whether a field may be null."""
+
+
+def forgotten(places: dict[str, Iterable[str]]) -> str:
+    """A line for each place that lacks a field which another place has."""
+    declared = {name: set(names) for name, names in places.items()}
+    every = set().union(*declared.values())
+    return "\n".join(
+        f"{place} has no {field}"
+        for place, names in declared.items()
+        for field in sorted(every - names)
+    )
+
+
+def test_every_field_is_declared_everywhere() -> None:
+    lines = forgotten(EVERY_FIELD)
+
+    assert not lines, lines
+
+
+def test_every_editable_field_is_declared_everywhere() -> None:
+    lines = forgotten(EDITABLE_FIELDS)
+
+    assert not lines, lines
+
+
+def test_every_editable_field_is_stored_and_the_rest_is_read_only() -> None:
+    assert {*EDITABLE, *READ_ONLY} == set(table.c.keys())
+    assert set(READ_ONLY) == model.READ_ONLY
+
+
+@pytest.mark.parametrize("field", Task.__struct_fields__)
+def test_every_declaration_agrees_on_null(field: str) -> None:
+    nullable = {place: fields.get(field) for place, fields in NULLABLE.items()}
+
+    assert len(set(nullable.values())) == 1, nullable
+
+
+def test_only_a_new_task_requires_a_field() -> None:
+    assert not [name for name, field in TaskChanges.model_fields.items() if field.is_required()]
+
+
+def test_a_place_that_forgets_a_field_is_named() -> None:
+    places: dict[str, Iterable[str]] = {"here": ["title", "note"], "there": ["title"]}
+
+    assert forgotten(places) == "there has no note"
