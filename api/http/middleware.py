@@ -247,7 +247,7 @@ class Hosts:
         """Serve one request.
 
         Raises:
-            InvalidInput: it names no host, several, or what is no host. In HTTP/1.0 it may name none.
+            InvalidInput: it names several hosts, no host (HTTP/1.0 may), or what is no host.
             UnknownHost: it was meant for another host.
         """
         if scope["type"] == "http":
