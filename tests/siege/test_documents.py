@@ -195,9 +195,8 @@ async def test_memory_is_flat_over_twenty_thousand_documents(
     await grow(documents, new_context, LONG * 9 // 10, first=LONG // 10)
     after = resident()
 
-    print(
-        f"RSS: {before >> 20} MB, {warm >> 20} MB after 2,000 documents, {after >> 20} at the end"
-    )
+    sizes = [size >> 20 for size in (before, warm, after)]
+    print(f"RSS in MB at first, after a tenth, at the end: {sizes}")
     assert documents._documents.weight <= KEPT_BYTES
     assert warm - before < 3 * KEPT_BYTES
     assert after - warm < KEPT_BYTES / 4
