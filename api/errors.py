@@ -12,17 +12,24 @@ from slowapi.wrappers import Limit as SlowapiLimit
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from persistence.errors import Changed, Fact, FieldError, Invalid, NotFound, Unavailable
+from persistence.errors import (
+    ExpectedError,
+    FieldError,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+    VersionConflict,
+)
 from persistence.sessions.layouts import UnusableSessions
 
 _log = logging.getLogger("twofold.error")
 
 
-class Unauthenticated(Fact):
+class Unauthenticated(ExpectedError):
     """No session that counts. Which of the many reasons it was is nobody's business."""
 
 
-class MethodNotAllowed(Fact):
+class MethodNotAllowed(ExpectedError):
     """The path exists, but not with this method.
 
     Args:
@@ -34,23 +41,23 @@ class MethodNotAllowed(Fact):
         super().__init__(f"Allowed: {', '.join(allowed)}")
 
 
-class BodyTooSlow(Fact):
+class BodyTooSlow(ExpectedError):
     """The body took longer to arrive than anyone's connection needs."""
 
 
-class BodyTooLarge(Fact):
+class BodyTooLarge(ExpectedError):
     """The body is larger than any request here can be."""
 
 
-class NotAcceptable(Fact):
+class NotAcceptable(ExpectedError):
     """The client takes no media type that this path can answer with."""
 
 
-class UnsupportedMediaType(Fact):
+class UnsupportedMediaType(ExpectedError):
     """The body is not in a form that this path reads; the message says which it reads."""
 
 
-class UnknownHost(Fact):
+class UnknownHost(ExpectedError):
     """The request was meant for another host (RFC 9110, 15.5.20)."""
 
 
@@ -79,7 +86,7 @@ class Exhausted(RateLimitExceeded):
         super().__init__(limit)
 
 
-class NotReady(Fact):
+class NotReady(ExpectedError):
     """This instance cannot serve at the moment.
 
     Args:
@@ -122,7 +129,7 @@ _UNAVAILABLE: Final = Line(
 )
 
 CATALOGUE: Final[dict[type[Exception], Line]] = {
-    Invalid: Line(
+    InvalidInput: Line(
         "validation_error",
         400,
         "Request validation failed",
@@ -144,7 +151,7 @@ CATALOGUE: Final[dict[type[Exception], Line]] = {
         "Request body took too long",
         headers={"Connection": "close"},
     ),
-    Changed: Line("precondition_failed", 412, "Task changed since you read it"),
+    VersionConflict: Line("precondition_failed", 412, "Task changed since you read it"),
     BodyTooLarge: Line(
         "payload_too_large",
         413,
@@ -222,7 +229,7 @@ def describe(error: Exception) -> Problem:
     error = _as_fact(error)
     line = _line(error)
     match error:
-        case Invalid(errors=errors):
+        case InvalidInput(errors=errors):
             return Problem(line, line.detail or "", tuple(errors), line.headers)
         case MethodNotAllowed(allowed=allowed):
             headers = {**line.headers, "Allow": ", ".join(allowed)}
@@ -268,7 +275,7 @@ def _as_fact(error: Exception) -> Exception:
 
 class _NoSuchPath(NotFound):
     def __init__(self) -> None:
-        Fact.__init__(self, "There is nothing at this path")
+        ExpectedError.__init__(self, "There is nothing at this path")
 
 
 def _line(error: Exception) -> Line:

@@ -23,7 +23,7 @@ from api.state import state_of
 from graphql_schema.compiled import CompiledSchema, Refused
 from graphql_schema.context import Context
 from graphql_schema.errors import field_error, not_persisted, refusal, request_error
-from persistence.errors import FieldError, Invalid
+from persistence.errors import FieldError, InvalidInput
 
 GRAPHQL_JSON: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
@@ -110,7 +110,7 @@ async def _asked(scope: Scope, receive: Receive) -> Asked:
     else:
         members = _members_of_query(scope)
     if not isinstance(members, dict):
-        raise Invalid([FieldError("", "Body should be a JSON object", "dict_type")])
+        raise InvalidInput([FieldError("", "Body should be a JSON object", "dict_type")])
     if _is_hash_alone(members):
         raise PersistedQuery
     problems = [] if "query" in members else [FieldError("query", "Field required", "missing")]
@@ -120,7 +120,7 @@ async def _asked(scope: Scope, receive: Receive) -> Asked:
         if name in members and not isinstance(members[name], kinds)
     ]
     if problems:
-        raise Invalid(problems)
+        raise InvalidInput(problems)
     # No operation has an empty name: a client that always sends the member means none.
     name = members.get("operationName") or None
     return Asked(members["query"], name, members.get("variables"))
@@ -145,7 +145,7 @@ def _members_of_query(scope: Scope) -> dict[str, Any]:
     given = Request(scope).query_params
     repeated = [name for name, *_ in _MEMBERS if len(given.getlist(name)) > 1]
     if repeated:
-        raise Invalid(
+        raise InvalidInput(
             [FieldError(name, "Should be given once", "repeated_parameter") for name in repeated]
         )
     members: dict[str, Any] = dict(given)
@@ -154,7 +154,9 @@ def _members_of_query(scope: Scope) -> dict[str, Any]:
             try:
                 members[name] = msgspec.json.decode(members[name])
             except (msgspec.DecodeError, UnicodeError, RecursionError):
-                raise Invalid([FieldError(name, "Is not valid JSON", "json_invalid")]) from None
+                raise InvalidInput(
+                    [FieldError(name, "Is not valid JSON", "json_invalid")]
+                ) from None
     return members
 
 

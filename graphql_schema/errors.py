@@ -12,7 +12,7 @@ from starlette.types import Scope
 from api.errors import CATALOGUE, Problem, describe, report
 from api.http.body import now_to_the_second
 from graphql_schema.compiled import Refused, Stage
-from persistence.errors import Invalid
+from persistence.errors import InvalidInput
 
 
 class Code(StrEnum):
@@ -39,7 +39,7 @@ def request_error(scope: Scope, problem: Problem, code: str | None = None) -> di
 
 def not_persisted(scope: Scope) -> dict[str, Any]:
     """The answer to a document's hash, in the words that clients wait for to send the document."""
-    problem = Problem(CATALOGUE[Invalid], "PersistedQueryNotSupported")
+    problem = Problem(CATALOGUE[InvalidInput], "PersistedQueryNotSupported")
     return request_error(scope, problem, Code.PERSISTED_QUERY_NOT_SUPPORTED)
 
 
@@ -48,7 +48,7 @@ def refusal(scope: Scope, refused: Refused) -> list[dict[str, Any]]:
     code = Code.PARSE_FAILED if refused.stage is Stage.PARSE else Code.VALIDATION_FAILED
     return [
         _placed(error)
-        | request_error(scope, Problem(CATALOGUE[Invalid], _reworded(error.message)), code)
+        | request_error(scope, Problem(CATALOGUE[InvalidInput], _reworded(error.message)), code)
         for error in refused.errors
     ]
 

@@ -10,7 +10,7 @@ from strawberry import ID, UNSET
 from graphql_schema.context import Info
 from graphql_schema.types import Listed, Task, TaskConnection, TaskFilter, Viewer, given
 from persistence import tasks
-from persistence.errors import FieldError, Invalid, NotFound
+from persistence.errors import FieldError, InvalidInput, NotFound
 from persistence.sessions.layouts import Viewer as Session
 from persistence.task_inputs import Page, parse, parse_task_id
 
@@ -24,7 +24,7 @@ def _require_at_most(most: int, first: int) -> None:
     """The setting's page size; the schema's own is validated with everything else."""
     if first > most:
         message = f"Input should be less than or equal to {most}"
-        raise Invalid([FieldError("first", message, "less_than_equal", first)])
+        raise InvalidInput([FieldError("first", message, "less_than_equal", first)])
 
 
 @strawberry.type(description="What can be read. Each field costs one read.")

@@ -1,4 +1,4 @@
-"""What can go wrong beneath the doors, as facts. Knows no HTTP and no GraphQL."""
+"""The expected errors of persistence, and what a driver's error means. Knows no protocol."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import asyncpg
 from asyncpg import exceptions as pg
 
 
-class Fact(Exception):
-    """The base of everything a door is expected to answer by itself."""
+class ExpectedError(Exception):
+    """The base class of every error that a client is told in words of its own."""
 
 
-class NotFound(Fact):
-    """The viewer has no such thing; someone else's thing counts as none.
+class NotFound(ExpectedError):
+    """The viewer has no such row. Another person's row counts as none.
 
     Args:
-        kind: what was looked for, capitalised as in a sentence: ``"Task"``.
+        kind: the noun, capitalised as at the start of a sentence: ``"Task"``.
         identifier: the identifier as the client wrote it.
     """
 
@@ -29,16 +29,22 @@ class NotFound(Fact):
         super().__init__(f"{kind} with ID {identifier} not found")
 
 
-class Changed(Fact):
-    """The row is there, but at another version than the client named."""
+class VersionConflict(ExpectedError):
+    """The row exists, but not at a version that the client named.
 
-    def __init__(self, version: int) -> None:
+    Args:
+        kind: the noun, capitalised as at the start of a sentence: ``"Task"``.
+        version: the row's current version, 1 or more.
+    """
+
+    def __init__(self, kind: str, version: int) -> None:
+        self.kind = kind
         self.version = version
-        super().__init__(f"The task is at version {version}")
+        super().__init__(f"The {kind[:1].lower()}{kind[1:]} is at version {version}")
 
 
-class Unavailable(Fact):
-    """A server we depend on did not do its part in time; nothing is known to be stored.
+class Unavailable(ExpectedError):
+    """A server that we depend on did not answer in time. Whether it stored anything is unknown.
 
     Args:
         reason: for the log only, never for the client.
@@ -51,10 +57,13 @@ class Unavailable(Fact):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing wrong with an input.
+    """One error of an input.
 
-    ``field`` is a dotted path in the door's spelling (``""``: the whole input), ``code`` is
-    pydantic's error type or one of ours, ``value`` the offending input as JSON can carry it.
+    Attributes:
+        field: a dotted path in the client's spelling; ``""`` means the whole input.
+        message: one sentence for a person.
+        code: pydantic's error type, or one of ours.
+        value: the rejected value, as JSON can carry it.
     """
 
     field: str
@@ -63,8 +72,12 @@ class FieldError:
     value: Any = None
 
 
-class Invalid(Fact):
-    """The input breaks the rules of ``persistence.task_inputs``; nothing was done with it."""
+class InvalidInput(ExpectedError):
+    """The input breaks a rule of validation; nothing was done with it.
+
+    Args:
+        errors: every error of the input, at most ``persistence.validation.MAX_ERRORS``.
+    """
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         self.errors = list(errors)

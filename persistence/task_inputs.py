@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from persistence.errors import FieldError, Invalid, NotFound
+from persistence.errors import FieldError, InvalidInput, NotFound
 from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
 
 MAX_ID: Final = 2**63 - 1
@@ -300,12 +300,12 @@ def parse(
         context: ``IDS_ARE_TEXT`` or nothing.
 
     Raises:
-        Invalid: with every error there is, not only the first.
+        InvalidInput: with every error there is, not only the first.
     """
     try:
         return model.model_validate(data, context=context)
     except ValidationError as error:
-        raise Invalid(field_errors(error, spelling or {})) from None
+        raise InvalidInput(field_errors(error, spelling or {})) from None
 
 
 def field_errors(error: ValidationError, spelling: Mapping[str, str]) -> list[FieldError]:
@@ -335,12 +335,12 @@ def parse_task_id(text: str, field: str = "task_id") -> TaskId:
     """Read an id as a client writes it: a canonical decimal integer.
 
     Raises:
-        Invalid: it is none (``007``, ``4.0``, ``abc``).
+        InvalidInput: it is none (``007``, ``4.0``, ``abc``).
         NotFound: it is one that no task can have (0, negative, over 2^63 - 1).
     """
     if not _CANONICAL_INTEGER.fullmatch(text):
         message = "Input should be a valid integer, unable to parse string as an integer"
-        raise Invalid([FieldError(field, message, "int_parsing", shown(text))])
+        raise InvalidInput([FieldError(field, message, "int_parsing", shown(text))])
     if text.startswith("-") or len(text) > len(str(MAX_ID)) or not 1 <= int(text) <= MAX_ID:
         raise NotFound("Task", shown(text))
     return TaskId(int(text))

@@ -37,7 +37,7 @@ from sqlalchemy import (
 )
 
 from persistence.database import Database, Record, Statement, statement
-from persistence.errors import Changed, NotFound
+from persistence.errors import NotFound, VersionConflict
 from persistence.sessions.layouts import Viewer
 from persistence.tables import tasks as table
 from persistence.task_inputs import MAX_ID, NewTask, Page, Position, TaskChanges, TaskFilter, TaskId
@@ -133,7 +133,7 @@ async def change(
 
     Raises:
         NotFound: you have no such task; this is decided before the version.
-        Changed: it is at another version.
+        VersionConflict: it is at another version.
     """
     given = changes.given()
     records = await db.write(
@@ -159,7 +159,7 @@ async def remove(
 
     Raises:
         NotFound: you have no such task; this is decided before the version.
-        Changed: it is at another version.
+        VersionConflict: it is at another version.
     """
     records = await db.write(
         _REMOVE, user_id=viewer.user_id, id=task_id, versions=_as_text(versions)
@@ -198,7 +198,7 @@ def _as_versions_demand(
     done, *columns = records[0]
     task = Task(*columns)
     if not done and versions is not None and task.version not in versions:
-        raise Changed(task.version)
+        raise VersionConflict("Task", task.version)
     return task
 
 

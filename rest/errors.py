@@ -24,7 +24,7 @@ from api.errors import (
 )
 from api.http.body import encode_json, header_values, now_to_the_second, too_large, too_slow
 from api.rate_limit.budget import configured_limit
-from persistence.errors import Changed, FieldError, Invalid, NotFound, Unavailable
+from persistence.errors import FieldError, InvalidInput, NotFound, Unavailable, VersionConflict
 
 PROBLEM_JSON: Final = "application/problem+json"
 
@@ -75,13 +75,13 @@ def _component(kind: type[Exception]) -> str:
 
 
 _EXAMPLES: Final[dict[type[Exception], Exception]] = {
-    Invalid: Invalid(
+    InvalidInput: InvalidInput(
         [FieldError("title", "String should have at least 1 character", "string_too_short", "")]
     ),
     Unauthenticated: Unauthenticated(),
     NotFound: NotFound("Task", 999),
     BodyTooSlow: too_slow(),
-    Changed: Changed(2),
+    VersionConflict: VersionConflict("Task", 2),
     BodyTooLarge: too_large(),
     UnsupportedMediaType: UnsupportedMediaType("The request body must be application/json"),
     UnknownHost: UnknownHost(),
@@ -120,6 +120,6 @@ EVERY_PATH: Final = problems(UnknownHost, Exception)
 """The errors that every path can answer."""
 
 EVERY_OPERATION: Final = problems(
-    Invalid, Unauthenticated, UnknownHost, RateLimitExceeded, Exception, Unavailable
+    InvalidInput, Unauthenticated, UnknownHost, RateLimitExceeded, Exception, Unavailable
 )
 """The errors that every operation on tasks can answer."""

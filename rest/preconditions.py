@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, NamedTuple
 from fastapi import Depends
 from starlette.requests import Request
 
-from persistence.errors import FieldError, Invalid
+from persistence.errors import FieldError, InvalidInput
 from persistence.task_inputs import shown
 
 _MAX_VERSION: Final = 2**31 - 1
@@ -38,7 +38,7 @@ def if_match(request: Request) -> Condition:
     """The versions at which a write may happen; without the header, any.
 
     Raises:
-        Invalid: the header is malformed.
+        InvalidInput: the header is malformed.
     """
     return _condition(request, "If-Match") or Condition(None)
 
@@ -47,7 +47,7 @@ def if_none_match(request: Request) -> Condition | None:
     """The versions that the client has, or ``None`` when it does not say.
 
     Raises:
-        Invalid: the header is malformed.
+        InvalidInput: the header is malformed.
     """
     return _condition(request, "If-None-Match")
 
@@ -65,7 +65,7 @@ def _condition(request: Request, header: str) -> Condition | None:
         return Condition(None)
     if not _LIST.fullmatch(text):
         message = 'Should be "*" or a list of entity tags, each in double quotes'
-        raise Invalid([FieldError(header, message, "etag_invalid", shown(text))])
+        raise InvalidInput([FieldError(header, message, "etag_invalid", shown(text))])
     # Weak tags count: proxies that compress weaken ours. A tag that is no version of ours is
     # well-formed, and matches nothing.
     found = (tag for tag in _TAG.findall(text) if _VERSION.fullmatch(tag))

@@ -23,7 +23,7 @@ from api.http.body import read_json
 from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, admit, charge, viewer_payer
 from api.state import state_of
 from persistence.database import Database
-from persistence.errors import FieldError, Invalid
+from persistence.errors import FieldError, InvalidInput
 from persistence.sessions.layouts import Viewer
 from persistence.task_inputs import MAX_ERRORS, MAX_ID, TaskId, parse, parse_task_id, shown
 
@@ -140,7 +140,7 @@ def _said_in_query(scope: Scope, wanted: _Named | None) -> dict[str, str]:
     """The query parameters. A typo is never silently lost.
 
     Raises:
-        Invalid: one is unknown, repeated or empty.
+        InvalidInput: one is unknown, repeated or empty.
     """
     if not scope["query_string"]:
         return {}
@@ -152,7 +152,7 @@ def _said_in_query(scope: Scope, wanted: _Named | None) -> dict[str, str]:
         if (problem := _query_problem(name, value, name in known, times[name]))
     ]  # fmt: skip
     if problems:
-        raise Invalid(problems[:MAX_ERRORS])
+        raise InvalidInput(problems[:MAX_ERRORS])
     return dict(pairs)
 
 

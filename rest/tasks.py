@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from persistence import tasks
-from persistence.errors import Changed, NotFound
+from persistence.errors import NotFound, VersionConflict
 from persistence.task_inputs import BulkDelete, NewTask, Page, TaskChanges, encode_cursor
 from persistence.tasks import Task, TaskPage
 from rest.errors import EVERY_OPERATION, problems
@@ -125,7 +125,7 @@ _CHANGING: Final[dict[str, Any]] = {
     "openapi_extra": _IF_MATCH,
     "responses": {
         200: _answered("The task.", _ETAG),
-        **problems(NotFound, Changed),
+        **problems(NotFound, VersionConflict),
         **_WITH_BODY,
     },
 }
@@ -148,7 +148,7 @@ async def update_task(
     _TASK,
     status_code=204,
     openapi_extra=_IF_MATCH,
-    responses=problems(NotFound, Changed),
+    responses=problems(NotFound, VersionConflict),
 )
 async def delete_task(task_id: Id, wanted: IfMatch, viewer: Writer, db: Db) -> Response:
     """Delete one of your tasks."""

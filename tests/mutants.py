@@ -19,7 +19,7 @@ from graphql_schema import errors as graphql_errors
 from graphql_schema import mutations, queries, types
 from persistence import task_inputs as inputs
 from persistence import tasks
-from persistence.errors import Changed, Invalid, NotFound
+from persistence.errors import InvalidInput, NotFound, VersionConflict
 from persistence.task_inputs import NewTask, Page, TaskChanges
 from persistence.tasks import Deleted, TaskPage
 from rest import preconditions as conditions
@@ -90,7 +90,7 @@ def graphql_finds_no_task_where_an_id_is_garbage() -> Fault:
     def lenient(text: str, field: str) -> Any:
         try:
             return inputs.parse_task_id(text, field)
-        except Invalid:
+        except InvalidInput:
             raise NotFound("Task", text) from None
 
     return patch.object(mutations, "parse_task_id", lenient)
@@ -101,8 +101,10 @@ def graphql_words_an_error_otherwise() -> Fault:
     def terse(*said: Any) -> Any:
         try:
             return inputs.parse_task_id(*said)
-        except Invalid as error:
-            raise Invalid([replace(found, message="No id") for found in error.errors]) from None
+        except InvalidInput as error:
+            raise InvalidInput(
+                [replace(found, message="No id") for found in error.errors]
+            ) from None
 
     return patch.object(mutations, "parse_task_id", terse)
 
@@ -129,7 +131,7 @@ def graphql_has_an_error_for_no_such_task() -> Fault:
 def the_version_is_compared_before_the_task_is_found() -> Fault:
     def swapped(records: Any, task_id: int, versions: Any) -> Any:
         if not records and versions is not None:
-            raise Changed(1)
+            raise VersionConflict("Task", 1)
         return _as_versions_demand(records, task_id, versions)
 
     return patch.object(tasks, "_as_versions_demand", swapped)
@@ -156,7 +158,7 @@ def graphql_takes_version_0_for_none() -> Fault:
 def graphql_tells_another_detail_of_a_conflict() -> Fault:
     def otherwise(error: Exception) -> Any:
         problem = describe(error)
-        is_conflict = isinstance(error, Changed)
+        is_conflict = isinstance(error, VersionConflict)
         return replace(problem, detail="The task was changed") if is_conflict else problem
 
     return patch.object(graphql_errors, "describe", otherwise)

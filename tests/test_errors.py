@@ -22,7 +22,7 @@ from api.errors import (
     describe,
 )
 from persistence import tasks
-from persistence.errors import Changed, FieldError, Invalid, NotFound, Unavailable
+from persistence.errors import FieldError, InvalidInput, NotFound, Unavailable, VersionConflict
 from persistence.sessions.layouts import UnusableSessions
 from tests import documented
 from tests.streams import Stream
@@ -463,12 +463,17 @@ async def test_a_hundred_errors_are_enough(
 @pytest.mark.parametrize(
     ("error", "error_type", "detail"),
     [
-        (Invalid([]), "validation_error", "One or more validation errors occurred"),
+        (InvalidInput([]), "validation_error", "One or more validation errors occurred"),
         (Unauthenticated(), "authentication_error", None),
         (NotFound("Task", 7), "not_found_error", "Task with ID 7 not found"),
         (HTTPException(404), "not_found_error", "There is nothing at this path"),
         (MethodNotAllowed(["GET", "PUT"]), "method_not_allowed", "Allowed: GET, PUT"),
-        (Changed(3), "precondition_failed", "The task is at version 3"),
+        (VersionConflict("Task", 3), "precondition_failed", "The task is at version 3"),
+        (
+            VersionConflict("Shared list", 3),
+            "precondition_failed",
+            "The shared list is at version 3",
+        ),
         (BodyTooLarge("why"), "payload_too_large", "why"),
         (BodyTooLarge(), "payload_too_large", "Request body too large"),
         (NotReady("schema", "why"), "service_unavailable", "Not ready: schema: why"),
@@ -493,5 +498,5 @@ def test_any_exception_is_described(error: Exception, error_type: str, detail: s
 def test_the_errors_of_a_field_are_passed_on() -> None:
     error = FieldError("title", "too short", "string_too_short", "")
 
-    assert describe(Invalid([error])).errors == (error,)
+    assert describe(InvalidInput([error])).errors == (error,)
     assert describe(NotReady("schema", "why")).extra == {"failing": "schema"}

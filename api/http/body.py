@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from api.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
-from persistence.errors import FieldError, Invalid
+from persistence.errors import FieldError, InvalidInput
 
 MAX_BODY: Final = 64 * 1024
 """The largest request body, in bytes."""
@@ -104,14 +104,14 @@ async def read_json(scope: Scope, receive: Receive, media_types: Sequence[str]) 
         UnsupportedMediaType: the body is not of one of these media types, or is encoded.
         BodyTooLarge: it has, or says it has, more than ``MAX_BODY`` bytes.
         BodyTooSlow: it was not there within ``BODY_SECONDS``.
-        Invalid: it is not JSON.
+        InvalidInput: it is not JSON.
     """
     _require_media_type(scope, media_types)
     body = await _read_body(scope, receive)
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise Invalid([FieldError("", "Body is not valid JSON", "json_invalid")]) from None
+        raise InvalidInput([FieldError("", "Body is not valid JSON", "json_invalid")]) from None
 
 
 def _require_media_type(scope: Scope, media_types: Sequence[str]) -> None:

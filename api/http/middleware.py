@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import UnknownHost, path_for_logs
 from api.http.body import header_values
 from api.rate_limit.budget import Charge
-from persistence.errors import FieldError, Invalid, Unavailable
+from persistence.errors import FieldError, InvalidInput, Unavailable
 from persistence.sessions.layouts import UnusableSessions
 
 access_log = logging.getLogger("twofold.access")
@@ -189,7 +189,7 @@ class CORS(CORSMiddleware):
         if decided.status_code < 400:
             return _without_content(decided)
         reason = bytes(decided.body).decode()
-        response = self._answer(scope, Invalid([FieldError("", reason, "cors_disallowed")]))
+        response = self._answer(scope, InvalidInput([FieldError("", reason, "cors_disallowed")]))
         for name, value in decided.headers.items():
             if name.startswith("access-control-"):
                 response.headers[name] = value

@@ -25,7 +25,7 @@ from api.errors import Exhausted, Unauthenticated
 from api.rate_limit.sliding_window import Limit, LocalWindows, RedisWindows, Standing, Windows
 from api.settings import Settings
 from persistence.database import Database
-from persistence.errors import FieldError, Invalid
+from persistence.errors import FieldError, InvalidInput
 from persistence.sessions.layouts import Viewer
 
 
@@ -115,7 +115,7 @@ class Budget:
 
         Raises:
             Exhausted: it does not fit at the moment.
-            Invalid: it never will, being above the limit itself.
+            InvalidInput: it never will, being above the limit itself.
         """
         if not self.limiter.enabled:
             return None
@@ -137,11 +137,11 @@ class Budget:
         """Refuse what nobody's budget can ever pay.
 
         Raises:
-            Invalid: the cost is above the limit itself.
+            InvalidInput: the cost is above the limit itself.
         """
         limit = self.limit(cost.kind)
         if self.limiter.enabled and cost.amount > limit.amount:
-            raise Invalid([_above_limit(cost, limit)])
+            raise InvalidInput([_above_limit(cost, limit)])
 
     async def look(self, payer: str, kind: Kind) -> Standing:
         """How a payer's budget stands, without taking anything from it. One round trip."""
@@ -193,7 +193,7 @@ async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
 
     Raises:
         Exhausted: it does not fit at the moment; nothing was taken.
-        Invalid: it never will, being above the limit itself.
+        InvalidInput: it never will, being above the limit itself.
     """
     try:
         charged = await budget.spend(payer, cost)
