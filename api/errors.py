@@ -61,7 +61,7 @@ class UnknownHost(ExpectedError):
     """The request was meant for another host (RFC 9110, 15.5.20)."""
 
 
-class Exhausted(RateLimitExceeded):
+class BudgetExceeded(RateLimitExceeded):
     """The payer cannot pay at the moment; nothing of the cost was taken.
 
     Args:
@@ -100,10 +100,10 @@ class NotReady(ExpectedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ProblemType:
     """One line of the catalogue: what an error is called, whoever raised it."""
 
-    type: str
+    name: str
     status: int
     title: str
     detail: str | None = None
@@ -113,14 +113,14 @@ class Line:
 RETRY_AFTER: Final = 2
 """Seconds after which a client may ask again when a server behind us was not there."""
 
-INTERNAL: Final = Line(
+INTERNAL: Final = ProblemType(
     "internal_error",
     500,
     "Internal server error",
     "Something went wrong on our side. The request id leads to it in our log.",
 )
 
-_UNAVAILABLE: Final = Line(
+_UNAVAILABLE: Final = ProblemType(
     "service_unavailable",
     503,
     "Service unavailable",
@@ -128,45 +128,45 @@ _UNAVAILABLE: Final = Line(
     {"Retry-After": str(RETRY_AFTER)},
 )
 
-CATALOGUE: Final[dict[type[Exception], Line]] = {
-    InvalidInput: Line(
+CATALOGUE: Final[dict[type[Exception], ProblemType]] = {
+    InvalidInput: ProblemType(
         "validation_error",
         400,
         "Request validation failed",
         "One or more validation errors occurred",
     ),
-    Unauthenticated: Line(
+    Unauthenticated: ProblemType(
         "authentication_error",
         401,
         "Authentication failed",
         "Invalid or missing authentication credentials",
         {"WWW-Authenticate": "Bearer"},
     ),
-    NotFound: Line("not_found_error", 404, "Resource not found"),
-    MethodNotAllowed: Line("method_not_allowed", 405, "Method not allowed"),
-    NotAcceptable: Line("not_acceptable", 406, "Not acceptable"),
-    BodyTooSlow: Line(
+    NotFound: ProblemType("not_found_error", 404, "Resource not found"),
+    MethodNotAllowed: ProblemType("method_not_allowed", 405, "Method not allowed"),
+    NotAcceptable: ProblemType("not_acceptable", 406, "Not acceptable"),
+    BodyTooSlow: ProblemType(
         "request_timeout",
         408,
         "Request body took too long",
         headers={"Connection": "close"},
     ),
-    VersionConflict: Line("precondition_failed", 412, "Task changed since you read it"),
-    BodyTooLarge: Line(
+    VersionConflict: ProblemType("precondition_failed", 412, "Task changed since you read it"),
+    BodyTooLarge: ProblemType(
         "payload_too_large",
         413,
         "Request body too large",
         headers={"Connection": "close"},
     ),
-    UnsupportedMediaType: Line("unsupported_media_type", 415, "Unsupported media type"),
-    UnknownHost: Line(
+    UnsupportedMediaType: ProblemType("unsupported_media_type", 415, "Unsupported media type"),
+    UnknownHost: ProblemType(
         "misdirected_request",
         421,
         "Unknown host",
         "This server does not answer for the host that the request names",
     ),
-    RateLimitExceeded: Line("rate_limit_exceeded", 429, "Rate limit exceeded"),
-    NotReady: Line(
+    RateLimitExceeded: ProblemType("rate_limit_exceeded", 429, "Rate limit exceeded"),
+    NotReady: ProblemType(
         "service_unavailable",
         503,
         "Service unavailable",
@@ -177,7 +177,7 @@ CATALOGUE: Final[dict[type[Exception], Line]] = {
     Exception: INTERNAL,
 }
 
-RESERVED: Final = Line("authorization_error", 403, "Access denied")
+RESERVED: Final = ProblemType("authorization_error", 403, "Access denied")
 """Nothing answers this yet: someone else's task does not exist for you, it is not forbidden."""
 
 
@@ -185,7 +185,7 @@ RESERVED: Final = Line("authorization_error", 403, "Access denied")
 class Problem:
     """An error as both doors tell it, before either dresses it (RFC 9457 in structure)."""
 
-    line: Line
+    type: ProblemType
     detail: str
     errors: tuple[FieldError, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -194,12 +194,12 @@ class Problem:
     @property
     def code(self) -> str:
         """The type as GraphQL clients know it."""
-        return self.line.type.upper()
+        return self.type.name.upper()
 
     @property
     def is_internal(self) -> bool:
         """Whether the cause is a defect of ours, which only the log may tell."""
-        return self.line is INTERNAL
+        return self.type is INTERNAL
 
     def members(self, *, instance: str, timestamp: str, request_id: str) -> dict[str, Any]:
         """The members that both doors send.
@@ -210,9 +210,9 @@ class Problem:
             request_id: what the log has it under.
         """
         members: dict[str, Any] = {
-            "type": self.line.type,
-            "title": self.line.title,
-            "status": self.line.status,
+            "type": self.type.name,
+            "title": self.type.title,
+            "status": self.type.status,
             "detail": self.detail,
             "instance": instance,
             "timestamp": timestamp,
@@ -227,24 +227,32 @@ class Problem:
 def describe(error: Exception) -> Problem:
     """Find an exception's line in the catalogue; what stands in no line is ours to mend."""
     error = _as_fact(error)
-    line = _line(error)
+    problem_type = _problem_type(error)
     match error:
         case InvalidInput(errors=errors):
-            return Problem(line, line.detail or "", tuple(errors), line.headers)
-        case MethodNotAllowed(allowed=allowed):
-            headers = {**line.headers, "Allow": ", ".join(allowed)}
-            return Problem(line, str(error), headers=headers)
-        case Exhausted(retry_after=seconds, rate_limit_info=info):
             return Problem(
-                line,
+                problem_type, problem_type.detail or "", tuple(errors), problem_type.headers
+            )
+        case MethodNotAllowed(allowed=allowed):
+            headers = {**problem_type.headers, "Allow": ", ".join(allowed)}
+            return Problem(problem_type, str(error), headers=headers)
+        case BudgetExceeded(retry_after=seconds, rate_limit_info=info):
+            return Problem(
+                problem_type,
                 f"Too many requests. Retry after {seconds} seconds.",
                 headers={"Retry-After": str(seconds)},
                 extra={"retry_after": seconds, "rate_limit_info": info},
             )
         case NotReady(part=part):
-            return Problem(line, str(error), headers=line.headers, extra={"failing": part})
+            return Problem(
+                problem_type, str(error), headers=problem_type.headers, extra={"failing": part}
+            )
         case _:
-            return Problem(line, line.detail or str(error) or line.title, headers=line.headers)
+            return Problem(
+                problem_type,
+                problem_type.detail or str(error) or problem_type.title,
+                headers=problem_type.headers,
+            )
 
 
 def report(scope: Scope, error: Exception, problem: Problem) -> None:
@@ -278,5 +286,5 @@ class _NoSuchPath(NotFound):
         ExpectedError.__init__(self, "There is nothing at this path")
 
 
-def _line(error: Exception) -> Line:
+def _problem_type(error: Exception) -> ProblemType:
     return next(CATALOGUE[kind] for kind in type(error).__mro__ if kind in CATALOGUE)

@@ -14,7 +14,7 @@ from api.errors import (
     CATALOGUE,
     BodyTooLarge,
     BodyTooSlow,
-    Exhausted,
+    BudgetExceeded,
     NotReady,
     Unauthenticated,
     UnknownHost,
@@ -33,14 +33,14 @@ def answer(scope: Scope, error: Exception) -> Response:
     """The response to a request that ended in an exception, whichever it was."""
     problem = describe(error)
     report(scope, error, problem)
-    scope["problems"].append(problem.line.type)
+    scope["problems"].append(problem.type.name)
     members = problem.members(
         instance=scope["path"],
         timestamp=now_to_the_second(),
         request_id=scope["request_id"],
     )
     headers = {**problem.headers, "Vary": "Accept", "Cache-Control": "no-store"}
-    return Response(encode_json(members), problem.line.status, headers, _media_type(scope))
+    return Response(encode_json(members), problem.type.status, headers, _media_type(scope))
 
 
 def _media_type(scope: Scope) -> str:
@@ -85,7 +85,7 @@ _EXAMPLES: Final[dict[type[Exception], Exception]] = {
     BodyTooLarge: too_large(),
     UnsupportedMediaType: UnsupportedMediaType("The request body must be application/json"),
     UnknownHost: UnknownHost(),
-    RateLimitExceeded: Exhausted(
+    RateLimitExceeded: BudgetExceeded(
         configured_limit("100/minute"), None, remaining=0, reset=1765370142, retry_after=45
     ),
     Exception: Exception(),
@@ -106,7 +106,7 @@ def _documented(error: Exception) -> dict[str, Any]:
         "example": msgspec.to_builtins(example),
     }
     return {
-        "description": problem.line.title,
+        "description": problem.type.title,
         "headers": {
             name: {"schema": {"type": "string"}, "example": value}
             for name, value in problem.headers.items()

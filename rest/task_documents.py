@@ -91,7 +91,9 @@ class RateLimitInfoDocument(BaseModel):
     window_seconds: int
 
 
-_TYPES: Final[list[Any]] = list(dict.fromkeys(line.type for line in CATALOGUE.values()))
+_TYPES: Final[list[Any]] = list(
+    dict.fromkeys(problem_type.name for problem_type in CATALOGUE.values())
+)
 
 
 class ProblemDocument(BaseModel):

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from api.app import create_app
-from api.errors import Exhausted
+from api.errors import BudgetExceeded
 from api.rate_limit.budget import Budget, Cost, Kind, address_payer
 from api.rate_limit.sliding_window import Limit, LocalWindows, RedisWindows
 from persistence.embedded.valkey import Valkey
@@ -614,5 +614,5 @@ async def test_a_cost_above_the_limit_is_refused_for_good() -> None:
 
     with pytest.raises(Exception, match="Costs 101 reads; 100 are allowed in 60 s"):
         await budget.spend("user:ada", Cost(Kind.READ, 101))
-    with pytest.raises(Exhausted):
+    with pytest.raises(BudgetExceeded):
         [await budget.spend("user:ada", Cost(Kind.READ, 60)) for _ in range(2)]

@@ -125,7 +125,7 @@ REACHED: dict[str, tuple[dict[str, Any], str, str, dict[str, str]]] = {
 }
 
 GRAPHQL_ONLY = {"not_acceptable"}
-STATUS = {line.type: line.status for line in CATALOGUE.values()}
+STATUS = {problem_type.name: problem_type.status for problem_type in CATALOGUE.values()}
 
 
 @pytest.fixture
@@ -489,8 +489,8 @@ async def test_a_hundred_errors_are_enough(
 def test_any_exception_is_described(error: Exception, error_type: str, detail: str | None) -> None:
     problem = describe(error)
 
-    assert (problem.line.type, problem.code) == (error_type, error_type.upper())
-    assert problem.detail == (detail or problem.line.detail)
+    assert (problem.type.name, problem.code) == (error_type, error_type.upper())
+    assert problem.detail == (detail or problem.type.detail)
     assert SECRET not in problem.detail
     assert problem.is_internal == (error_type == "internal_error")
 

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from api.auth import Authenticator
-from api.errors import Exhausted, Unauthenticated
+from api.errors import BudgetExceeded, Unauthenticated
 from api.rate_limit.sliding_window import Limit, LocalWindows, RedisWindows, Standing, Windows
 from api.settings import Settings
 from persistence.database import Database
@@ -114,7 +114,7 @@ class Budget:
             The charge, or ``None`` where budgets are switched off.
 
         Raises:
-            Exhausted: it does not fit at the moment.
+            BudgetExceeded: it does not fit at the moment.
             InvalidInput: it never will, being above the limit itself.
         """
         if not self.limiter.enabled:
@@ -124,7 +124,7 @@ class Budget:
         standing = await self._windows.hit(_key(payer, cost.kind), limit, cost.amount)
         charge = self._charge(cost, standing)
         if not standing.allowed:
-            raise Exhausted(
+            raise BudgetExceeded(
                 self._limits[cost.kind],
                 charge,
                 remaining=standing.remaining,
@@ -178,7 +178,7 @@ async def admit(
 
     Raises:
         Unauthenticated: nobody we know.
-        Exhausted: nobody we know, and too often.
+        BudgetExceeded: nobody we know, and too often.
         Unavailable: the database could not be asked.
     """
     try:
@@ -192,12 +192,12 @@ async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
     """Take a request's cost from its payer, and let its answer say so.
 
     Raises:
-        Exhausted: it does not fit at the moment; nothing was taken.
+        BudgetExceeded: it does not fit at the moment; nothing was taken.
         InvalidInput: it never will, being above the limit itself.
     """
     try:
         charged = await budget.spend(payer, cost)
-    except Exhausted as error:
+    except BudgetExceeded as error:
         scope["charges"].append(error.charge)
         raise
     if charged is not None:
