@@ -55,14 +55,14 @@ check: .venv/installed ## Lint, types, layers, and generated files against the c
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/python -m rest.openapi --check
-	.venv/bin/python -m graphql_schema.schema --check
+	.venv/bin/python -m api.commands.contracts openapi --check
+	.venv/bin/python -m api.commands.contracts schema --check
 
 openapi: .venv/installed ## Write rest/openapi.json
-	.venv/bin/python -m rest.openapi
+	.venv/bin/python -m api.commands.contracts openapi
 
 schema: .venv/installed ## Write graphql_schema/schema.graphql
-	.venv/bin/python -m graphql_schema.schema
+	.venv/bin/python -m api.commands.contracts schema
 
 # Its packages go again: `make run` would look through their thousands of files for changes.
 graphiql: ## With Node: build GraphiQL's files anew, the same bytes every time

@@ -1,10 +1,8 @@
-"""The OpenAPI document: FastAPI's, told what only we know. ``python -m rest.openapi`` writes it."""
+"""The OpenAPI document: FastAPI's, told what only we know."""
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -21,8 +19,6 @@ from rest.task_documents import (
     ReadinessDocument,
     TaskDocument,
 )
-
-COMMITTED: Final = Path(__file__).parent / "openapi.json"
 
 _DESCRIPTION: Final = """\
 Every request for tasks carries `Authorization: Bearer <session token>`; tasks that are not yours
@@ -170,27 +166,3 @@ def _renamed(found: dict[str, Any]) -> dict[str, Any]:
 def render(app: FastAPI) -> str:
     """The document as it is committed."""
     return json.dumps(document(app), indent=2, ensure_ascii=False) + "\n"
-
-
-def main() -> None:
-    """Write the committed document anew, or with ``--check`` only say whether it is right."""
-    from api.app import create_app
-    from api.settings import load
-
-    written = render(create_app(load(**_ANY_SETTINGS)))
-    if "--check" not in sys.argv[1:]:
-        COMMITTED.write_text(written, encoding="utf-8")
-    elif COMMITTED.read_text(encoding="utf-8") != written:
-        sys.exit(f"{COMMITTED.name} does not say what the code does: make openapi")
-
-
-_ANY_SETTINGS: Final[dict[str, Any]] = {
-    "_env_file": None,
-    "environment": "testing",
-    "database_url": "postgresql://nobody@localhost/nothing",
-    "session_hash_secret": "not a secret, nothing is served with it",
-}
-
-
-if __name__ == "__main__":
-    main()
