@@ -1,6 +1,6 @@
 """${message}.
 
-Locks: say here which locks this takes, on what, and for how long.
+Locks: name the locks that this migration takes, on which tables, and for how long.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ depends_on = ${repr(depends_on)}
 
 
 def upgrade() -> None:
-    """Expand only: the release before this one runs on the new schema."""
-    # Rather fail than queue behind a long transaction, with every request queued behind us.
+    """Only add: the previous release must run on the new schema."""
+    # While this waits for a lock, every request waits behind it: fail instead after two seconds.
     op.execute("SET LOCAL lock_timeout = '2s'")
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
-    """The way back."""
+    """Undo it."""
     op.execute("SET LOCAL lock_timeout = '2s'")
     ${downgrades if downgrades else "pass"}

@@ -29,6 +29,9 @@ from tests.people import SESSION_TABLES
 from tests.servers import free_port
 from tests.test_cli import Terminal
 
+# Building and installing are part of the first test's time.
+pytestmark = pytest.mark.timeout(180)
+
 UV = Path(sys.executable).with_name("uv")
 
 # Without a network: what the build and the installation need is in the tests' own environment.

@@ -1,6 +1,6 @@
 """Create the table of tasks.
 
-Locks: none that anyone could wait for; the table is new.
+Locks: none that another session can wait for, because the table is new.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create it, unless there is one that is not ours."""
+    """Create the table, unless there is one that these migrations did not create."""
     op.execute("SET LOCAL lock_timeout = '2s'")
-    refuse_a_foreign_table()
+    require_no_other_table()
     op.create_table(
         "tasks",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -53,13 +53,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it, with every task in it."""
+    """Drop the table with all tasks."""
     op.execute("SET LOCAL lock_timeout = '2s'")
     op.drop_table("tasks")
 
 
-def refuse_a_foreign_table() -> None:
-    """Leave a table that these migrations did not make alone."""
+def require_no_other_table() -> None:
+    """Raise CannotMigrate if there is a table that these migrations did not create."""
     if context.is_offline_mode():
         return
     if op.get_bind().scalar(sa.text("SELECT to_regclass('tasks') IS NOT NULL")):
