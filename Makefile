@@ -36,9 +36,10 @@ prove: .venv/installed ## The doors are equal on 2,000 random sequences (PROVE_S
 	@PROVE_SEQUENCES=$${PROVE_SEQUENCES:-2000} PROVE_SEED=$${PROVE_SEED:-$$(date +%s)000} \
 		.venv/bin/pytest -q -n 2 -k doors_are_equal tests/test_equality.py
 
-# What anybody may ask of the house, asked through a pooler; and what only a pooler gets wrong.
+# The behaviour tests, which also run through a pooler.
 BEHAVIOUR := $(addprefix tests/test_,concurrency.py edge.py equality.py errors.py far_database.py \
-	graphql.py hostile.py rest.py round_trips.py session_cache.py sessions.py tasks.py)
+	graphql.py hostile.py log.py preconditions.py rest.py rest_inputs.py round_trips.py \
+	session_cache.py sessions.py tasks.py)
 
 drill: .venv/installed ## Failures and deploys under load, for minutes; with Debian's nginx-light, all of them
 	@.venv/bin/pytest -n 0 -m drill -rs $(ARGS) tests/drills
