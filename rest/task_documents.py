@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from operator import attrgetter
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Final
 
-import msgspec
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from api.http.body import encode_json, instant
+from api.http.body import encode_json
 from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
 from persistence.task_inputs import MAX_ID
 from persistence.tasks import Deleted, Task
+from rest.rows import RowEncoder
 
 _Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 _Instant = Annotated[
@@ -69,36 +68,15 @@ class DeletedDocument(BaseModel):
     not_found: Annotated[list[int], Field(description="The ids of no task of yours.")]
 
 
-def encode_task(task: Task) -> bytes:
-    """A task as JSON."""
-    return encode_json(_encodable(task))
+_tasks: Final = RowEncoder(Task)
 
+encode_task = _tasks.one
+"""A task as JSON."""
 
-def encode_tasks(tasks: list[Task]) -> bytes:
-    """Tasks as a JSON array."""
-    return encode_json([_encodable(task) for task in tasks])
+encode_tasks = _tasks.many
+"""Tasks as a JSON array."""
 
 
 def encode_deleted(deleted: Deleted) -> bytes:
     """The result of a bulk deletion as JSON."""
     return encode_json(deleted._asdict())
-
-
-def _encodable(task: Task) -> Task | dict[str, Any]:
-    """A task in a form that ``encode_json`` writes as the contract says; see ``instant``."""
-    for timestamp in _timestamps(task):
-        if timestamp is not None and not timestamp.microsecond:
-            return {
-                name: instant(value) if isinstance(value, datetime) else value
-                for name, value in msgspec.structs.asdict(task).items()
-            }
-    return task
-
-
-_timestamps: Final = attrgetter(
-    *(
-        field.name
-        for field in msgspec.structs.fields(Task)
-        if datetime in (field.type, *get_args(field.type))
-    )
-)
