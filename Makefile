@@ -36,9 +36,10 @@ prove: .venv/installed ## The doors are equal on 2,000 random sequences (PROVE_S
 	@PROVE_SEQUENCES=$${PROVE_SEQUENCES:-2000} PROVE_SEED=$${PROVE_SEED:-$$(date +%s)000} \
 		.venv/bin/pytest -q -n 2 -k doors_are_equal tests/test_equality.py
 
-# What anybody may ask of the house, asked through a pooler; and what only a pooler gets wrong.
+# The behaviour tests, which also run through a pooler.
 BEHAVIOUR := $(addprefix tests/test_,concurrency.py edge.py equality.py errors.py far_database.py \
-	graphql.py hostile.py rest.py round_trips.py session_cache.py tasks.py) tests/sessions
+	graphql.py hostile.py log.py preconditions.py rest.py rest_inputs.py round_trips.py \
+	session_cache.py tasks.py) tests/sessions
 
 drill: .venv/installed ## Failures and deploys under load, for minutes; with Debian's nginx-light, all of them
 	@.venv/bin/pytest -n 0 -m drill -rs $(ARGS) tests/drills
@@ -55,14 +56,14 @@ check: .venv/installed ## Lint, types, layers, and generated files against the c
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/python -m rest.openapi --check
-	.venv/bin/python -m graphql_schema.schema --check
+	.venv/bin/python -m api.commands.contracts openapi --check
+	.venv/bin/python -m api.commands.contracts schema --check
 
 openapi: .venv/installed ## Write rest/openapi.json
-	.venv/bin/python -m rest.openapi
+	.venv/bin/python -m api.commands.contracts openapi
 
 schema: .venv/installed ## Write graphql_schema/schema.graphql
-	.venv/bin/python -m graphql_schema.schema
+	.venv/bin/python -m api.commands.contracts schema
 
 # Its packages go again: `make run` would look through their thousands of files for changes.
 graphiql: ## With Node: build GraphiQL's files anew, the same bytes every time

@@ -1,10 +1,10 @@
-"""The catalogue of errors, and how any exception finds its line in it."""
+"""The catalogue of errors, and the problem that describes each exception."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from slowapi.errors import RateLimitExceeded
@@ -26,14 +26,14 @@ _log = logging.getLogger("twofold.error")
 
 
 class Unauthenticated(ExpectedError):
-    """No session that counts. Which of the many reasons it was is nobody's business."""
+    """The request has no valid session. The reason is not reported: it would help an attacker."""
 
 
 class MethodNotAllowed(ExpectedError):
-    """The path exists, but not with this method.
+    """The path exists, but does not have this method.
 
     Args:
-        allowed: every method that the path has.
+        allowed: every method of the path, in upper case.
     """
 
     def __init__(self, allowed: list[str]) -> None:
@@ -42,34 +42,34 @@ class MethodNotAllowed(ExpectedError):
 
 
 class BodyTooSlow(ExpectedError):
-    """The body took longer to arrive than anyone's connection needs."""
+    """The body did not arrive within ``api.http.body.BODY_SECONDS``."""
 
 
 class BodyTooLarge(ExpectedError):
-    """The body is larger than any request here can be."""
+    """The body has more than ``api.http.body.MAX_BODY`` bytes."""
 
 
 class NotAcceptable(ExpectedError):
-    """The client takes no media type that this path can answer with."""
+    """The client accepts none of the media types that this path can answer with."""
 
 
 class UnsupportedMediaType(ExpectedError):
-    """The body is not in a form that this path reads; the message says which it reads."""
+    """The body has a media type or an encoding that this path does not read."""
 
 
 class UnknownHost(ExpectedError):
-    """The request was meant for another host (RFC 9110, 15.5.20)."""
+    """The ``Host`` of the request is none of ours (421: RFC 9110, 15.5.20)."""
 
 
 class BudgetExceeded(RateLimitExceeded):
-    """The payer cannot pay at the moment; nothing of the cost was taken.
+    """The cost exceeds what the payer has left at the moment; nothing was charged.
 
     Args:
-        limit: the one that was hit.
-        charge: the budget's own account of it.
-        remaining: what is left, too little.
-        reset: the Unix second at which everything is left again.
-        retry_after: whole seconds until this cost fits.
+        limit: the limit of the budget that was exceeded.
+        charge: the budget's ``Charge``, for the headers of the response.
+        remaining: what is left, 0 or more, and less than the cost.
+        reset: the Unix second at which the whole budget is available again.
+        retry_after: whole seconds until this cost fits, 1 or more.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class BudgetExceeded(RateLimitExceeded):
 
 
 class NotReady(ExpectedError):
-    """This instance cannot serve at the moment.
+    """This instance cannot serve requests at the moment.
 
     Args:
-        part: the part that fails, in one word.
-        reason: what is the matter with it.
+        part: the part that fails, one word: ``"database"``.
+        reason: why it fails, for the client too.
     """
 
     def __init__(self, part: str, reason: str) -> None:
@@ -100,92 +100,108 @@ class NotReady(ExpectedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the catalogue: what an error is called, whoever raised it."""
+class ProblemType:
+    """One line of the catalogue.
 
-    type: str
+    Attributes:
+        name: the member ``type`` of the problem; in upper case, GraphQL's ``code``.
+        status: the HTTP status, 400 to 599.
+        title: the same for every error of this type.
+        detail: the same for every error of this type; ``None`` if the error's message is used.
+        headers: headers of every REST response and every refused GraphQL request.
+    """
+
+    name: str
     status: int
     title: str
     detail: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-RETRY_AFTER: Final = 2
-"""Seconds after which a client may ask again when a server behind us was not there."""
+_RETRY_AFTER: Final = 2
+"""Seconds after which a client may repeat a request that was answered with 503."""
 
-INTERNAL: Final = Line(
+_INTERNAL: Final = ProblemType(
     "internal_error",
     500,
     "Internal server error",
     "Something went wrong on our side. The request id leads to it in our log.",
 )
 
-_UNAVAILABLE: Final = Line(
+_UNAVAILABLE: Final = ProblemType(
     "service_unavailable",
     503,
     "Service unavailable",
     "The service cannot answer at the moment. Try again in a few seconds.",
-    {"Retry-After": str(RETRY_AFTER)},
+    {"Retry-After": str(_RETRY_AFTER)},
 )
 
-CATALOGUE: Final[dict[type[Exception], Line]] = {
-    InvalidInput: Line(
+CATALOGUE: Final[dict[type[Exception], ProblemType]] = {
+    InvalidInput: ProblemType(
         "validation_error",
         400,
         "Request validation failed",
         "One or more validation errors occurred",
     ),
-    Unauthenticated: Line(
+    Unauthenticated: ProblemType(
         "authentication_error",
         401,
         "Authentication failed",
         "Invalid or missing authentication credentials",
         {"WWW-Authenticate": "Bearer"},
     ),
-    NotFound: Line("not_found_error", 404, "Resource not found"),
-    MethodNotAllowed: Line("method_not_allowed", 405, "Method not allowed"),
-    NotAcceptable: Line("not_acceptable", 406, "Not acceptable"),
-    BodyTooSlow: Line(
+    NotFound: ProblemType("not_found_error", 404, "Resource not found"),
+    MethodNotAllowed: ProblemType("method_not_allowed", 405, "Method not allowed"),
+    NotAcceptable: ProblemType("not_acceptable", 406, "Not acceptable"),
+    BodyTooSlow: ProblemType(
         "request_timeout",
         408,
         "Request body took too long",
         headers={"Connection": "close"},
     ),
-    VersionConflict: Line("precondition_failed", 412, "Task changed since you read it"),
-    BodyTooLarge: Line(
+    VersionConflict: ProblemType("precondition_failed", 412, "Task changed since you read it"),
+    BodyTooLarge: ProblemType(
         "payload_too_large",
         413,
         "Request body too large",
         headers={"Connection": "close"},
     ),
-    UnsupportedMediaType: Line("unsupported_media_type", 415, "Unsupported media type"),
-    UnknownHost: Line(
+    UnsupportedMediaType: ProblemType("unsupported_media_type", 415, "Unsupported media type"),
+    UnknownHost: ProblemType(
         "misdirected_request",
         421,
         "Unknown host",
         "This server does not answer for the host that the request names",
     ),
-    RateLimitExceeded: Line("rate_limit_exceeded", 429, "Rate limit exceeded"),
-    NotReady: Line(
+    RateLimitExceeded: ProblemType("rate_limit_exceeded", 429, "Rate limit exceeded"),
+    NotReady: ProblemType(
         "service_unavailable",
         503,
         "Service unavailable",
-        headers={"Retry-After": str(RETRY_AFTER)},
+        headers={"Retry-After": str(_RETRY_AFTER)},
     ),
     Unavailable: _UNAVAILABLE,
     UnusableSessions: _UNAVAILABLE,
-    Exception: INTERNAL,
+    Exception: _INTERNAL,
 }
 
-RESERVED: Final = Line("authorization_error", 403, "Access denied")
-"""Nothing answers this yet: someone else's task does not exist for you, it is not forbidden."""
+RESERVED: Final = ProblemType("authorization_error", 403, "Access denied")
+"""Not used yet: another person's task is answered like a missing one (404), not as forbidden."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error as both doors tell it, before either dresses it (RFC 9457 in structure)."""
+    """An exception in terms of the catalogue, independent of the protocol (RFC 9457).
 
-    line: Line
+    Attributes:
+        type: its line of the catalogue.
+        detail: what is wrong with this request, in a sentence.
+        errors: the errors of single fields, of an ``InvalidInput``.
+        headers: headers of the response.
+        extra: further members.
+    """
+
+    type: ProblemType
     detail: str
     errors: tuple[FieldError, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -193,26 +209,26 @@ class Problem:
 
     @property
     def code(self) -> str:
-        """The type as GraphQL clients know it."""
-        return self.line.type.upper()
+        """The name of the type as GraphQL writes it: ``VALIDATION_ERROR``."""
+        return self.type.name.upper()
 
     @property
     def is_internal(self) -> bool:
-        """Whether the cause is a defect of ours, which only the log may tell."""
-        return self.line is INTERNAL
+        """Whether the cause is a defect of ours. Only the log may contain it."""
+        return self.type is _INTERNAL
 
     def members(self, *, instance: str, timestamp: str, request_id: str) -> dict[str, Any]:
-        """The members that both doors send.
+        """The members of the error in both protocols, in the order in which they are sent.
 
         Args:
             instance: the path of the request.
-            timestamp: RFC 3339, to the second.
-            request_id: what the log has it under.
+            timestamp: the current time, RFC 3339 in UTC, to the second.
+            request_id: the id under which the log has the request.
         """
         members: dict[str, Any] = {
-            "type": self.line.type,
-            "title": self.line.title,
-            "status": self.line.status,
+            "type": self.type.name,
+            "title": self.type.title,
+            "status": self.type.status,
             "detail": self.detail,
             "instance": instance,
             "timestamp": timestamp,
@@ -225,58 +241,61 @@ class Problem:
 
 
 def describe(error: Exception) -> Problem:
-    """Find an exception's line in the catalogue; what stands in no line is ours to mend."""
-    error = _as_fact(error)
-    line = _line(error)
+    """The problem that an exception is reported as; an unexpected one is an internal error."""
+    error = _translate(error)
+    kind = _problem_type(error)
+    problem = Problem(kind, kind.detail or str(error) or kind.title, headers=kind.headers)
     match error:
         case InvalidInput(errors=errors):
-            return Problem(line, line.detail or "", tuple(errors), line.headers)
+            return replace(problem, errors=tuple(errors))
         case MethodNotAllowed(allowed=allowed):
-            headers = {**line.headers, "Allow": ", ".join(allowed)}
-            return Problem(line, str(error), headers=headers)
+            return replace(problem, headers={**problem.headers, "Allow": ", ".join(allowed)})
         case BudgetExceeded(retry_after=seconds, rate_limit_info=info):
-            return Problem(
-                line,
-                f"Too many requests. Retry after {seconds} seconds.",
-                headers={"Retry-After": str(seconds)},
+            return replace(
+                problem,
+                detail=f"Too many requests. Retry after {seconds} seconds.",
+                headers={**problem.headers, "Retry-After": str(seconds)},
                 extra={"retry_after": seconds, "rate_limit_info": info},
             )
         case NotReady(part=part):
-            return Problem(line, str(error), headers=line.headers, extra={"failing": part})
+            return replace(problem, extra={"failing": part})
         case _:
-            return Problem(line, line.detail or str(error) or line.title, headers=line.headers)
+            return problem
 
 
 def report(scope: Scope, error: Exception, problem: Problem) -> None:
-    """Log what an operator has to know: a defect with its traceback, a server that was away."""
+    """Log an error that an operator must know of.
+
+    A defect is logged with its traceback, an unavailable server with the reason. Nothing else is.
+    """
     if problem.is_internal:
-        level, what, traceback = logging.ERROR, "unhandled exception", error
+        level, event, traceback = logging.ERROR, "unhandled exception", error
     elif isinstance(error, Unavailable | UnusableSessions):
-        level, what, traceback = logging.WARNING, f"unavailable: {error}", None
+        level, event, traceback = logging.WARNING, f"unavailable: {error}", None
     else:
         return
-    asked = f"{scope['method']} {path_for_logs(scope)}"
-    _log.log(level, "%s %s request_id=%s", asked, what, scope["request_id"], exc_info=traceback)
+    request = f"{scope['method']} {path_for_logs(scope)}"
+    _log.log(level, "%s %s request_id=%s", request, event, scope["request_id"], exc_info=traceback)
 
 
 def path_for_logs(scope: Scope) -> str:
-    """The path of a request in printable ASCII, whatever was sent, and never its query string."""
-    # The raw path: decoded, it could carry a line break into the log.
+    """The path of a request without its query: printable ASCII, cut at 200 bytes."""
+    # The raw path, because the decoded one may contain a line break.
     path: bytes = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
     return path.partition(b"?")[0][:200].decode("ascii", "backslashreplace")
 
 
-def _as_fact(error: Exception) -> Exception:
-    """The framework's own refusals in our words."""
+def _translate(error: Exception) -> Exception:
+    """Starlette's 404 as an expected error of ours; every other exception as it is."""
     if isinstance(error, HTTPException) and error.status_code == 404:
-        return _NoSuchPath()
+        return _PathNotFound()
     return error
 
 
-class _NoSuchPath(NotFound):
+class _PathNotFound(NotFound):
     def __init__(self) -> None:
         ExpectedError.__init__(self, "There is nothing at this path")
 
 
-def _line(error: Exception) -> Line:
+def _problem_type(error: Exception) -> ProblemType:
     return next(CATALOGUE[kind] for kind in type(error).__mro__ if kind in CATALOGUE)

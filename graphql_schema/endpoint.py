@@ -213,7 +213,7 @@ def answer(scope: Scope, error: Exception) -> Response:
     response = _response(
         scope,
         _media_type(scope) or JSON,
-        problem.line.status,
+        problem.type.status,
         None,
         [request_error(scope, problem)],
     )

@@ -1,4 +1,4 @@
-"""The API's documentation for people: Swagger UI, from our own files alone."""
+"""The API's documentation page: Swagger UI, loaded from this server only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILES: Final = {
     "/docs/LICENSE": ("LICENSE", "text/plain"),
     "/docs/NOTICE": ("NOTICE", "text/plain"),
 }
-"""Every file there is, by its path: no other can be asked for."""
+"""The name and the media type of each file, by its path; no other file is served."""
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -34,7 +34,7 @@ CONTENT_SECURITY_POLICY: Final = (
 
 
 def routes() -> list[BaseRoute]:
-    """The page, the files it loads, and the document it shows."""
+    """The routes of the page, of the files that it loads, and of the document that it shows."""
     files = [Route(path, _serve(name, media_type)) for path, (name, media_type) in _FILES.items()]
     return [*files, Route("/openapi.json", openapi)]
 

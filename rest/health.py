@@ -1,10 +1,12 @@
-"""Health, for the machines that watch: does the process run, and can it serve."""
+"""Health checks: whether the process runs, and whether it can serve requests."""
 
 from __future__ import annotations
 
-from typing import Final
+from datetime import datetime
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,14 +14,39 @@ from api.errors import NotReady
 from api.http.body import encode_json, now_to_the_second
 from api.server.readiness import require_ready
 from api.state import state_of
-from rest.errors import EVERY_PATH, problems
-from rest.task_documents import HealthDocument, ReadinessDocument
+from rest.problem_documents import COMMON_ERRORS, error_responses
 
 router: Final = APIRouter(
     tags=["health"],
-    responses=EVERY_PATH,
+    responses=COMMON_ERRORS,
     generate_unique_id_function=lambda route: route.name,
 )
+
+
+class HealthDocument(BaseModel):
+    """The process runs."""
+
+    model_config = ConfigDict(title="Health", extra="forbid")
+
+    status: Literal["ok"]
+    timestamp: datetime
+
+
+class ReadinessDocument(BaseModel):
+    """The instance can serve: each part, and how it is."""
+
+    model_config = ConfigDict(title="Readiness", extra="forbid")
+
+    status: Literal["ok"]
+    timestamp: datetime
+    database: Literal["ok"]
+    redis: Annotated[
+        Literal["ok", "degraded"],
+        Field(
+            default_factory=str,
+            description="Where there is one. Degraded: each instance counts by itself.",
+        ),
+    ]
 
 
 @router.get("/health", response_model=HealthDocument)
@@ -28,7 +55,7 @@ async def health() -> Response:
     return _ok()
 
 
-@router.get("/health/ready", response_model=ReadinessDocument, responses=problems(NotReady))
+@router.get("/health/ready", response_model=ReadinessDocument, responses=error_responses(NotReady))
 async def ready(request: Request) -> Response:
     """Say whether this instance can serve.
 

@@ -13,29 +13,33 @@ from persistence.validation import printable
 
 _MAX_VERSION: Final = 2**31 - 1
 
-# entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE; a list may have empty elements.
+# RFC 9110, 8.8.3: entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE. A list may have empty elements.
 _TAG: Final = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _LIST: Final = re.compile(rf"[ \t,]*{_TAG.pattern}(?:[ \t]*,(?:[ \t]*{_TAG.pattern})?)*[ \t]*")
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,9}")
 
 
 class Condition(NamedTuple):
-    """The versions a client named; ``None`` stands for any (``*``)."""
+    """The entity tags of a condition.
+
+    Attributes:
+        versions: the versions that the tags stand for; ``None`` means every version (``*``).
+    """
 
     versions: list[int] | None
 
-    def holds_for(self, version: int) -> bool:
-        """Whether a task at this version is one that the client named."""
+    def matches(self, version: int) -> bool:
+        """Whether a tag of the condition stands for this version."""
         return self.versions is None or version in self.versions
 
 
 def etag(version: int) -> str:
-    """The entity tag of a task at a version."""
+    """The entity tag of a row at a version: ``"1"``."""
     return f'"{version}"'
 
 
 def if_match(request: Request) -> Condition:
-    """The versions at which a write may happen; without the header, any.
+    """The versions at which a write may happen; without the header, every version.
 
     Raises:
         InvalidInput: the header is malformed.
@@ -44,7 +48,7 @@ def if_match(request: Request) -> Condition:
 
 
 def if_none_match(request: Request) -> Condition | None:
-    """The versions that the client has, or ``None`` when it does not say.
+    """The versions that the client has already; ``None`` without the header.
 
     Raises:
         InvalidInput: the header is malformed.
@@ -66,14 +70,19 @@ def _condition(request: Request, header: str) -> Condition | None:
     if not _LIST.fullmatch(text):
         message = 'Should be "*" or a list of entity tags, each in double quotes'
         raise InvalidInput([FieldError(header, message, "etag_invalid", printable(text))])
-    # Weak tags count: proxies that compress weaken ours. A tag that is no version of ours is
-    # well-formed, and matches nothing.
-    found = (tag for tag in _TAG.findall(text) if _VERSION.fullmatch(tag))
-    return Condition([int(tag) for tag in found if int(tag) <= _MAX_VERSION])
+    # A weak tag counts like a strong one, because proxies that compress make our tags weak. A
+    # well-formed tag that is not a version matches nothing.
+    versions = (int(tag) for tag in _TAG.findall(text) if _VERSION.fullmatch(tag))
+    return Condition([version for version in versions if version <= _MAX_VERSION])
 
 
-def documented(header: str, description: str) -> dict[str, Any]:
-    """OpenAPI's words for one of these headers."""
+def header_parameter(header: str, description: str) -> dict[str, Any]:
+    """One of these headers as a parameter in OpenAPI, for a route's ``openapi_extra``.
+
+    Args:
+        header: ``If-Match`` or ``If-None-Match``.
+        description: what the header does in this operation.
+    """
     return {
         "parameters": [
             {

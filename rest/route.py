@@ -1,17 +1,19 @@
-"""How a route runs: the contract's order, from who is asking to what is asked for.
+"""Our ``APIRoute``: it handles a request in the contract's order. Knows nothing of tasks.
 
-FastAPI declares, documents and dispatches; running is ours, because FastAPI reads and parses a
-body before it solves dependencies. A stranger's broken JSON has to be 401, and paid for.
+FastAPI declares, documents and dispatches the routes. Calling the endpoint is ours, because
+FastAPI reads and parses the body before it calls dependencies: a request without a valid session
+must be answered with 401, and charged, even if its body is broken.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, NamedTuple, get_args
 
-from fastapi import Depends, Path, params
+from fastapi import Depends, params
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -23,22 +25,30 @@ from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, admit, charge, view
 from api.state import state_of
 from persistence.database import Database
 from persistence.errors import FieldError, InvalidInput
-from persistence.task_inputs import TaskId, parse_task_id
-from persistence.validation import MAX_ERRORS, MAX_ID, printable, validate
+from persistence.validation import MAX_ERRORS, printable, validate
 from persistence.viewer import Viewer
 
-JSON: Final = ("application/json",)
-MERGE_PATCH: Final = ("application/json", "application/merge-patch+json")
+JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+
+
+def media_types(method: str) -> tuple[str, ...]:
+    """The media types of a request body: PUT and PATCH also take a merge patch (RFC 7396).
+
+    Args:
+        method: in upper case.
+    """
+    return (JSON, MERGE_PATCH) if method in ("PUT", "PATCH") else (JSON,)
 
 
 def reader(request: Request) -> Viewer:
-    """Who is asking, for one read."""
+    """The viewer of a request that costs one read."""
     viewer: Viewer = request.scope["viewer"]
     return viewer
 
 
 def writer(request: Request) -> Viewer:
-    """Who is asking, for one write."""
+    """The viewer of a request that costs one write."""
     return reader(request)
 
 
@@ -53,112 +63,131 @@ _COSTS: Final[dict[Callable[..., Any], Cost]] = {reader: ONE_READ, writer: ONE_W
 Reader = Annotated[Viewer, Depends(reader)]
 Writer = Annotated[Viewer, Depends(writer)]
 Db = Annotated[Database, Depends(database)]
-Id = Annotated[
-    TaskId,
-    Path(alias="task_id", ge=1, le=MAX_ID, description="The task's id.", examples=[1]),
-]
 
 
-class Operation(APIRoute):
-    """A route whose arguments are found in the contract's order.
+class PathParser(NamedTuple):
+    """The function that reads a path parameter; it stands beside ``Path`` in the annotation.
 
-    1. who is asking (401), 2. the budget (429), 3. the body (408, 413, 415, 400), 4. everything
-    else that the client said (400), 5. the endpoint, which decides the rest (404, 412).
+    Attributes:
+        parse: takes the parameter's text and its name; raises ``InvalidInput`` for text that is
+            malformed, ``NotFound`` for a value that no row can have.
+    """
+
+    parse: Callable[[str, str], Any]
+
+
+class AuthenticatedRoute(APIRoute):
+    """A route that handles a request in this order.
+
+    1. authentication (401), 2. the budget (429), 3. the body (408, 413, 415, 400), 4. every other
+    input (400), 5. the endpoint, which decides existence and preconditions (404, 412).
+
+    The endpoint's annotations say what it takes: one of ``Reader`` and ``Writer``, and any of
+    ``Db``, a ``Depends`` on a plain function of the request, a ``Body``, a ``Query`` model, and
+    ``Path`` parameters with a ``PathParser``.
+
+    Raises:
+        TypeError: when it is declared: an annotation is none of these, or the viewer is missing.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
         self._call: Callable[..., Awaitable[Response]] = endpoint
-        self._needs = _needs(endpoint)
-        self._media_types = JSON if self.methods == {"POST"} else MERGE_PATCH
-        # In place of FastAPI's own handler, whose order is another.
-        self.app = self._serve
+        self._inputs = _inputs(endpoint)
+        assert self.methods is not None
+        [method] = self.methods
+        self._media_types = media_types(method)
+        # "$" also matches before a line break at the end, and /tasks%0A is not /tasks.
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
+        # Replaces FastAPI's own handler.
+        self.app = self._handle
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        needs = self._needs
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        inputs = self._inputs
         request = Request(scope, receive)
         state = state_of(scope)
         scope["database"] = db = state.database()
-        if needs.cost:
-            viewer = await admit(scope, state.authenticator, state.budget, db, needs.cost)
-            await charge(scope, state.budget, viewer_payer(viewer), needs.cost)
-            scope["viewer"] = viewer
+        viewer = await admit(scope, state.authenticator, state.budget, db, inputs.cost)
+        await charge(scope, state.budget, viewer_payer(viewer), inputs.cost)
+        scope["viewer"] = viewer
         arguments: dict[str, Any] = {}
-        if needs.body:
+        if inputs.body:
             body = await read_json(scope, receive, self._media_types)
-            arguments[needs.body.name] = validate(needs.body.model, body)
-        said = _said_in_query(scope, needs.query)
-        if needs.query:
-            arguments[needs.query.name] = validate(needs.query.model, said)
-        for name, provide in needs.provided:
-            arguments[name] = provide(request)
-        # Last, because an id that no task can have is not wrong, there is just no such task.
-        for name, field in needs.ids:
-            arguments[name] = parse_task_id(request.path_params[field], field)
+            arguments[inputs.body.name] = validate(inputs.body.model, body)
+        members = _query_members(scope, inputs.query)
+        if inputs.query:
+            arguments[inputs.query.name] = validate(inputs.query.model, members)
+        for name, dependency in inputs.dependencies:
+            arguments[name] = dependency(request)
+        # Last, because an id that no row can have is 404, which comes after every 400.
+        for name, alias, parser in inputs.path:
+            arguments[name] = parser.parse(request.path_params[alias], alias)
         response = await self._call(**arguments)
         await response(scope, receive, send)
 
 
-class _Named(NamedTuple):
+class _Argument(NamedTuple):
     name: str
     model: type[BaseModel]
 
 
-class _Needs(NamedTuple):
-    """What an endpoint's signature asks for."""
+class _Inputs(NamedTuple):
+    """What the arguments of an endpoint are made from."""
 
-    cost: Cost | None
-    body: _Named | None
-    query: _Named | None
-    ids: list[tuple[str, str]]
-    provided: list[tuple[str, Callable[[Request], Any]]]
+    cost: Cost
+    body: _Argument | None
+    query: _Argument | None
+    path: list[tuple[str, str, PathParser]]
+    dependencies: list[tuple[str, Callable[[Request], Any]]]
 
 
-def _needs(endpoint: Callable[..., Any]) -> _Needs:
-    needs = _Needs(cost=None, body=None, query=None, ids=[], provided=[])
+def _inputs(endpoint: Callable[..., Any]) -> _Inputs:
+    cost, body, query = None, None, None
+    path: list[tuple[str, str, PathParser]] = []
+    dependencies: list[tuple[str, Callable[[Request], Any]]] = []
     for name, parameter in inspect.signature(endpoint, eval_str=True).parameters.items():
-        kind, *metadata = get_args(parameter.annotation)
-        marker = metadata[0]
-        match marker:
-            case params.Depends(dependency=provide) if provide is not None:
-                needs.provided.append((name, provide))
-                needs = needs._replace(cost=_COSTS.get(provide, needs.cost))
-            case params.Path(alias=field):
-                needs.ids.append((name, field or name))
-            case params.Query():
-                needs = needs._replace(query=_Named(name, kind))
-            case params.Body():
-                needs = needs._replace(body=_Named(name, kind))
+        match get_args(parameter.annotation):
+            case (_, params.Depends(dependency=dependency)) if dependency is not None:
+                dependencies.append((name, dependency))
+                cost = _COSTS.get(dependency, cost)
+            case (_, params.Path(alias=alias), PathParser() as parser):
+                path.append((name, alias or name, parser))
+            case (model, params.Query()):
+                query = _Argument(name, model)
+            case (model, params.Body()):
+                body = _Argument(name, model)
             case _:
-                raise TypeError(f"{endpoint.__name__}: nothing says where {name} comes from")
-    return needs
+                raise TypeError(f"{endpoint.__name__}: the annotation of {name} is not supported")
+    if cost is None:
+        raise TypeError(f"{endpoint.__name__}: it takes neither a Reader nor a Writer")
+    return _Inputs(cost, body, query, path, dependencies)
 
 
-def _said_in_query(scope: Scope, wanted: _Named | None) -> dict[str, str]:
-    """The query parameters. A typo is never silently lost.
+def _query_members(scope: Scope, query: _Argument | None) -> dict[str, str]:
+    """The query parameters by name. A misspelled one is an error, never ignored.
 
     Raises:
-        InvalidInput: one is unknown, repeated or empty.
+        InvalidInput: a parameter is unknown, repeated or empty.
     """
     if not scope["query_string"]:
         return {}
     pairs = Request(scope).query_params.multi_items()
-    known = wanted.model.model_fields if wanted else {}
-    times = Counter(name for name, _ in pairs)
-    problems = [
-        problem for name, value in dict(pairs).items()
-        if (problem := _query_problem(name, value, name in known, times[name]))
+    names = query.model.model_fields.keys() if query else ()
+    counts = Counter(name for name, _ in pairs)
+    errors = [
+        error for name, value in dict(pairs).items()
+        if (error := _query_error(name, value, name in names, counts[name]))
     ]  # fmt: skip
-    if problems:
-        raise InvalidInput(problems[:MAX_ERRORS])
+    if errors:
+        raise InvalidInput(errors[:MAX_ERRORS])
     return dict(pairs)
 
 
-def _query_problem(name: str, value: str, known: bool, times: int) -> FieldError | None:
-    if not known:
+def _query_error(name: str, value: str, is_parameter: bool, count: int) -> FieldError | None:
+    if not is_parameter:
         message = "Extra inputs are not permitted"
         return FieldError(printable(name), message, "extra_forbidden", printable(value, name))
-    if times > 1:
+    if count > 1:
         return FieldError(name, "Should be given once", "repeated_parameter", printable(value))
     if not value:
         return FieldError(name, "Should not be empty", "empty_parameter", value)

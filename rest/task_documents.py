@@ -1,17 +1,16 @@
-"""The documents that REST answers with, as bytes and as OpenAPI tells of them."""
+"""The documents of tasks: their schemas for OpenAPI, and their encoders."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from api.errors import CATALOGUE
 from api.http.body import encode_json
 from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
 from persistence.tasks import Deleted, Task
-from persistence.validation import MAX_ERRORS, MAX_ID
+from persistence.validation import MAX_ID
 from rest.rows import RowEncoder
 
 _Id = Annotated[int, Field(ge=1, le=MAX_ID)]
@@ -69,86 +68,6 @@ class DeletedDocument(BaseModel):
     not_found: Annotated[list[int], Field(description="The ids of no task of yours.")]
 
 
-class FieldErrorDocument(BaseModel):
-    """One thing wrong with an input."""
-
-    model_config = ConfigDict(title="FieldError", extra="forbid")
-
-    field: Annotated[str, Field(description="A dotted path; empty for the whole body.")]
-    message: str
-    code: str
-    value: Annotated[Any, Field(description="The offending input, cut at 200 characters.")]
-
-
-class RateLimitInfoDocument(BaseModel):
-    """The budget that is used up."""
-
-    model_config = ConfigDict(title="RateLimitInfo", extra="forbid")
-
-    limit: Annotated[int, Field(description="What anyone has of it, in a window.")]
-    remaining: Annotated[int, Field(description="What you have left of it.")]
-    reset: Annotated[int, Field(description="The Unix second at which it is full.")]
-    window_seconds: int
-
-
-_TYPES: Final[list[Any]] = list(dict.fromkeys(line.type for line in CATALOGUE.values()))
-
-
-class ProblemDocument(BaseModel):
-    """An error (RFC 9457)."""
-
-    model_config = ConfigDict(title="Problem")
-
-    type: Annotated[str, Field(json_schema_extra={"enum": _TYPES})]
-    title: str
-    status: Annotated[int, Field(ge=400, le=599)]
-    detail: str
-    instance: Annotated[str, Field(description="The path of the request.")]
-    timestamp: datetime
-    request_id: str
-    errors: Annotated[
-        list[FieldErrorDocument],
-        Field(default_factory=list, max_length=MAX_ERRORS, description="Of `validation_error`."),
-    ]
-    retry_after: Annotated[
-        int,
-        Field(default_factory=int, description="Of `rate_limit_exceeded`: in how many seconds."),
-    ]
-    rate_limit_info: Annotated[
-        RateLimitInfoDocument,
-        Field(default_factory=dict, description="Of `rate_limit_exceeded`."),
-    ]
-    failing: Annotated[
-        str, Field(default_factory=str, description="Of `/health/ready`: the part that fails.")
-    ]
-
-
-class HealthDocument(BaseModel):
-    """The process runs."""
-
-    model_config = ConfigDict(title="Health", extra="forbid")
-
-    status: Literal["ok"]
-    timestamp: datetime
-
-
-class ReadinessDocument(BaseModel):
-    """The instance can serve: each part, and how it is."""
-
-    model_config = ConfigDict(title="Readiness", extra="forbid")
-
-    status: Literal["ok"]
-    timestamp: datetime
-    database: Literal["ok"]
-    redis: Annotated[
-        Literal["ok", "degraded"],
-        Field(
-            default_factory=str,
-            description="Where there is one. Degraded: each instance counts by itself.",
-        ),
-    ]
-
-
 _tasks: Final = RowEncoder(Task)
 
 encode_task = _tasks.one
@@ -159,5 +78,5 @@ encode_tasks = _tasks.many
 
 
 def encode_deleted(deleted: Deleted) -> bytes:
-    """A bulk deletion's outcome as JSON."""
+    """The result of a bulk deletion as JSON."""
     return encode_json(deleted._asdict())

@@ -1,23 +1,23 @@
-"""The routes of ``/tasks``: what each takes, the one function it calls, the answer it gives."""
+"""The routes of ``/tasks``: the inputs of each, the function that it calls, and its response."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Path, Query
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
-from api.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from persistence import tasks
 from persistence.cursors import encode_cursor
 from persistence.errors import NotFound, VersionConflict
-from persistence.task_inputs import BulkDelete, NewTask, Page, TaskChanges
+from persistence.task_inputs import BulkDelete, NewTask, Page, TaskChanges, TaskId, parse_task_id
 from persistence.tasks import Task, TaskPage
-from rest.errors import EVERY_OPERATION, problems
-from rest.preconditions import IfMatch, IfNoneMatch, documented, etag
-from rest.route import Db, Id, Operation, Reader, Writer
+from persistence.validation import MAX_ID
+from rest.preconditions import IfMatch, IfNoneMatch, etag, header_parameter
+from rest.problem_documents import BODY_ERRORS, RESOURCE_ERRORS, error_responses
+from rest.route import AuthenticatedRoute, Db, PathParser, Reader, Writer
 from rest.task_documents import (
     DeletedDocument,
     TaskDocument,
@@ -26,9 +26,19 @@ from rest.task_documents import (
     encode_tasks,
 )
 
+router: Final = APIRouter(
+    route_class=AuthenticatedRoute,
+    tags=["tasks"],
+    responses=RESOURCE_ERRORS,
+    generate_unique_id_function=lambda route: route.name,
+)
+
 
 class _TaskSegment(Convertor[str]):
-    """One segment of a path, but for those that are paths of their own."""
+    """A path segment that can be a task's id: any, except the collection's own sub-paths.
+
+    Without the exception, ``GET /tasks/bulk-delete`` would be 400 for its id instead of 405.
+    """
 
     regex = r"(?!bulk-delete(?:/|\Z))[^/]+"
 
@@ -41,17 +51,15 @@ class _TaskSegment(Convertor[str]):
 
 register_url_convertor("task_segment", _TaskSegment())
 
-router: Final = APIRouter(
-    route_class=Operation,
-    tags=["tasks"],
-    responses=EVERY_OPERATION,
-    generate_unique_id_function=lambda route: route.name,
-)
-
 _COLLECTION: Final = "/tasks"
 _TASK: Final = "/tasks/{task_id:task_segment}"
 
-_WITH_BODY: Final = problems(BodyTooSlow, BodyTooLarge, UnsupportedMediaType)
+Id = Annotated[
+    TaskId,
+    Path(alias="task_id", ge=1, le=MAX_ID, description="The task's id.", examples=[1]),
+    PathParser(parse_task_id),
+]
+
 _ETAG: Final = {"ETag": {"schema": {"type": "string"}, "description": 'The version: `"1"`.'}}
 _LINK: Final = {
     "Link": {
@@ -60,30 +68,32 @@ _LINK: Final = {
     }
 }
 _LOCATION: Final = {"Location": {"schema": {"type": "string"}, "description": "`/tasks/{id}`"}}
-_IF_MATCH: Final = documented("If-Match", "Only at one of these versions; otherwise 412.")
-_IF_NONE_MATCH: Final = documented("If-None-Match", "Unless it is at one of these versions: 304.")
+_IF_MATCH: Final = header_parameter("If-Match", "Only at one of these versions; otherwise 412.")
+_IF_NONE_MATCH: Final = header_parameter(
+    "If-None-Match", "Unless it is at one of these versions: 304."
+)
 
 
-def _answered(description: str, headers: dict[str, Any]) -> dict[str, Any]:
+def _success(description: str, headers: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "headers": headers}
 
 
 @router.get(
     _COLLECTION,
     response_model=list[TaskDocument],
-    responses={200: _answered("Your tasks, newest first.", _LINK)},
+    responses={200: _success("Your tasks, newest first.", _LINK)},
 )
-async def list_tasks(page: Annotated[Page, Query()], viewer: Reader, db: Db) -> Response:
+async def list_tasks(query: Annotated[Page, Query()], viewer: Reader, db: Db) -> Response:
     """List your tasks, newest first."""
-    found = await tasks.list_page(db, viewer, page)
-    return _json(encode_tasks(found.tasks), headers=_link_to_next(page, found))
+    page = await tasks.list_page(db, viewer, query)
+    return _json(encode_tasks(page.tasks), headers=_link_to_next(query, page))
 
 
 @router.post(
     _COLLECTION,
     response_model=TaskDocument,
     status_code=201,
-    responses={201: _answered("The task.", _ETAG | _LOCATION), **_WITH_BODY},
+    responses={201: _success("The task.", _ETAG | _LOCATION), **BODY_ERRORS},
 )
 async def create_task(new: Annotated[NewTask, Body()], viewer: Writer, db: Db) -> Response:
     """Add a task to your list."""
@@ -94,13 +104,13 @@ async def create_task(new: Annotated[NewTask, Body()], viewer: Writer, db: Db) -
 @router.post(
     f"{_COLLECTION}/bulk-delete",
     response_model=DeletedDocument,
-    responses={200: {"description": "Which are gone, and which were not yours."}, **_WITH_BODY},
+    responses={200: {"description": "Which are gone, and which were not yours."}, **BODY_ERRORS},
 )
 async def bulk_delete_tasks(
-    wanted: Annotated[BulkDelete, Body()], viewer: Writer, db: Db
+    bulk: Annotated[BulkDelete, Body()], viewer: Writer, db: Db
 ) -> Response:
     """Delete many of your tasks at once."""
-    return _json(encode_deleted(await tasks.remove_many(db, viewer, wanted.task_ids)))
+    return _json(encode_deleted(await tasks.remove_many(db, viewer, bulk.task_ids)))
 
 
 @router.get(
@@ -108,74 +118,81 @@ async def bulk_delete_tasks(
     response_model=TaskDocument,
     openapi_extra=_IF_NONE_MATCH,
     responses={
-        200: _answered("The task.", _ETAG),
-        304: _answered("You have it already.", _ETAG),
-        **problems(NotFound),
+        200: _success("The task.", _ETAG),
+        304: _success("You have it already.", _ETAG),
+        **error_responses(NotFound),
     },
 )
-async def get_task(task_id: Id, known: IfNoneMatch, viewer: Reader, db: Db) -> Response:
+async def get_task(task_id: Id, if_none_match: IfNoneMatch, viewer: Reader, db: Db) -> Response:
     """Read one of your tasks."""
     task = await tasks.get(db, viewer, task_id)
-    if known and known.holds_for(task.version):
-        return Response(status_code=304, headers=_MAY_BE_KEPT | {"etag": etag(task.version)})
-    return _task(task, headers=_MAY_BE_KEPT)
+    if if_none_match and if_none_match.matches(task.version):
+        return _not_modified(task)
+    return _task(task, headers=_CACHEABLE)
 
 
-_CHANGING: Final[dict[str, Any]] = {
+_UPDATE: Final[dict[str, Any]] = {
     "response_model": TaskDocument,
     "openapi_extra": _IF_MATCH,
     "responses": {
-        200: _answered("The task.", _ETAG),
-        **problems(NotFound, VersionConflict),
-        **_WITH_BODY,
+        200: _success("The task.", _ETAG),
+        **error_responses(NotFound, VersionConflict),
+        **BODY_ERRORS,
     },
 }
 
 
-@router.put(_TASK, name="replace_task", summary="Replace Task", **_CHANGING)
-@router.patch(_TASK, **_CHANGING)
+@router.put(_TASK, name="replace_task", summary="Replace Task", **_UPDATE)
+@router.patch(_TASK, **_UPDATE)
 async def update_task(
     task_id: Id,
     changes: Annotated[TaskChanges, Body()],
-    wanted: IfMatch,
+    if_match: IfMatch,
     viewer: Writer,
     db: Db,
 ) -> Response:
     """Change one of your tasks, by PUT as by PATCH: what you leave out stays as it is."""
-    return _task(await tasks.change(db, viewer, task_id, changes, wanted.versions))
+    return _task(await tasks.change(db, viewer, task_id, changes, if_match.versions))
 
 
 @router.delete(
     _TASK,
     status_code=204,
     openapi_extra=_IF_MATCH,
-    responses=problems(NotFound, VersionConflict),
+    responses=error_responses(NotFound, VersionConflict),
 )
-async def delete_task(task_id: Id, wanted: IfMatch, viewer: Writer, db: Db) -> Response:
+async def delete_task(task_id: Id, if_match: IfMatch, viewer: Writer, db: Db) -> Response:
     """Delete one of your tasks."""
-    await tasks.remove(db, viewer, task_id, wanted.versions)
+    await tasks.remove(db, viewer, task_id, if_match.versions)
     return Response(status_code=204)
-
-
-# A browser may keep a task, asks before each use, and keeps one per person and (which the CORS
-# layer adds to Vary) origin.
-_MAY_BE_KEPT: Final = {"cache-control": "private, no-cache", "vary": "Authorization"}
 
 
 def _task(task: Task, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return _json(encode_task(task), status, {"etag": etag(task.version), **(headers or {})})
 
 
+def _not_modified(task: Task) -> Response:
+    return Response(status_code=304, headers=_CACHEABLE | {"etag": etag(task.version)})
+
+
+# A browser may store a task, must revalidate it before each use, and stores one per session and
+# origin (the CORS middleware adds Origin to Vary).
+_CACHEABLE: Final = {"cache-control": "private, no-cache", "vary": "Authorization"}
+
+
 def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(body, status, headers, media_type="application/json")
 
 
-def _link_to_next(page: Page, found: TaskPage) -> dict[str, str]:
-    """A relative reference (RFC 8288), which holds behind any proxy, under any host name."""
-    if not found.has_more:
+def _link_to_next(query: Page, page: TaskPage) -> dict[str, str]:
+    """The ``Link`` header, if there is a next page (RFC 8288).
+
+    A relative reference, because a proxy may serve us under any host name.
+    """
+    if not page.has_more:
         return {}
-    query: dict[str, Any] = {"limit": page.limit} if "limit" in page.model_fields_set else {}
-    if page.completed is not None:
-        query["completed"] = "true" if page.completed else "false"
-    query["cursor"] = encode_cursor(found.tasks[-1].position)
-    return {"link": f'<{_COLLECTION}?{urlencode(query)}>; rel="next"'}
+    members: dict[str, Any] = {"limit": query.limit} if "limit" in query.model_fields_set else {}
+    if query.completed is not None:
+        members["completed"] = "true" if query.completed else "false"
+    members["cursor"] = encode_cursor(page.tasks[-1].position)
+    return {"link": f'<{_COLLECTION}?{urlencode(members)}>; rel="next"'}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import httpx
 
-from rest.openapi import COMMITTED
-
-DOCUMENT = json.loads(COMMITTED.read_text(encoding="utf-8"))
+_FILE = Path(__file__).parents[1] / "rest" / "openapi.json"
+DOCUMENT = json.loads(_FILE.read_text(encoding="utf-8"))
 
 OPERATIONS = {
     operation["operationId"]: (method.upper(), path)

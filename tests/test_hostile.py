@@ -16,7 +16,7 @@ from api.http.body import MAX_BODY
 from tests.streams import Stream
 
 JSON = {"Content-Type": "application/json"}
-TYPES = {line.type: line.status for line in CATALOGUE.values()}
+TYPES = {problem_type.name: problem_type.status for problem_type in CATALOGUE.values()}
 
 
 @pytest.fixture

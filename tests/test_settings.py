@@ -1,4 +1,4 @@
-"""The environment as settings: what is read, what goes without saying, and what is refused."""
+"""Settings: how they are read, their defaults, and how invalid ones are reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REDIS = f"redis://:{REDIS_PASSWORD}@cache/0"
 
 @pytest.fixture(autouse=True)
 def _bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somewhere without a ``.env``, with two settings and no other."""
+    """Run the test in a folder without a ``.env``, with the two required settings only."""
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
@@ -40,17 +40,17 @@ def _bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
-    """The settings, with these variables set as well."""
+    """Load the settings after these variables were set."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return load()
 
 
-def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str, str]:
-    """What is wrong with these variables, by name."""
-    with pytest.raises(SettingsError) as refused:
+def problems_of(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str, str]:
+    """The problem with each of these variables, by name."""
+    with pytest.raises(SettingsError) as error:
         read(monkeypatch, **variables)
-    return dict(problem.split(": ", 1) for problem in refused.value.problems)
+    return dict(problem.split(": ", 1) for problem in error.value.problems)
 
 
 PRODUCTION = {
@@ -59,7 +59,7 @@ PRODUCTION = {
     "REDIS_URL": REDIS,
 }
 
-# --- What goes without saying -------------------------------------------------------------
+# --- Defaults -----------------------------------------------------------------------------
 
 
 def test_two_settings_suffice_for_development() -> None:
@@ -88,28 +88,28 @@ def test_two_settings_suffice_for_development() -> None:
         ({"SQLALCHEMY_POOL_PRE_PING": "false"}, PoolSettings(3, 5, 30, 3600, False)),
     ],
 )
-def test_the_pool_fits_the_environment_and_what_was_said(
+def test_the_pool_depends_on_the_environment_and_its_settings(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], pool: PoolSettings
 ) -> None:
     assert read(monkeypatch, **variables).pool == pool
 
 
-def test_what_is_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [name.upper() for name in Settings.model_fields]
-    given = {"DATABASE_URL": URL, "SESSION_HASH_SECRET": SECRET}
-    usual = load()
+    required = {"DATABASE_URL": URL, "SESSION_HASH_SECRET": SECRET}
+    defaults = load()
 
-    settings = read(monkeypatch, **dict.fromkeys(names, "") | given)
+    settings = read(monkeypatch, **dict.fromkeys(names, "") | required)
 
-    assert settings == usual
-
-
-@pytest.mark.parametrize("said", ["production", "PRODUCTION", " Production "])
-def test_the_environment_is_known_in_any_case(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
-    assert read(monkeypatch, **PRODUCTION | {"ENVIRONMENT": said}).is_production
+    assert settings == defaults
 
 
-def test_words_are_known_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("text", ["production", "PRODUCTION", " Production "])
+def test_the_environment_is_read_in_any_case(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    assert read(monkeypatch, **PRODUCTION | {"ENVIRONMENT": text}).is_production
+
+
+def test_names_of_values_are_read_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, LOG_LEVEL="debug", SESSION_STORE="Better-Auth")
 
     assert (settings.log_level, settings.session_store) == ("DEBUG", SessionStore.BETTER_AUTH)
@@ -118,7 +118,7 @@ def test_words_are_known_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- .env ---------------------------------------------------------------------------------
 
 
-def test_env_is_read_and_the_environment_comes_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_takes_precedence_over_dotenv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL")
     Path(".env").write_text(f"# ours\nDATABASE_URL='{URL}'\nPORT=9000\nLOG_LEVEL=ERROR\nOTHERS=1\n")
 
@@ -129,7 +129,7 @@ def test_env_is_read_and_the_environment_comes_before_it(monkeypatch: pytest.Mon
     assert (settings.port, settings.log_level) == (9000, "WARNING")
 
 
-def test_migrations_need_the_database_url_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_migrations_need_only_the_database_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL")
     monkeypatch.delenv("SESSION_HASH_SECRET")
     Path(".env").write_text(f"DATABASE_URL={URL}\n")
@@ -137,7 +137,7 @@ def test_migrations_need_the_database_url_alone(monkeypatch: pytest.MonkeyPatch)
     assert load_database_url() == URL
 
 
-def test_migrations_say_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_migrations_report_a_missing_database_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "")
 
     with pytest.raises(SettingsError, match="DATABASE_URL: It is missing"):
@@ -145,7 +145,7 @@ def test_migrations_say_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def example() -> dict[str, str]:
-    """What ``.env.example`` sets, were it uncommented."""
+    """The settings in the commented lines of ``.env.example``."""
     lines = re.findall(r"^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M)
     return dict(lines)
 
@@ -153,17 +153,17 @@ def example() -> dict[str, str]:
 def test_env_example_documents_every_setting() -> None:
     settings = {name.upper() for name in Settings.model_fields}
 
-    # `make run` sets this one by itself.
+    # `make run` sets DEMO_TOKEN itself.
     assert example().keys() == settings - {"DEMO_TOKEN"}
 
 
-def test_env_example_sets_nothing_before_it_is_edited() -> None:
+def test_env_example_sets_nothing_until_it_is_edited() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
 
     assert [line for line in lines if line and not line.startswith("#")] == []
 
 
-def test_env_example_says_each_setting_under_a_comment() -> None:
+def test_env_example_explains_each_setting_in_a_comment() -> None:
     text = (ROOT / ".env.example").read_text()
     paragraphs = [part for part in text.split("\n\n") if re.search("^#[A-Z_]+=", part, re.M)]
 
@@ -173,24 +173,24 @@ def test_env_example_says_each_setting_under_a_comment() -> None:
 def test_env_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {"DATABASE_URL", "SESSION_HASH_SECRET", "CORS_ORIGINS", "REDIS_URL"}
     by_environment = {"SQLALCHEMY_POOL_SIZE", "SQLALCHEMY_MAX_OVERFLOW"}
-    shown = {name: said for name, said in example().items() if name not in chosen | by_environment}
-    usual = load()
+    values = {name: text for name, text in example().items() if name not in chosen | by_environment}
+    defaults = load()
 
-    assert read(monkeypatch, **shown) == usual
+    assert read(monkeypatch, **values) == defaults
 
 
-def test_env_example_is_usable_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_example_is_valid_in_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, **example() | {"SESSION_HASH_SECRET": SECRET})
 
     assert settings.origins == ["https://app.example.com"]
     assert settings.pool == PoolSettings(10, 20, 30, 3600, True)
 
 
-# --- What is refused ----------------------------------------------------------------------
+# --- Invalid settings ---------------------------------------------------------------------
 
 
-def test_production_names_all_that_is_missing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    problems = refusal(
+def test_production_reports_every_missing_setting_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = problems_of(
         monkeypatch, ENVIRONMENT="production", DATABASE_URL="", SESSION_HASH_SECRET=""
     )
 
@@ -199,10 +199,10 @@ def test_production_names_all_that_is_missing_at_once(monkeypatch: pytest.Monkey
     assert {problem[:14] for problem in problems.values()} == {"It is missing:"}
 
 
-def test_production_names_all_that_is_weak_or_wrong_at_once(
+def test_production_reports_every_weak_or_invalid_setting_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wrong = {
+    invalid = {
         "DATABASE_URL": "mysql://ada@db/app",
         "SESSION_HASH_SECRET": "x" * 31,
         "BETTER_AUTH_SECRETS": "2:",
@@ -218,7 +218,7 @@ def test_production_names_all_that_is_weak_or_wrong_at_once(
         "LOG_LEVEL": "LOUD",
     }
 
-    assert refusal(monkeypatch, ENVIRONMENT="production", **wrong).keys() == wrong.keys()
+    assert problems_of(monkeypatch, ENVIRONMENT="production", **invalid).keys() == invalid.keys()
 
 
 @pytest.mark.parametrize(
@@ -262,16 +262,16 @@ def test_production_names_all_that_is_weak_or_wrong_at_once(
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_a_sentence(
+def test_a_problem_is_reported_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], name: str, sentence: str
 ) -> None:
-    problems = refusal(monkeypatch, **variables)
+    problems = problems_of(monkeypatch, **variables)
 
     assert list(problems) == [name]
     assert problems[name].startswith(sentence)
 
 
-def test_a_hash_secret_is_not_wanted_where_nothing_is_hashed(
+def test_better_auth_sessions_need_no_hash_secret(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = read(monkeypatch, SESSION_STORE="better-auth", SESSION_HASH_SECRET="")
@@ -281,45 +281,45 @@ def test_a_hash_secret_is_not_wanted_where_nothing_is_hashed(
 
 # --- Origins ------------------------------------------------------------------------------
 
-AT_HOME = ["http://localhost:3000", "http://127.0.0.1:3000", "http://localhost"]
+LOCAL_ORIGINS = ["http://localhost:3000", "http://127.0.0.1:3000", "http://localhost"]
 
 
 @pytest.mark.parametrize("environment", ["development", "testing"])
-def test_frontends_at_home_may_call_outside_production(
+def test_local_frontends_may_call_outside_production(
     monkeypatch: pytest.MonkeyPatch, environment: str
 ) -> None:
-    assert read(monkeypatch, ENVIRONMENT=environment).origins == AT_HOME
+    assert read(monkeypatch, ENVIRONMENT=environment).origins == LOCAL_ORIGINS
 
 
 @pytest.mark.parametrize("environment", ["development", "testing", "production"])
-def test_origins_that_are_named_count_everywhere(
+def test_configured_origins_apply_in_every_environment(
     monkeypatch: pytest.MonkeyPatch, environment: str
 ) -> None:
-    named = PRODUCTION | {"ENVIRONMENT": environment}
+    variables = PRODUCTION | {"ENVIRONMENT": environment}
 
-    assert read(monkeypatch, **named).origins == ["https://app.example.com"]
+    assert read(monkeypatch, **variables).origins == ["https://app.example.com"]
 
 
 @pytest.mark.parametrize(
-    ("said", "origins"),
+    ("text", "origins"),
     [
         ("https://a.example,https://b.example", ["https://a.example", "https://b.example"]),
         (" https://a.example , https://b.example, ", ["https://a.example", "https://b.example"]),
         ("https://a.example:8443", ["https://a.example:8443"]),
         ("https://[2001:db8::7]:8443", ["https://[2001:db8::7]:8443"]),
         ("https://xn--mnchen-3ya.example", ["https://xn--mnchen-3ya.example"]),
-        # As browsers write them: in lower case, without the scheme's own port.
+        # Browsers send lower case, without the default port of the scheme.
         ("HTTPS://App.Example", ["https://app.example"]),
         ("https://a.example:443", ["https://a.example"]),
     ],
 )
-def test_origins_are_read_as_browsers_write_them(
-    monkeypatch: pytest.MonkeyPatch, said: str, origins: list[str]
+def test_origins_are_normalized_as_browsers_send_them(
+    monkeypatch: pytest.MonkeyPatch, text: str, origins: list[str]
 ) -> None:
-    assert read(monkeypatch, **PRODUCTION | {"CORS_ORIGINS": said}).origins == origins
+    assert read(monkeypatch, **PRODUCTION | {"CORS_ORIGINS": text}).origins == origins
 
 
-NO_ORIGINS = [
+INVALID_ORIGINS = [
     "*",
     "null",
     "https://a.example/",
@@ -338,23 +338,23 @@ NO_ORIGINS = [
 
 
 @pytest.mark.parametrize("environment", ["development", "production"])
-@pytest.mark.parametrize("said", NO_ORIGINS)
-def test_what_is_no_origin_is_refused_everywhere(
-    monkeypatch: pytest.MonkeyPatch, environment: str, said: str
+@pytest.mark.parametrize("text", INVALID_ORIGINS)
+def test_an_invalid_origin_is_a_problem_in_every_environment(
+    monkeypatch: pytest.MonkeyPatch, environment: str, text: str
 ) -> None:
-    named = {"ENVIRONMENT": environment, "CORS_ORIGINS": f"https://b.example,{said}"}
+    variables = {"ENVIRONMENT": environment, "CORS_ORIGINS": f"https://b.example,{text}"}
 
-    problems = refusal(monkeypatch, **PRODUCTION | named)
+    problems = problems_of(monkeypatch, **PRODUCTION | variables)
 
-    assert problems["CORS_ORIGINS"].startswith(f"{said!r} is not an origin: scheme://host,")
+    assert problems["CORS_ORIGINS"].startswith(f"{text!r} is not an origin: scheme://host,")
 
 
-def test_production_wants_https_and_names_every_origin_without(
+def test_production_requires_https_and_reports_every_other_origin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    said = "http://a.example,https://b.example,http://localhost:3000"
+    origins = "http://a.example,https://b.example,http://localhost:3000"
 
-    problems = refusal(monkeypatch, **PRODUCTION | {"CORS_ORIGINS": said})
+    problems = problems_of(monkeypatch, **PRODUCTION | {"CORS_ORIGINS": origins})
 
     assert problems == {
         "CORS_ORIGINS": "'http://a.example' must be https:// in production. "
@@ -362,7 +362,7 @@ def test_production_wants_https_and_names_every_origin_without(
     }
 
 
-def test_http_is_fine_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_http_origins_are_valid_outside_production(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch, CORS_ORIGINS="http://a.example:80").origins == ["http://a.example"]
 
 
@@ -370,7 +370,7 @@ def test_http_is_fine_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "secrets"),
+    ("text", "secrets"),
     [
         ("one", [b"one"]),
         ("new,old", [b"new", b"old"]),
@@ -384,9 +384,9 @@ def test_http_is_fine_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_better_auths_secrets_are_read_in_both_forms(
-    monkeypatch: pytest.MonkeyPatch, said: str, secrets: list[bytes]
+    monkeypatch: pytest.MonkeyPatch, text: str, secrets: list[bytes]
 ) -> None:
-    assert read(monkeypatch, BETTER_AUTH_SECRETS=said).signing_secrets == secrets
+    assert read(monkeypatch, BETTER_AUTH_SECRETS=text).signing_secrets == secrets
 
 
 EVERY_SECRET = {
@@ -399,34 +399,34 @@ EVERY_SECRET = {
 SECRETS = [PASSWORD, SECRET, SIGNING, "older", REDIS_PASSWORD, "abc-of-the-demo"]
 
 
-def leaked(told: str) -> list[str]:
-    return [secret for secret in SECRETS if secret in told]
+def leaked(text: str) -> list[str]:
+    return [secret for secret in SECRETS if secret in text]
 
 
 def test_masked_shows_every_setting_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = read(monkeypatch, **PRODUCTION | EVERY_SECRET | {"PORT": "9000"}).masked()
+    values = read(monkeypatch, **PRODUCTION | EVERY_SECRET | {"PORT": "9000"}).masked()
 
-    assert shown.keys() == {name.upper() for name in Settings.model_fields}
-    assert {shown[name] for name in EVERY_SECRET} == {
+    assert values.keys() == {name.upper() for name in Settings.model_fields}
+    assert {values[name] for name in EVERY_SECRET} == {
         "********",
         "postgresql://********@db/app",
         "redis://********@cache/0",
     }
-    assert (shown["ENVIRONMENT"], shown["PORT"], shown["SESSION_TABLE"]) == (
+    assert (values["ENVIRONMENT"], values["PORT"], values["SESSION_TABLE"]) == (
         "production",
         "9000",
         "",
     )
-    assert leaked(str(shown)) == []
+    assert leaked(str(values)) == []
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "masked"),
     [
         ("postgresql://u:pw@host/db?sslpassword=pw", "postgresql://********@host/db"),
         ("postgres://pw@h-1.example.com:5432", "postgres://********@h-1.example.com:5432"),
         ("postgresql://u:p/w@host/db", "postgresql://********@host/db"),
-        # Where it is not plain what is what, nothing is.
+        # If the parts of the URL are ambiguous, all of it is masked.
         ("postgresql://u:p@w@host/db", "********"),
         ("postgresql://u:123/db", "********"),
         ("postgresql://u:pw@one,two/db", "********"),
@@ -435,24 +435,30 @@ def test_masked_shows_every_setting_and_no_secret(monkeypatch: pytest.MonkeyPatc
         ("unix://u:pw@/run/redis.sock", "********"),
     ],
 )
-def test_of_a_url_the_place_is_shown(url: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_and_path_of_a_url_are_not_masked(
+    url: str, masked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
 
-    assert unvalidated_settings()["DATABASE_URL"] == shown
+    assert unvalidated_settings()["DATABASE_URL"] == masked
 
 
-def test_what_is_given_is_shown_beside_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unvalidated_settings_are_reported_with_the_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("LOG_LEVEL", "LOUD")
     monkeypatch.setenv("SESSION_HASH_SECRET", "short-and-secret")
 
-    shown = unvalidated_settings()
+    values = unvalidated_settings()
 
-    assert shown.keys() == {name.upper() for name in Settings.model_fields}
-    assert (shown["LOG_LEVEL"], shown["SESSION_HASH_SECRET"]) == ("LOUD", "********")
-    assert (shown["PORT"], shown["SESSION_STORE"], shown["REDIS_URL"]) == ("8000", "hashed", "")
+    assert values.keys() == {name.upper() for name in Settings.model_fields}
+    assert (values["LOG_LEVEL"], values["SESSION_HASH_SECRET"]) == ("LOUD", "********")
+    assert (values["PORT"], values["SESSION_STORE"], values["REDIS_URL"]) == ("8000", "hashed", "")
 
 
-def test_what_was_chosen_is_what_is_not_at_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chosen_settings_are_those_that_differ_from_their_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settings = read(monkeypatch, PORT="8000", LOG_LEVEL="debug", BETTER_AUTH_SECRETS=SIGNING)
 
     assert settings.chosen() == {
@@ -463,7 +469,7 @@ def test_what_was_chosen_is_what_is_not_at_its_default(monkeypatch: pytest.Monke
     }
 
 
-def test_what_goes_without_saying_is_shown_where_it_counts(
+def test_effective_settings_include_the_defaults_of_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     by_default = read(monkeypatch).effective()
@@ -471,18 +477,24 @@ def test_what_goes_without_saying_is_shown_where_it_counts(
 
     names = ("CORS_ORIGINS", "DRAIN_SECONDS", "SQLALCHEMY_POOL_SIZE", "SQLALCHEMY_MAX_OVERFLOW",
              "GRAPHQL_INTROSPECTION")  # fmt: skip
-    assert [by_default[name] for name in names] == [",".join(AT_HOME), "0.0", "3", "5", "True"]
+    assert [by_default[name] for name in names] == [
+        ",".join(LOCAL_ORIGINS),
+        "0.0",
+        "3",
+        "5",
+        "True",
+    ]
     assert [in_production[name] for name in names] == [
         "https://app.example.com", "5.0", "10", "20", "False",
     ]  # fmt: skip
     assert in_production["DATABASE_URL"] == "postgresql://********@db/app"
 
 
-def test_masked_shows_that_a_secret_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masked_shows_an_unset_secret_as_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch).masked()["BETTER_AUTH_SECRETS"] == ""
 
 
-def test_settings_do_not_show_a_secret_when_they_are_written_out(
+def test_no_representation_of_the_settings_has_a_secret(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = read(monkeypatch, **PRODUCTION | EVERY_SECRET)
@@ -491,7 +503,7 @@ def test_settings_do_not_show_a_secret_when_they_are_written_out(
     assert leaked("\n".join(written)) == []
 
 
-WRONG_WITH_SECRETS = [
+INVALID_WITH_SECRETS = [
     {"DATABASE_URL": f"mysql://ada:{PASSWORD}@db/app"},
     {"DATABASE_URL": f"postgresql://ada:x@{PASSWORD}@db/app"},
     {"DATABASE_URL": f"ada:{PASSWORD}@db/app"},
@@ -502,18 +514,20 @@ WRONG_WITH_SECRETS = [
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG_WITH_SECRETS)
-def test_no_refusal_shows_a_secret(monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str]) -> None:
-    with pytest.raises(SettingsError) as refused:
-        read(monkeypatch, **PRODUCTION | EVERY_SECRET | wrong)
-    with pytest.raises(ValidationError) as invalid:
+@pytest.mark.parametrize("invalid", INVALID_WITH_SECRETS)
+def test_no_settings_error_has_a_secret(
+    monkeypatch: pytest.MonkeyPatch, invalid: dict[str, str]
+) -> None:
+    with pytest.raises(SettingsError) as settings_error:
+        read(monkeypatch, **PRODUCTION | EVERY_SECRET | invalid)
+    with pytest.raises(ValidationError) as validation_error:
         Settings()
 
     written = [
-        str(refused.value),
-        repr(refused.value),
-        *traceback.format_exception(refused.value),
-        str(invalid.value),
-        repr(invalid.value),
+        str(settings_error.value),
+        repr(settings_error.value),
+        *traceback.format_exception(settings_error.value),
+        str(validation_error.value),
+        repr(validation_error.value),
     ]
     assert leaked("\n".join(written)) == []

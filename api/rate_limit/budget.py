@@ -115,7 +115,7 @@ class Budget:
             The charge, or ``None`` where budgets are switched off.
 
         Raises:
-            Exhausted: it does not fit at the moment.
+            BudgetExceeded: it does not fit at the moment.
             InvalidInput: it never will, being above the limit itself.
         """
         if not self.limiter.enabled:
@@ -137,7 +137,7 @@ class Budget:
         """Refuse a payer of whom it is known that not even a cost of 1 fits. No round trip.
 
         Raises:
-            Exhausted: as ``spend`` would raise it for a cost of 1.
+            BudgetExceeded: as ``spend`` would raise it for a cost of 1.
         """
         refusal = self.known_refusal(payer, kind)
         if refusal is not None:
@@ -226,8 +226,8 @@ async def admit(
 
     Raises:
         Unauthenticated: nobody we know.
-        Exhausted: nobody we know, and too often; or nobody knows, because too many unknown tokens
-            come from an address whose budget is spent.
+        BudgetExceeded: the address of an unknown client has spent its budget, or sends too many
+            unknown tokens after it has.
         Unavailable: the database could not be asked.
     """
     address = address_payer(scope)
@@ -249,7 +249,7 @@ async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
     """Take a request's cost from its payer, let its answer say so, and wait for its turn.
 
     Raises:
-        Exhausted: it does not fit at the moment; nothing was taken.
+        BudgetExceeded: it does not fit at the moment; nothing was taken.
         InvalidInput: it never will, being above the limit itself.
         Unavailable: too many answers to this payer are under way (``api.rate_limit.answers``).
     """

@@ -1,4 +1,4 @@
-// Starts Swagger UI on this server's own OpenAPI document. A file of its own because
+// Starts Swagger UI with this server's OpenAPI document. It is a separate file because
 // the Content-Security-Policy allows no inline script.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -13,6 +13,6 @@ SwaggerUIBundle({
   displayRequestDuration: true,
   persistAuthorization: false,
   tryItOutEnabled: true,
-  // null, or the document is sent to a validator on the internet.
+  // By default, Swagger UI sends the document to a validator on the internet.
   validatorUrl: null,
 });

@@ -25,7 +25,7 @@ from graphql_schema.compiled.schema import KEPT_BYTES
 from graphql_schema.context import Context
 from graphql_schema.errors import refusal
 from graphql_schema.schema import engine
-from persistence.sessions.layouts import Viewer
+from persistence.viewer import Viewer
 from tests.siege.documents import CONDITIONS, KEPT, VALUES, WORST, Generator
 
 MANY = int(os.environ.get("SIEGE_DOCUMENTS", "200"))
