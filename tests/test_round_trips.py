@@ -9,8 +9,8 @@ import asyncpg
 import httpx
 import pytest
 
+from tests.operations import Task
 from tests.people import Person
-from tests.surfaces import Task
 from tests.trips import TripCounter
 
 SESSION = 1
