@@ -10,8 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.operations import Task
 from tests.people import Person
-from tests.surfaces import Refused, Task
+from tests.surfaces import ApiError
 
 MANY = 20
 
@@ -24,7 +25,7 @@ async def outcomes(*attempts: Awaitable[Any]) -> list[Any]:
 
 def _outcome(result: Any) -> Any:
     match result:
-        case Refused(problem={"type": error_type}):
+        case ApiError(problem={"type": error_type}):
             return error_type
         case BaseException():
             raise result

@@ -18,9 +18,10 @@ import pytest
 from api.app import create_app
 from persistence.embedded.processes import free_port
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
+from tests.operations import Task
 from tests.people import Person, sign_in
 from tests.pgbouncer import through
-from tests.surfaces import Surface, Task
+from tests.surfaces import Surface
 from tests.trips import TripCounter
 
 FAR: Final = 0.02

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from api.server import readiness
+from tests.operations import Task
 from tests.people import Person
-from tests.surfaces import Task
 from tests.trips import TripCounter
 
 SESSION = 1

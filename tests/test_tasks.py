@@ -12,8 +12,9 @@ import asyncpg
 import pytest
 
 from tests.factories import NewTask
+from tests.operations import Page, Task
 from tests.people import Person
-from tests.surfaces import Listed, Refused, Task
+from tests.surfaces import ApiError
 
 NEVER_USED = 2**62
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -244,7 +245,7 @@ async def test_of_many_changes_at_one_version_one_is_made(ada: Person) -> None:
 
 
 def _type(outcome: object) -> object:
-    return outcome.problem["type"] if isinstance(outcome, Refused) else outcome
+    return outcome.problem["type"] if isinstance(outcome, ApiError) else outcome
 
 
 # Deleting
@@ -410,7 +411,8 @@ async def test_a_page_has_one_to_a_thousand_tasks(limit: int, ada: Person) -> No
     with ada.refused("validation_error"):
         await ada.list_tasks(limit=limit)
 
-    assert (await ada.list_tasks(limit=1000)) == ([], None)
+    page = await ada.list_tasks(limit=1000)
+    assert (page.tasks, page.next_cursor) == ([], None)
 
 
 @pytest.mark.parametrize("completed", [None, True, False])
@@ -491,7 +493,7 @@ async def test_a_broken_cursor_is_invalid(cursor: str, ada: Person) -> None:
     assert list(refusal.value.fields.values()) == ["cursor_invalid"]
 
 
-async def _walk(person: Person, **query: Any) -> AsyncIterator[Listed]:
+async def _walk(person: Person, **query: Any) -> AsyncIterator[Page]:
     page = await person.list_tasks(**query)
     yield page
     while page.next_cursor:
