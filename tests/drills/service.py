@@ -130,7 +130,7 @@ class Service:
         """
         held = backends = 0
         names = [f"holder {number}" for number in range(self.connections + 3)]
-        tokens = [await signed_in(self.database_url, name) for name in names]
+        tokens = [await new_token(self.database_url, name) for name in names]
         request = Request("GET", "/tasks?limit=1")
         async with locked_tasks(self.database_url):
             requests = [asyncio.create_task(send(self.client, token, request)) for token in tokens]
