@@ -184,24 +184,24 @@ async def ada(auth: AuthServer) -> SignedIn:
     ],
     ids=["raw token", "set-auth-token", "cookie", "decoded cookie"],
 )
-async def test_a_session_is_known_in_every_form_a_client_holds(
+async def test_a_session_is_accepted_in_every_form_of_its_token(
     service: Service, ada: SignedIn, held: Callable[[SignedIn], str]
 ) -> None:
     await service.accepts(ada, held(ada))
 
 
-async def test_a_jwt_proves_nothing(auth: AuthServer, service: Service, ada: SignedIn) -> None:
+async def test_a_jwt_is_refused(auth: AuthServer, service: Service, ada: SignedIn) -> None:
     jwt = (await auth.get("/token", ada.token))["token"]
 
     await service.refuses(jwt)
 
 
-async def test_a_cached_session_proves_nothing(service: Service, ada: SignedIn) -> None:
+async def test_a_cached_session_is_refused(service: Service, ada: SignedIn) -> None:
     await service.refuses(ada.cached)
     await service.refuses(unquote(ada.cached))
 
 
-async def test_what_the_list_of_sessions_shows_of_another_opens_nothing_in_the_hashed_layout(
+async def test_the_handles_in_a_list_of_sessions_are_refused_in_the_hashed_layout(
     postgres: Postgres,
 ) -> None:
     async with deployed(postgres, LAYOUTS["hashed"]) as hashed:
@@ -241,7 +241,7 @@ async def revoke_other_sessions(auth: AuthServer, ada: SignedIn, there: SignedIn
 @pytest.mark.parametrize(
     "end", [sign_out, revoke_session, revoke_listed_session, revoke_other_sessions]
 )
-async def test_a_session_that_is_ended_opens_nothing_and_another_lives_on(
+async def test_an_ended_session_is_refused_and_another_one_is_accepted(
     auth: AuthServer,
     service: Service,
     ada: SignedIn,
@@ -306,7 +306,7 @@ async def an_admin(auth: AuthServer) -> SignedIn:
         remove_user,
     ],
 )
-async def test_what_ends_all_sessions_ends_them_for_the_very_next_call(
+async def test_no_session_is_accepted_after_all_were_ended(
     auth: AuthServer,
     service: Service,
     ada: SignedIn,
@@ -322,7 +322,7 @@ async def test_what_ends_all_sessions_ends_them_for_the_very_next_call(
     await service.refuses(there.token)
 
 
-async def test_the_session_that_a_new_password_brings_is_known(
+async def test_the_session_from_a_new_password_is_accepted(
     auth: AuthServer, service: Service, ada: SignedIn
 ) -> None:
     changed = await auth.post(
@@ -336,7 +336,7 @@ async def test_the_session_that_a_new_password_brings_is_known(
     await service.accepts(ada, changed.json()["token"])
 
 
-async def test_a_sign_out_leaves_other_people_alone(
+async def test_a_sign_out_does_not_end_other_users_sessions(
     auth: AuthServer, service: Service, ada: SignedIn
 ) -> None:
     bob = await auth.sign_up(f"bob-{secrets.token_hex(6)}")
@@ -357,11 +357,11 @@ async def signed_in(stock: Deployment) -> SignedIn:
 
 
 def forged(user: SignedIn) -> str:
-    """A signed form that nobody signed."""
+    """A token with an invalid signature."""
     return f"{user.token}.{'A' * 43}%3D"
 
 
-async def test_without_secrets_a_signature_is_not_looked_at(
+async def test_without_secrets_a_signature_is_ignored(
     stock: Deployment, signed_in: SignedIn
 ) -> None:
     await stock.service.accepts(signed_in, forged(signed_in))
@@ -391,7 +391,7 @@ async def test_a_right_signature_of_another_token_is_refused(stock: Deployment) 
         await service.refuses(f"{ada.token}.{signature}")
 
 
-async def test_a_signature_of_what_no_database_can_hold_is_refused(stock: Deployment) -> None:
+async def test_a_signed_token_that_cannot_be_stored_is_refused(stock: Deployment) -> None:
     signature = "A" * 43 + "%3D"
 
     await stock.service.refuses(f"%00.{signature}")
@@ -436,7 +436,7 @@ MINUTE: Final = timedelta(minutes=1)
 
 @pytest.mark.parametrize("node_timezone", SOMEWHERE)
 @pytest.mark.parametrize("timezone", SOMEWHERE)
-async def test_naive_timestamps_of_drizzle_are_utc_wherever_anyone_believes_to_be(
+async def test_naive_timestamps_of_drizzle_are_utc_in_any_time_zone(
     postgres: Postgres, timezone: str, node_timezone: str
 ) -> None:
     layout = LAYOUTS["drizzle"]
@@ -459,7 +459,7 @@ async def test_naive_timestamps_of_drizzle_are_utc_wherever_anyone_believes_to_b
         await deployment.service.refuses(ada.token)
 
 
-async def test_naive_timestamps_of_a_stock_server_are_utc_where_node_believes_to_be_there(
+async def test_naive_timestamps_of_a_stock_server_are_utc_where_nodes_time_zone_is_utc(
     postgres: Postgres,
 ) -> None:
     async with deployed(postgres, STOCK, timezone="Asia/Tokyo") as deployment:
@@ -475,7 +475,7 @@ async def test_naive_timestamps_of_a_stock_server_are_utc_where_node_believes_to
 
 
 @pytest.mark.parametrize("timezone", SOMEWHERE)
-async def test_timestamps_with_a_zone_mean_what_they_say_anywhere(
+async def test_timestamps_with_a_zone_are_read_correctly_in_any_time_zone(
     postgres: Postgres, timezone: str
 ) -> None:
     async with deployed(postgres, STOCK, timezone=timezone, node_timezone=timezone) as deployment:
@@ -493,7 +493,7 @@ async def test_timestamps_with_a_zone_mean_what_they_say_anywhere(
 # --- Sessions that are nowhere to be read -------------------------------------------------
 
 
-async def test_sessions_in_redis_alone_are_refused_at_start(postgres: Postgres) -> None:
+async def test_the_app_does_not_start_with_sessions_only_in_redis(postgres: Postgres) -> None:
     url = await new_database(postgres, f"better_auth_{secrets.token_hex(6)}")
     async with running("redis_only", DATABASE_URL=url, BETTER_AUTH_SECRET=OLD_SECRET) as auth:
         await auth.sign_up("ada")
