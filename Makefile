@@ -17,7 +17,7 @@ tests/%/node_modules/.package-lock.json: tests/%/package.json tests/%/package-lo
 	@echo "Installing what tests/$*/package-lock.json names"
 	@cd tests/$* && npm ci
 
-help: ## What can be made
+help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
 
 run: .venv/installed ## Serve on http://127.0.0.1:8000 with an embedded PostgreSQL (HOST, PORT; or DATABASE_URL and its auth settings)
@@ -29,7 +29,7 @@ test: .venv/installed ## The behaviour suite, on a PostgreSQL of its own (ARGS="
 test-node: .venv/installed $(call packages,auth_server node) ## With Node: auth servers, typed clients, the GraphQL over HTTP audit
 	@.venv/bin/pytest -n 2 -m node -rs $(ARGS)
 
-test-browser: .venv/installed $(call packages,browser) ## With Node and Chromium: GraphiQL and the docs as a person meets them
+test-browser: .venv/installed $(call packages,browser) ## With Node and Chromium: GraphiQL and the docs in a browser
 	@.venv/bin/pytest -n 2 -m browser -rs $(ARGS)
 
 prove: .venv/installed ## REST and GraphQL are equal on 2,000 random sequences (PROVE_SEQUENCES, PROVE_SEED)
@@ -41,8 +41,8 @@ BEHAVIOUR := $(addprefix tests/test_,concurrency.py edge.py equality.py errors.p
 	graphql.py hostile.py log.py preconditions.py rest.py rest_inputs.py round_trips.py \
 	session_cache.py tasks.py) tests/sessions
 
-drill: .venv/installed ## Failures and deploys under load, for minutes; with Debian's nginx-light, all of them
-	@.venv/bin/pytest -n 0 -m drill -rs $(ARGS) tests/drills
+drill: .venv/installed ## Failures, deploys and attacks under load, for minutes; with Debian's nginx-light, all of them
+	@.venv/bin/pytest -n 0 -m drill -rs $(ARGS) tests/drills tests/siege
 
 test-pgbouncer: .venv/installed ## With Debian's pgbouncer: the behaviour suite through it, in transaction mode
 	@.venv/bin/pytest -n 2 -m pgbouncer -rs $(ARGS)
