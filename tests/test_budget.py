@@ -421,6 +421,25 @@ async def test_switched_off_nothing_is_counted(database_url: str, sql: asyncpg.C
     assert "X-RateLimit-Limit" not in answers[-1].headers
 
 
+async def test_variables_of_slowapi_change_nothing(
+    database_url: str, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """slowapi's own object reads these from the environment."""
+    monkeypatch.setenv("RATELIMIT_ENABLED", "false")
+    for name in ("LIMIT", "REMAINING", "RESET"):
+        monkeypatch.setenv(f"RATELIMIT_HEADER_{name}", f"X-Renamed-{name}")
+    async with instance(database_url, rate_limit_read="1/minute") as client:
+        dave = await sign_in(sql, RestSurface(client), "dave", HASH_SECRET)
+        responses = [await client.get("/tasks", headers=bearer(dave)) for _ in range(2)]
+
+    assert [response.status_code for response in responses] == [200, 429]
+    for response in responses:
+        assert response.headers["X-RateLimit-Limit"] == "1"
+        assert response.headers["X-RateLimit-Remaining"] == "0"
+        assert "X-RateLimit-Reset" in response.headers
+        assert not any(name.startswith("x-renamed") for name in response.headers)
+
+
 # Redis away
 
 

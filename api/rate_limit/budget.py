@@ -1,8 +1,8 @@
-"""What a request costs, and who pays. One budget a person, whichever door and instance.
+"""What a request costs, and who pays. Each person has one budget for both protocols.
 
-slowapi's ``Limiter`` is the configured object: limit strings, the key, header names, its switch.
-Its own check asks Redis synchronously on the event loop and three times a request, so the hit is
-ours (``api.rate_limit.sliding_window``, ``api.rate_limit.redis_sliding_window``).
+Of slowapi only limit strings and ``RateLimitExceeded`` are used. Its ``Limiter`` reads
+``RATELIMIT_*`` from the environment, calls Redis synchronously on the event loop, and needs three
+round trips a request. The windows are our own (``api.rate_limit.sliding_window``).
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from limits import parse as parse_limit
-from slowapi import Limiter
-from slowapi.extension import HEADERS
 from slowapi.wrappers import Limit as SlowapiLimit
-from starlette.requests import Request
 from starlette.types import Scope
 
 from api.auth import Authenticator, LookupsExhausted
@@ -54,7 +51,7 @@ class Charge:
 
     Attributes:
         reset: the Unix second, rounded up, at which everything is left again.
-        headers: slowapi's, and the IETF draft's.
+        headers: ``X-RateLimit-*``, and those of the IETF draft.
     """
 
     cost: Cost
@@ -71,14 +68,7 @@ class Budget:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.limiter = Limiter(
-            key_func=payer_of,
-            default_limits=[],
-            storage_uri="memory://",
-            headers_enabled=True,
-            key_prefix="twofold",
-            enabled=settings.rate_limit_enabled,
-        )
+        self._enabled = settings.rate_limit_enabled
         self._limits = {
             Kind.READ: configured_limit(settings.rate_limit_read),
             Kind.WRITE: configured_limit(settings.rate_limit_write),
@@ -118,7 +108,7 @@ class Budget:
             BudgetExceeded: it does not fit at the moment.
             InvalidInput: it never will, being above the limit itself.
         """
-        if not self.limiter.enabled:
+        if not self._enabled:
             return None
         self.require_payable(cost)
         if cost.amount == 1:
@@ -145,7 +135,7 @@ class Budget:
 
     def known_refusal(self, payer: str, kind: Kind) -> BudgetExceeded | None:
         """What ``require_funds`` would raise, or ``None``."""
-        if not self.limiter.enabled:
+        if not self._enabled:
             return None
         standing = self._windows.spent(
             _key(payer, kind), self.limit(kind), anonymous=_is_anonymous(payer)
@@ -159,7 +149,7 @@ class Budget:
             InvalidInput: the cost is above the limit itself.
         """
         limit = self.limit(cost.kind)
-        if self.limiter.enabled and cost.amount > limit.amount:
+        if self._enabled and cost.amount > limit.amount:
             raise InvalidInput([_above_limit(cost, limit)])
 
     async def look(self, payer: str, kind: Kind) -> Standing:
@@ -188,15 +178,14 @@ class Budget:
 
         https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
         """
-        names = self.limiter._header_mapping
         kind, (amount, window) = cost.kind, standing.limit
         reset = math.ceil(standing.now + standing.full_in)
         # Of a refusal, t is when this cost fits.
         t = math.ceil(standing.full_in) if standing.allowed else _retry_after(standing)
         said = {
-            names[HEADERS.LIMIT]: str(amount),
-            names[HEADERS.REMAINING]: str(standing.remaining),
-            names[HEADERS.RESET]: str(reset),
+            "X-RateLimit-Limit": str(amount),
+            "X-RateLimit-Remaining": str(standing.remaining),
+            "X-RateLimit-Reset": str(reset),
             "RateLimit-Policy": f'"{kind}";q={amount};w={window}',
             "RateLimit": f'"{kind}";r={standing.remaining};t={t}',
         }
@@ -267,12 +256,6 @@ async def _spend(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
         scope["charges"].append(charged)
 
 
-def payer_of(request: Request) -> str:
-    """Who pays for a request: its viewer, or its address where there is none."""
-    viewer: Viewer | None = request.scope.get("viewer")
-    return viewer_payer(viewer) if viewer else address_payer(request.scope)
-
-
 def viewer_payer(viewer: Viewer) -> str:
     """A person's key. Theirs alone: whatever the id is made of, it stands last."""
     return f"user:{viewer.user_id}"
@@ -316,7 +299,12 @@ def _above_limit(cost: Cost, limit: Limit) -> FieldError:
 
 
 def configured_limit(text: str) -> SlowapiLimit:
-    """A limit string, as slowapi has it: ``100/minute``."""
+    """The limit of a limit string: ``100/minute``.
+
+    Raises:
+        ValueError: the text is not a limit string.
+    """
+    # The key function is never called: ``Budget`` receives the payer.
     return SlowapiLimit(
-        parse_limit(text), payer_of, None, False, None, None, None, 1, override_defaults=True
+        parse_limit(text), address_payer, None, False, None, None, None, 1, override_defaults=True
     )
