@@ -17,12 +17,10 @@ from limits import parse as parse_limit
 from slowapi.wrappers import Limit as SlowapiLimit
 from starlette.types import Scope
 
-from api.auth import Authenticator, LookupsExhausted
-from api.errors import BudgetExceeded, Unauthenticated
+from api.errors import BudgetExceeded
 from api.rate_limit.redis_sliding_window import RedisWindows
 from api.rate_limit.sliding_window import Limit, LocalWindows, Standing, Windows
 from api.settings import Settings
-from persistence.database import Database
 from persistence.errors import FieldError, InvalidInput
 from persistence.viewer import Viewer
 
@@ -129,11 +127,11 @@ class Budget:
         Raises:
             BudgetExceeded: as ``spend`` would raise it for a cost of 1.
         """
-        refusal = self.known_refusal(payer, kind)
+        refusal = self.cached_refusal(payer, kind)
         if refusal is not None:
             raise refusal
 
-    def known_refusal(self, payer: str, kind: Kind) -> BudgetExceeded | None:
+    def cached_refusal(self, payer: str, kind: Kind) -> BudgetExceeded | None:
         """What ``require_funds`` would raise, or ``None``."""
         if not self._enabled:
             return None
@@ -191,69 +189,6 @@ class Budget:
         }
         headers = [(name.lower().encode(), value.encode()) for name, value in said.items()]
         return Charge(cost, standing, reset, headers)
-
-
-def require_funds(scope: Scope, budget: Budget, payer: str, kind: Kind) -> None:
-    """Refuse a payer whose budget is known to be spent, and let the answer say so. No round trip.
-
-    Raises:
-        Exhausted: not even a cost of 1 fits at the moment.
-    """
-    try:
-        budget.require_funds(payer, kind)
-    except BudgetExceeded as error:
-        scope["charges"].append(error.charge)
-        raise
-
-
-async def admit(
-    scope: Scope, authenticator: Authenticator, budget: Budget, db: Database, cost: Cost
-) -> Viewer:
-    """Who is asking. A stranger is told so at their address's expense, until that is spent.
-
-    Afterwards the database connections of the request count as the viewer's (``Database.share``).
-
-    Raises:
-        Unauthenticated: nobody we know.
-        BudgetExceeded: the address of an unknown client has spent its budget, or sends too many
-            unknown tokens after it has.
-        Unavailable: the database could not be asked.
-    """
-    address = address_payer(scope)
-    refusal = budget.known_refusal(address, cost.kind)
-    try:
-        viewer = await authenticator.viewer(scope, db, address if refusal else None)
-    except Unauthenticated:
-        await _spend(scope, budget, address, cost)
-        raise
-    except LookupsExhausted:
-        assert refusal is not None
-        scope["charges"].append(refusal.charge)
-        raise refusal from None
-    db.share = viewer_payer(viewer)
-    return viewer
-
-
-async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
-    """Take a request's cost from its payer, let its answer say so, and wait for its turn.
-
-    Raises:
-        BudgetExceeded: it does not fit at the moment; nothing was taken.
-        InvalidInput: it never will, being above the limit itself.
-        Unavailable: too many answers to this payer are under way (``api.rate_limit.answers``).
-    """
-    await _spend(scope, budget, payer, cost)
-    await scope["answering"].begin(payer, cost.amount)
-
-
-async def _spend(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
-    try:
-        charged = await budget.spend(payer, cost)
-    except BudgetExceeded as error:
-        scope["charges"].append(error.charge)
-        raise
-    if charged is not None:
-        scope["charges"].append(charged)
 
 
 def viewer_payer(viewer: Viewer) -> str:
