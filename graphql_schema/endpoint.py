@@ -249,7 +249,7 @@ def _extensions(scope: Scope) -> dict[str, Any]:
         found["cost"] = {
             "kind": charged.cost.kind,
             "requested": charged.cost.amount,
-            "remaining": charged.standing.remaining,
+            "remaining": charged.window.remaining,
             "reset": charged.reset,
         }
     return found
