@@ -1,4 +1,4 @@
-"""Assembles everything, nothing else."""
+"""Assembles the app. Contains nothing else."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from starlette.types import Scope
 
 from api.errors import MethodNotAllowed, NotReady
 from api.http.middleware import (
-    CORS,
-    Head,
-    Hosts,
-    Problems,
-    RequestContext,
-    Startup,
-    TrailingSlash,
+    HeadMiddleware,
+    ProblemCORSMiddleware,
+    ProblemMiddleware,
+    RequestIdMiddleware,
+    StartupErrorMiddleware,
+    TrailingSlashMiddleware,
+    TrustedHostMiddleware,
 )
 from api.server.graceful_shutdown import Farewell, draining
 from api.server.readiness import require_ready
@@ -61,13 +61,13 @@ _EXPOSED_HEADERS = (
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The app, ready for an ASGI server; it opens nothing before its lifespan begins.
+    """Make the ASGI app. It opens no connection before its lifespan begins.
 
     Args:
-        settings: in place of what the environment says.
+        settings: the settings; ``None`` reads them from the environment.
 
     Raises:
-        SettingsError: the environment cannot be used; it names everything at once.
+        SettingsError: the settings in the environment are invalid; it names every problem.
     """
     settings = settings or load()
     app = FastAPI(
@@ -84,36 +84,36 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.router.routes.extend(graphql_routes.routes(settings))
     for router in (tasks.router, health.router):
-        # The routes themselves: including a router puts FastAPI's own layers around each.
+        # Not include_router, which wraps each route in further layers of FastAPI.
         app.router.routes.extend(router.routes)
     app.router.routes.extend(browser.routes())
     for route in app.router.routes:
-        _match_to_the_end(route)
+        _match_whole_path(route)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
 
-def _match_to_the_end(route: BaseRoute) -> None:
-    """Starlette's patterns end with ``$``, which matches before a line feed: ``/health%0a``."""
+def _match_whole_path(route: BaseRoute) -> None:
+    """End a pattern with ``\\Z``: Starlette's ``$`` also matches before a final line feed."""
     assert isinstance(route, Route)
     route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
 
 
 def _answer(scope: Scope, error: Exception) -> Response:
-    """The answer to an exception, in the dress of the door at which it was raised."""
+    """The response to an exception, in the form of the protocol that the path belongs to."""
     if isinstance(error, HTTPException) and error.status_code == 405:
         error = MethodNotAllowed(_allowed_methods(scope))
-    at_graphql = scope["path"].rstrip("/") == graphql_routes.PATH
-    return graphql_http.answer(scope, error) if at_graphql else rest_errors.answer(scope, error)
+    is_graphql = scope["path"].rstrip("/") == graphql_routes.PATH
+    return graphql_http.answer(scope, error) if is_graphql else rest_errors.answer(scope, error)
 
 
 async def _answer_framework(request: Request, error: Exception) -> Response:
-    """Starlette's own 404 and 405, for its exception middleware."""
+    """The response to Starlette's own 404 and 405, for its exception middleware."""
     return _answer(request.scope, error)
 
 
 def _allowed_methods(scope: Scope) -> list[str]:
-    """Every method of the path; Starlette names only those of the first route that matches."""
+    """Every method of the path. Starlette reports only those of the first route that matches."""
     app: FastAPI = scope["app"]
     allowed: set[str] = set()
     for route in app.routes:
@@ -127,15 +127,15 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with opened(settings) as state:
             app.state.twofold = state
-            await _look_around(state)
+            await _require_usable_sessions(state)
             with draining(state):
                 yield
 
     return lifespan
 
 
-async def _look_around(state: State) -> None:
-    """Refuse to start on sessions that can't be read. Whatever else is missing may come yet."""
+async def _require_usable_sessions(state: State) -> None:
+    """Do not start if sessions cannot be read. Other failures may end while the app runs."""
     try:
         await require_ready(state)
     except NotReady as error:
@@ -144,7 +144,7 @@ async def _look_around(state: State) -> None:
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
-    """What every request passes, the outermost first."""
+    """The middleware that every request passes, the outermost first."""
     headers = {
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
@@ -153,11 +153,11 @@ def _middleware(settings: Settings) -> list[Middleware]:
     if settings.is_production:
         headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
     return [
-        Middleware(Startup),
-        Middleware(RequestContext, headers=headers),
+        Middleware(StartupErrorMiddleware),
+        Middleware(RequestIdMiddleware, headers=headers),
         Middleware(Farewell),
         Middleware(
-            CORS,
+            ProblemCORSMiddleware,
             answer=_answer,
             allow_origins=settings.origins,
             allow_methods=_ALLOWED_METHODS,
@@ -166,8 +166,11 @@ def _middleware(settings: Settings) -> list[Middleware]:
             expose_headers=_EXPOSED_HEADERS,
             max_age=600,
         ),
-        Middleware(Head),
-        Middleware(Problems, answer=_answer),
-        Middleware(TrailingSlash),
-        Middleware(Hosts, known=None if settings.is_production else (*_LOOPBACK, settings.host)),
+        Middleware(HeadMiddleware),
+        Middleware(ProblemMiddleware, answer=_answer),
+        Middleware(TrailingSlashMiddleware),
+        Middleware(
+            TrustedHostMiddleware,
+            hosts=None if settings.is_production else (*_LOOPBACK, settings.host),
+        ),
     ]

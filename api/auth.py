@@ -13,7 +13,7 @@ from typing import Final
 from starlette.types import Scope
 
 from api.errors import Unauthenticated
-from api.http.body import header_values
+from api.headers import header_values
 from api.settings import Settings
 from persistence.database import Database
 from persistence.sessions.cache import SessionCache

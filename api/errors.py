@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -10,7 +9,6 @@ from typing import Any, Final
 from slowapi.errors import RateLimitExceeded
 from slowapi.wrappers import Limit as SlowapiLimit
 from starlette.exceptions import HTTPException
-from starlette.types import Scope
 
 from persistence.errors import (
     ExpectedError,
@@ -21,8 +19,6 @@ from persistence.errors import (
     VersionConflict,
 )
 from persistence.sessions.layouts import UnusableSessions
-
-_log = logging.getLogger("twofold.error")
 
 
 class Unauthenticated(ExpectedError):
@@ -261,28 +257,6 @@ def describe(error: Exception) -> Problem:
             return replace(problem, extra={"failing": part})
         case _:
             return problem
-
-
-def report(scope: Scope, error: Exception, problem: Problem) -> None:
-    """Log an error that an operator must know of.
-
-    A defect is logged with its traceback, an unavailable server with the reason. Nothing else is.
-    """
-    if problem.is_internal:
-        level, event, traceback = logging.ERROR, "unhandled exception", error
-    elif isinstance(error, Unavailable | UnusableSessions):
-        level, event, traceback = logging.WARNING, f"unavailable: {error}", None
-    else:
-        return
-    request = f"{scope['method']} {path_for_logs(scope)}"
-    _log.log(level, "%s %s request_id=%s", request, event, scope["request_id"], exc_info=traceback)
-
-
-def path_for_logs(scope: Scope) -> str:
-    """The path of a request without its query: printable ASCII, cut at 200 bytes."""
-    # The raw path, because the decoded one may contain a line break.
-    path: bytes = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
-    return path.partition(b"?")[0][:200].decode("ascii", "backslashreplace")
 
 
 def _translate(error: Exception) -> Exception:

@@ -18,20 +18,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.errors import BudgetExceeded, MethodNotAllowed, NotAcceptable, describe, report
-from api.http.body import best_media_type, encode_json, read_json
+from api.admission import authenticate, charge, require_funds
+from api.errors import BudgetExceeded, MethodNotAllowed, NotAcceptable, describe
+from api.http.body import read_json
+from api.http.json import encode_json
+from api.http.negotiation import best_media_type
 from api.rate_limit.budget import (
     ONE_READ,
     ONE_WRITE,
     Budget,
-    Charge,
     Cost,
     Kind,
-    admit,
-    charge,
-    require_funds,
     viewer_payer,
 )
+from api.request import context_of, report
 from api.state import state_of
 from graphql_schema.compiled import CompiledSchema, Refused
 from graphql_schema.context import Context
@@ -65,7 +65,7 @@ class Door:
             raise NotAcceptable(f"An answer is {GRAPHQL_JSON} or {JSON}")
         state = state_of(scope)
         db = state.database()
-        viewer = await admit(scope, state.authenticator, state.budget, db, ONE_READ)
+        viewer = await authenticate(scope, state.authenticator, state.budget, db, ONE_READ)
         payer = viewer_payer(viewer)
         kind = Kind.READ
         try:
@@ -243,13 +243,13 @@ def _response(
 
 
 def _extensions(scope: Scope) -> dict[str, Any]:
-    found: dict[str, Any] = {"request_id": scope["request_id"]}
-    charges: list[Charge] = scope["charges"]
-    for charged in charges:
+    context = context_of(scope)
+    found: dict[str, Any] = {"request_id": context.request_id}
+    for charged in context.charges:
         found["cost"] = {
             "kind": charged.cost.kind,
             "requested": charged.cost.amount,
-            "remaining": charged.standing.remaining,
+            "remaining": charged.window.remaining,
             "reset": charged.reset,
         }
     return found

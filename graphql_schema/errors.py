@@ -9,8 +9,9 @@ from typing import Any, Final
 from graphql import GraphQLError
 from starlette.types import Scope
 
-from api.errors import CATALOGUE, Problem, describe, report
-from api.http.body import now_to_the_second
+from api.errors import CATALOGUE, Problem, describe
+from api.http.json import now_to_the_second
+from api.request import context_of, report
 from graphql_schema.compiled import Refused, Stage
 from persistence.errors import InvalidInput
 
@@ -30,9 +31,10 @@ def request_error(scope: Scope, problem: Problem, code: str | None = None) -> di
         code: in place of the catalogue's.
     """
     code = code or problem.code
-    scope["problems"].append(code.lower())
+    context = context_of(scope)
+    context.error_types.append(code.lower())
     members = problem.members(
-        instance=scope["path"], timestamp=now_to_the_second(), request_id=scope["request_id"]
+        instance=scope["path"], timestamp=now_to_the_second(), request_id=context.request_id
     )
     return {"message": problem.detail, "extensions": {"code": code, **members}}
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from api.http.body import best_media_type
+from api.http.negotiation import best_media_type
 from api.settings import Settings
 
 _FOLDER: Final = Path(__file__).parent / "graphiql"

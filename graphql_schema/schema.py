@@ -13,7 +13,7 @@ import strawberry
 from graphql import NoSchemaIntrospectionCustomRule
 from strawberry.schema.config import StrawberryConfig
 
-from api.http.body import instant, rfc3339
+from api.http.json import instant, rfc3339
 from api.settings import Settings
 from graphql_schema.compiled import CompiledSchema, Leaf, Limits, Paging
 from graphql_schema.mutations import Mutation
@@ -28,7 +28,7 @@ _DATE_TIME: Final = strawberry.scalar(
     serialize=rfc3339,
 )
 
-# What the encoder writes right by itself, and what else to do; see ``api.http.body.instant``.
+# What the encoder writes right by itself, and what else to do; see ``api.http.json.instant``.
 _INSTANT: Final = Leaf(datetime, instant, as_is="{0}.microsecond")
 
 

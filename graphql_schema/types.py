@@ -10,7 +10,7 @@ import strawberry
 from strawberry import ID, UNSET
 
 from api.rate_limit.budget import Kind, viewer_payer
-from api.rate_limit.sliding_window import Standing
+from api.rate_limit.sliding_window import WindowState
 from graphql_schema.context import Context, Info
 from persistence import tasks
 from persistence.cursors import encode_cursor
@@ -129,19 +129,19 @@ class Listed:
 
 @strawberry.type(description="What is left of one of your budgets.")
 class Budget:
-    """Made from ``api.rate_limit.sliding_window.Standing``."""
+    """Made from ``api.rate_limit.sliding_window.WindowState``."""
 
     limit: int = strawberry.field(description="How much there is, in any minute.")
     remaining: int = strawberry.field(description="How much of it is left now.")
     reset_at: datetime = strawberry.field(description="When everything is left again.")
 
     @classmethod
-    def of(cls, standing: Standing) -> Budget:
+    def of(cls, window: WindowState) -> Budget:
         """The budget as a client sees it."""
         return cls(
-            limit=standing.limit.amount,
-            remaining=standing.remaining,
-            reset_at=datetime.fromtimestamp(standing.now + standing.full_in, UTC),
+            limit=window.limit.amount,
+            remaining=window.remaining,
+            reset_at=datetime.fromtimestamp(window.now + window.full_in, UTC),
         )
 
 

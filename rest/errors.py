@@ -8,8 +8,10 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Scope
 
-from api.errors import describe, report
-from api.http.body import encode_json, header_values, now_to_the_second
+from api.errors import describe
+from api.headers import header_values
+from api.http.json import encode_json, now_to_the_second
+from api.request import context_of, report
 
 PROBLEM_JSON: Final = "application/problem+json"
 
@@ -21,11 +23,12 @@ def answer(scope: Scope, error: Exception) -> Response:
     """
     problem = describe(error)
     report(scope, error, problem)
-    scope["problems"].append(problem.type.name)
+    context = context_of(scope)
+    context.error_types.append(problem.type.name)
     members = problem.members(
         instance=scope["path"],
         timestamp=now_to_the_second(),
-        request_id=scope["request_id"],
+        request_id=context.request_id,
     )
     headers = {**problem.headers, "Vary": "Accept", "Cache-Control": "no-store"}
     return Response(encode_json(members), problem.type.status, headers, _media_type(scope))

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.errors import NotReady
-from api.http.body import encode_json, now_to_the_second
+from api.http.json import encode_json, now_to_the_second
 from api.server.readiness import require_ready
 from api.state import state_of
 from rest.problem_documents import COMMON_ERRORS, error_responses

@@ -20,8 +20,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from api.admission import authenticate, charge
 from api.http.body import read_json
-from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, admit, charge, viewer_payer
+from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, viewer_payer
+from api.request import context_of
 from api.state import state_of
 from persistence.database import Database
 from persistence.errors import FieldError, InvalidInput
@@ -43,8 +45,7 @@ def media_types(method: str) -> tuple[str, ...]:
 
 def reader(request: Request) -> Viewer:
     """The viewer of a request that costs one read."""
-    viewer: Viewer = request.scope["viewer"]
-    return viewer
+    return context_of(request.scope).viewer
 
 
 def writer(request: Request) -> Viewer:
@@ -54,8 +55,7 @@ def writer(request: Request) -> Viewer:
 
 def database(request: Request) -> Database:
     """The request's access to the database."""
-    db: Database = request.scope["database"]
-    return db
+    return context_of(request.scope).database
 
 
 _COSTS: Final[dict[Callable[..., Any], Cost]] = {reader: ONE_READ, writer: ONE_WRITE}
@@ -106,10 +106,10 @@ class AuthenticatedRoute(APIRoute):
         inputs = self._inputs
         request = Request(scope, receive)
         state = state_of(scope)
-        scope["database"] = db = state.database()
-        viewer = await admit(scope, state.authenticator, state.budget, db, inputs.cost)
+        viewer = await authenticate(
+            scope, state.authenticator, state.budget, state.database(), inputs.cost
+        )
         await charge(scope, state.budget, viewer_payer(viewer), inputs.cost)
-        scope["viewer"] = viewer
         arguments: dict[str, Any] = {}
         if inputs.body:
             body = await read_json(scope, receive, self._media_types)

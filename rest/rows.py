@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 import msgspec
 
-from api.http.body import encode_json, instant
+from api.http.json import encode_json, instant
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -17,7 +17,7 @@ class RowEncoder(Generic[Row]):
     """Encodes rows of one type, with every timestamp in the contract's form.
 
     msgspec writes a timestamp in that form, except where its microseconds are zero: one in a
-    million. Only rows with such a timestamp are copied and corrected (``api.http.body.instant``).
+    million. Only rows with such a timestamp are copied and corrected (``api.http.json.instant``).
 
     Args:
         row_type: a struct; its timestamps are annotated ``datetime`` or ``datetime | None``.

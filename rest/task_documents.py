@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from api.http.body import encode_json
+from api.http.json import encode_json
 from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
 from persistence.tasks import Deleted, Task
 from persistence.validation import MAX_ID

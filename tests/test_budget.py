@@ -19,8 +19,8 @@ from redis.asyncio import Redis
 from api.app import create_app
 from api.errors import BudgetExceeded
 from api.rate_limit.budget import Budget, Cost, Kind, address_payer
-from api.rate_limit.redis_sliding_window import RedisWindows
-from api.rate_limit.sliding_window import Limit, LocalWindows
+from api.rate_limit.redis_sliding_window import RedisSlidingWindow
+from api.rate_limit.sliding_window import Limit, LocalSlidingWindow
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
@@ -46,14 +46,16 @@ async def redis(valkey: Valkey) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def windows(valkey: Valkey, redis: Redis) -> AsyncIterator[RedisWindows]:
+async def windows(valkey: Valkey, redis: Redis) -> AsyncIterator[RedisSlidingWindow]:
     async with opened(valkey.url) as windows:
         yield windows
 
 
 @asynccontextmanager
-async def opened(url: str, waiting: float = 5.0, **options: Any) -> AsyncIterator[RedisWindows]:
-    windows = RedisWindows(url, waiting, **options)
+async def opened(
+    url: str, waiting: float = 5.0, **options: Any
+) -> AsyncIterator[RedisSlidingWindow]:
+    windows = RedisSlidingWindow(url, waiting, **options)
     await windows.open()
     try:
         yield windows
@@ -73,7 +75,7 @@ async def instance(database_url: str, **settings: Any) -> AsyncIterator[httpx.As
 # The window
 
 
-async def test_a_hit_is_counted_whole_or_not_at_all(windows: RedisWindows) -> None:
+async def test_a_hit_is_counted_whole_or_not_at_all(windows: RedisSlidingWindow) -> None:
     await windows.hit("ada", MINUTE, 98)
 
     refused = await windows.hit("ada", MINUTE, 3)
@@ -84,9 +86,9 @@ async def test_a_hit_is_counted_whole_or_not_at_all(windows: RedisWindows) -> No
 
 
 @pytest.mark.parametrize("where", ["redis", "local"])
-async def test_the_window_moves(where: str, windows: RedisWindows) -> None:
+async def test_the_window_moves(where: str, windows: RedisSlidingWindow) -> None:
     second = Limit(2, 1)
-    counted = {"redis": windows, "local": LocalWindows()}[where]
+    counted = {"redis": windows, "local": LocalSlidingWindow()}[where]
     await counted.hit("ada", second, 1)
     await asyncio.sleep(0.6)
     await counted.hit("ada", second, 1)
@@ -103,9 +105,9 @@ async def test_the_window_moves(where: str, windows: RedisWindows) -> None:
 
 
 @pytest.mark.parametrize("where", ["redis", "local"])
-async def test_fits_in_is_when_this_cost_fits(where: str, windows: RedisWindows) -> None:
+async def test_fits_in_is_when_this_cost_fits(where: str, windows: RedisSlidingWindow) -> None:
     second = Limit(3, 1)
-    counted = {"redis": windows, "local": LocalWindows()}[where]
+    counted = {"redis": windows, "local": LocalSlidingWindow()}[where]
     await counted.hit("ada", second, 1)
     await asyncio.sleep(0.5)
     await counted.hit("ada", second, 2)
@@ -118,8 +120,8 @@ async def test_fits_in_is_when_this_cost_fits(where: str, windows: RedisWindows)
 
 
 @pytest.mark.parametrize("where", ["redis", "local"])
-async def test_looking_costs_nothing(where: str, windows: RedisWindows) -> None:
-    counted = {"redis": windows, "local": LocalWindows()}[where]
+async def test_looking_costs_nothing(where: str, windows: RedisSlidingWindow) -> None:
+    counted = {"redis": windows, "local": LocalSlidingWindow()}[where]
     await counted.hit("ada", MINUTE, 7)
 
     looks = [await counted.hit("ada", MINUTE, 0) for _ in range(3)]
@@ -127,7 +129,7 @@ async def test_looking_costs_nothing(where: str, windows: RedisWindows) -> None:
     assert [look.remaining for look in looks] == [93, 93, 93]
 
 
-async def test_a_hit_is_one_round_trip(windows: RedisWindows, redis: Redis) -> None:
+async def test_a_hit_is_one_round_trip(windows: RedisSlidingWindow, redis: Redis) -> None:
     await windows.hit("ada", MINUTE, 3)
     before = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
     commands = (await redis.info("stats"))["total_commands_processed"]
@@ -141,14 +143,14 @@ async def test_a_hit_is_one_round_trip(windows: RedisWindows, redis: Redis) -> N
     assert (await redis.info("stats"))["total_commands_processed"] > commands
 
 
-async def test_keys_expire(windows: RedisWindows, redis: Redis) -> None:
+async def test_keys_expire(windows: RedisSlidingWindow, redis: Redis) -> None:
     await windows.hit("ada", MINUTE, 1)
 
     assert 60_000 < await redis.pttl("ada") <= 61_000
 
 
 async def test_redis_clock_decides_not_the_instances(
-    windows: RedisWindows, monkeypatch: pytest.MonkeyPatch
+    windows: RedisSlidingWindow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await windows.hit("ada", MINUTE, 60)
     real = time.time
@@ -161,7 +163,7 @@ async def test_redis_clock_decides_not_the_instances(
 
 
 async def test_local_windows_forget_the_person_who_was_hit_least_recently() -> None:
-    windows = LocalWindows(max_people=2)
+    windows = LocalSlidingWindow(max_viewers=2)
     for key in ("ada", "bob", "eve"):
         await windows.hit(key, MINUTE, 10)
 
@@ -185,7 +187,7 @@ async def test_no_id_escapes_its_key(valkey: Valkey, redis: Redis) -> None:
     charges = [await budget.spend(f"user:{name}", Cost(Kind.READ)) for name in odd]
     await budget.close()
 
-    assert [charge.standing.remaining for charge in charges if charge] == [99] * len(odd)
+    assert [charge.window.remaining for charge in charges if charge] == [99] * len(odd)
     assert len(await redis.keys("*")) == len(odd)
 
 
@@ -421,6 +423,25 @@ async def test_switched_off_nothing_is_counted(database_url: str, sql: asyncpg.C
     assert "X-RateLimit-Limit" not in answers[-1].headers
 
 
+async def test_variables_of_slowapi_change_nothing(
+    database_url: str, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """slowapi's own object reads these from the environment."""
+    monkeypatch.setenv("RATELIMIT_ENABLED", "false")
+    for name in ("LIMIT", "REMAINING", "RESET"):
+        monkeypatch.setenv(f"RATELIMIT_HEADER_{name}", f"X-Renamed-{name}")
+    async with instance(database_url, rate_limit_read="1/minute") as client:
+        dave = await sign_in(sql, RestSurface(client), "dave", HASH_SECRET)
+        responses = [await client.get("/tasks", headers=bearer(dave)) for _ in range(2)]
+
+    assert [response.status_code for response in responses] == [200, 429]
+    for response in responses:
+        assert response.headers["X-RateLimit-Limit"] == "1"
+        assert response.headers["X-RateLimit-Remaining"] == "0"
+        assert "X-RateLimit-Reset" in response.headers
+        assert not any(name.startswith("x-renamed") for name in response.headers)
+
+
 # Redis away
 
 
@@ -468,7 +489,7 @@ async def test_time_that_runs_out_for_all_at_once_is_nobodys_error(lonely: Valke
         await until(lambda: not windows.is_degraded)
 
 
-async def test_a_rush_takes_turns(windows: RedisWindows) -> None:
+async def test_a_rush_takes_turns(windows: RedisSlidingWindow) -> None:
     many = Limit(1000, 60)
 
     standings = await asyncio.gather(*(windows.hit("ada", many, 1) for _ in range(1000)))
@@ -477,7 +498,7 @@ async def test_a_rush_takes_turns(windows: RedisWindows) -> None:
     assert not windows.is_degraded
 
 
-async def timed(windows: RedisWindows) -> float:
+async def timed(windows: RedisSlidingWindow) -> float:
     began = time.perf_counter()
     assert (await windows.hit("ada", MINUTE, 1)).allowed
     return time.perf_counter() - began
@@ -585,7 +606,7 @@ async def test_a_redis_that_cannot_count_is_not_taken_back(
 
 
 async def test_an_emptied_script_cache_costs_one_more_trip_and_no_failure(
-    windows: RedisWindows, redis: Redis
+    windows: RedisSlidingWindow, redis: Redis
 ) -> None:
     await redis.script_flush()
 

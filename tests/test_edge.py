@@ -363,7 +363,7 @@ async def test_an_instance_that_drains_is_not_ready_and_serves_on(
 async def test_without_readable_sessions_an_instance_is_not_ready_and_says_503(
     untouched: str, served: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.app._look_around", _not_now)
+    monkeypatch.setattr("api.app._require_usable_sessions", _not_now)
     await conftest.run_sql(untouched, f"{BEHIND}; {AHEAD}; {NO_SESSIONS}")
 
     async with served(database_url=untouched) as client:

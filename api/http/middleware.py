@@ -1,4 +1,4 @@
-"""What every request passes, whatever its path: pure ASGI, one noun each."""
+"""The middleware that every request passes, whatever its path. Pure ASGI."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import UnknownHost, path_for_logs
-from api.http.body import header_values
+from api.errors import UnknownHost
+from api.headers import header_values
 from api.rate_limit.answers import Answering, Answers
-from api.rate_limit.budget import Charge
+from api.request import RequestContext, path_for_logs, set_context
 from persistence.errors import FieldError, InvalidInput, Unavailable
 from persistence.sessions.layouts import UnusableSessions
 
@@ -28,46 +28,48 @@ access_log = logging.getLogger("twofold.access")
 _ACCEPTABLE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 PIECE: Final = 64 * 1024
-"""The most bytes of a body that a server is given at once. It takes the next piece when the client
-has read the one before, so that a request lasts until all but the last of its answer is read."""
+"""The most bytes of a response body that are sent in one message. The server accepts the next
+message when the client has read the one before, so a request ends only when all of its response
+but the last piece is read."""
 
 
-class Startup:
-    """Makes a refusal to start one sentence in the server's log; Starlette's is a traceback."""
+class StartupErrorMiddleware:
+    """Logs unusable sessions at startup as one sentence, where Starlette logs a traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the app's lifespan; everything else passes."""
+        """Serve the app's lifespan; pass everything else on."""
         if scope["type"] != "lifespan":
             await self._app(scope, receive, send)
             return
-        failure: list[Message] = []
+        failures: list[Message] = []
 
-        async def withheld(message: Message) -> None:
+        async def send_unless_failed(message: Message) -> None:
             if message["type"] == "lifespan.startup.failed":
-                failure.append(message)
+                failures.append(message)
             else:
                 await send(message)
 
         try:
-            await self._app(scope, receive, withheld)
+            await self._app(scope, receive, send_unless_failed)
         except UnusableSessions as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
         except BaseException:
-            for message in failure:
+            for message in failures:
                 await send(message)
             raise
 
 
-class RequestContext:
-    """Gives each request its id, each answer the headers that every answer has, and one log line.
+class RequestIdMiddleware:
+    """Gives each request its context with an id, adds the common headers, writes the access log.
 
-    It hands out an answer in pieces, and counts it as under way until the last of them.
+    It sends a large response in pieces. The request occupies its payer's share of responses
+    (``api.rate_limit.answers``) until the last piece is sent.
 
     Args:
-        headers: of every answer that does not say otherwise itself.
+        headers: added to every response that does not have them already.
     """
 
     def __init__(self, app: ASGIApp, headers: dict[str, str]) -> None:
@@ -82,40 +84,34 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
-        request_id = _request_id(scope)
-        scope["request_id"] = request_id
-        charges: list[Charge] = []
-        scope["charges"] = charges
-        # The types of the errors that are told: a GraphQL answer has them beneath a 200.
-        problems: list[str] = []
-        scope["problems"] = problems
-        answering = scope["answering"] = Answering(self._answers)
+        start = time.perf_counter()
+        context = RequestContext(_request_id(scope), Answering(self._answers))
+        set_context(scope, context)
         status = 0
 
-        async def dressed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._dress(message, request_id, charges)
+                self._add_headers(message, context)
             elif len(message.get("body", b"")) > PIECE:
                 await _send_pieces(message, send)
                 return
             await send(message)
 
         try:
-            await self._app(scope, receive, dressed)
+            await self._app(scope, receive, send_with_headers)
         finally:
-            answering.end()
+            context.answering.end()
             if access_log.isEnabledFor(logging.INFO):
-                _log_access(scope, status, time.perf_counter() - started, problems)
+                _log_access(scope, status, time.perf_counter() - start, context)
 
-    def _dress(self, message: Message, request_id: str, charges: list[Charge]) -> None:
+    def _add_headers(self, message: Message, context: RequestContext) -> None:
         headers = list(message.get("headers", ()))
         present = {name for name, _ in headers}
         headers += [pair for pair in self._defaults if pair[0] not in present]
-        headers.append((b"x-request-id", request_id.encode()))
-        for charge in charges:
+        headers.append((b"x-request-id", context.request_id.encode()))
+        for charge in context.charges:
             headers += charge.headers
         message["headers"] = headers
 
@@ -129,26 +125,27 @@ async def _send_pieces(message: Message, send: Send) -> None:
 
 
 def _request_id(scope: Scope) -> str:
-    sent = header_values(scope, b"x-request-id")
-    if len(sent) == 1 and _ACCEPTABLE_ID.fullmatch(sent[0]):
-        return sent[0].decode()
+    values = header_values(scope, b"x-request-id")
+    if len(values) == 1 and _ACCEPTABLE_ID.fullmatch(values[0]):
+        return values[0].decode()
     return secrets.token_hex(16)
 
 
-def _log_access(scope: Scope, status: int, seconds: float, problems: list[str]) -> None:
+def _log_access(scope: Scope, status: int, seconds: float, context: RequestContext) -> None:
+    types = ",".join(sorted(set(context.error_types)))
     access_log.info(
         "%s %s %d %.1fms request_id=%s%s",
         scope["method"],
         path_for_logs(scope),
         status,
         seconds * 1000,
-        scope["request_id"],
-        f" error={','.join(sorted(set(problems)))}" if problems else "",
+        context.request_id,
+        f" error={types}" if types else "",
     )
 
 
-class Head:
-    """Answers HEAD as GET without the body, wherever there is a GET (RFC 9110, 9.3.2)."""
+class HeadMiddleware:
+    """Answers HEAD like GET, without the body, on every path that has GET (RFC 9110, 9.3.2)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -167,7 +164,7 @@ class Head:
         await self._app({**scope, "method": "GET"}, receive, without_body)
 
 
-class TrailingSlash:
+class TrailingSlashMiddleware:
     """Serves ``/tasks/`` as ``/tasks``. A redirect would break CORS preflights and lose bodies."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -185,12 +182,12 @@ Answer = Callable[[Scope, Exception], Response]
 """Makes the response to a request that ended in an exception."""
 
 
-class CORS(CORSMiddleware):
-    """Starlette's, with its refusal of a preflight told as every other refusal is.
+class ProblemCORSMiddleware(CORSMiddleware):
+    """Starlette's ``CORSMiddleware``; a refused preflight gets the same body as any other error.
 
     Args:
-        answer: dresses a refusal.
-        options: Starlette's.
+        answer: makes the response to a refused preflight.
+        options: the options of ``CORSMiddleware``.
     """
 
     def __init__(self, app: ASGIApp, /, answer: Answer, **options: Any) -> None:
@@ -206,12 +203,12 @@ class CORS(CORSMiddleware):
             await super().__call__(scope, receive, send)
 
     def _preflight(self, scope: Scope) -> Response:
-        decided = self.preflight_response(Headers(scope=scope))
-        if decided.status_code < 400:
-            return _without_content(decided)
-        reason = bytes(decided.body).decode()
+        starlette_response = self.preflight_response(Headers(scope=scope))
+        if starlette_response.status_code < 400:
+            return _without_content(starlette_response)
+        reason = bytes(starlette_response.body).decode()
         response = self._answer(scope, InvalidInput([FieldError("", reason, "cors_disallowed")]))
-        for name, value in decided.headers.items():
+        for name, value in starlette_response.headers.items():
             if name.startswith("access-control-"):
                 response.headers[name] = value
         response.headers.add_vary_header("Origin")
@@ -225,42 +222,43 @@ def _is_preflight(scope: Scope) -> bool:
     return {b"origin", b"access-control-request-method"} <= names
 
 
-def _without_content(decided: Response) -> Response:
+def _without_content(response: Response) -> Response:
     names = ("content-type", "content-length")
-    headers = {name: value for name, value in decided.headers.items() if name not in names}
+    headers = {name: value for name, value in response.headers.items() if name not in names}
     return Response(status_code=204, headers=headers)
 
 
-class Hosts:
-    """Refuses a request that does not name one host (RFC 9112, 3.2).
+class TrustedHostMiddleware:
+    """Refuses a request that does not name exactly one host (RFC 9112, 3.2).
 
     Args:
-        known: answer only for these, against DNS rebinding; names and addresses, without ports, an
-            IPv6 address in brackets. ``None`` stands for any.
+        hosts: the hosts to answer for, as a protection against DNS rebinding: names and addresses
+            without ports, an IPv6 address in brackets. ``None`` allows every host.
     """
 
-    def __init__(self, app: ASGIApp, known: Collection[str] | None) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str] | None) -> None:
         self._app = app
-        self._known = None if known is None else {host.lower() for host in known}
+        self._hosts = None if hosts is None else {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request.
 
         Raises:
-            InvalidInput: it names several hosts, no host (HTTP/1.0 may), or what is no host.
-            UnknownHost: it was meant for another host.
+            InvalidInput: the request names several hosts, or none (HTTP/1.0 may), or the value of
+                ``Host`` is not a host.
+            UnknownHost: the request is meant for another host.
         """
         if scope["type"] == "http":
             self._require_host(scope)
         await self._app(scope, receive, send)
 
     def _require_host(self, scope: Scope) -> None:
-        named = header_values(scope, b"host")
-        if len(named) != 1 and (named or scope["http_version"] != "1.0"):
+        values = header_values(scope, b"host")
+        if len(values) != 1 and (values or scope["http_version"] != "1.0"):
             raise _invalid_host("Should be given once")
-        if named and not _HOST.fullmatch(named[0]):
+        if values and not _HOST.fullmatch(values[0]):
             raise _invalid_host("Should be a host, and perhaps a port")
-        if self._known is not None and (not named or _without_port(named[0]) not in self._known):
+        if self._hosts is not None and (not values or _without_port(values[0]) not in self._hosts):
             raise UnknownHost
 
 
@@ -281,11 +279,11 @@ def _without_port(host: bytes) -> str:
 _PORT: Final = re.compile(r":[0-9]*\Z")
 
 
-class Problems:
-    """Answers whatever was raised beneath it, once.
+class ProblemMiddleware:
+    """Makes the response to every exception that the app raises, expected or not.
 
     Args:
-        answer: dresses it; the two doors do so differently.
+        answer: makes the response; the two protocols differ in it.
     """
 
     def __init__(self, app: ASGIApp, answer: Answer) -> None:
@@ -297,24 +295,24 @@ class Problems:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        is_started = False
 
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
+        async def send_and_note(message: Message) -> None:
+            nonlocal is_started
+            is_started = is_started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, send_and_note)
         except ClientDisconnect:
-            return  # Nobody is left to be answered.
+            return  # The client cannot receive a response.
         except asyncio.CancelledError:
-            # The server leaves at once, and would answer 500.
-            if not started:
-                leaving = Unavailable("the server was told to leave at once")
-                await self._answer(scope, leaving)(scope, receive, send)
+            # The server stops at once; without a response from here it would answer 500.
+            if not is_started:
+                error = Unavailable("the server was told to leave at once")
+                await self._answer(scope, error)(scope, receive, send)
             raise
         except Exception as error:
-            if started:
+            if is_started:
                 raise
             await self._answer(scope, error)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""How many answers of one person are made, or wait to be read, at once."""
+"""How many responses to one payer are made, or wait to be read by the client, at once."""
 
 from __future__ import annotations
 
@@ -9,86 +9,95 @@ from typing import Final
 from persistence.errors import Unavailable
 
 MAX_UNITS: Final = 8
-"""The most units that one person's answers under way take together. An answer takes as many as its
-request costs (a list, a page of GraphQL: one each), and at most all; so what one person's answers
-hold in memory is at most eight lists, or one answer of GraphQL that alone is larger."""
+"""The most units that the responses to one payer occupy together. A response occupies as many as
+its request costs (a list: 1; a GraphQL document: 1 for each root field), and at most all. So the
+responses to one payer hold at most eight lists in memory, or one GraphQL response that alone is
+larger."""
 
 MAX_WAITING: Final = 256
-"""The most requests of one person that wait for units."""
+"""The most requests of one payer that wait for units."""
 
 WAIT_SECONDS: Final = 10.0
-"""How long one of them waits."""
+"""How long a request waits for units, in seconds."""
 
 
 class Answers:
-    """Units for answers, by payer, first come, first served. Nothing is kept of a payer with no
-    answer under way."""
+    """Units for responses, by payer, first come, first served.
+
+    A payer without a response under way takes no memory.
+    """
 
     def __init__(self) -> None:
-        self._lines: dict[str, _Line] = {}
+        self._queues: dict[str, _Queue] = {}
 
     def __len__(self) -> int:
-        """How many payers have answers under way."""
-        return len(self._lines)
+        """The number of payers with responses under way."""
+        return len(self._queues)
 
-    async def take(self, payer: str, units: int) -> None:
-        """Take units; at most ``MAX_UNITS``.
+    async def acquire(self, payer: str, units: int) -> None:
+        """Take units; wait for them if they are in use.
+
+        Args:
+            units: 1 to ``MAX_UNITS``.
 
         Raises:
-            Unavailable: there were none in time, or too many requests wait for them already.
+            Unavailable: none were released in time, or too many requests wait for them already.
         """
-        line = self._lines.get(payer)
-        if line is None:
-            line = self._lines[payer] = _Line()
-        if not line.waiting and units <= line.free:
-            line.free -= units
-        elif len(line.waiting) < MAX_WAITING:
-            await self._wait(payer, line, units)
+        queue = self._queues.get(payer)
+        if queue is None:
+            queue = self._queues[payer] = _Queue()
+        if not queue.waiting and units <= queue.available:
+            queue.available -= units
+        elif len(queue.waiting) < MAX_WAITING:
+            await self._wait(payer, queue, units)
         else:
             raise Unavailable(f"{MAX_WAITING} requests of one person wait for earlier answers")
 
-    def give(self, payer: str, units: int) -> None:
-        """Give units back, to who waits first."""
-        line = self._lines[payer]
-        line.free += units
-        while line.waiting and (line.waiting[0][1] <= line.free or line.waiting[0][0].done()):
-            turn, wanted = line.waiting.popleft()
-            if not turn.done():  # Cancelled a moment ago.
-                line.free -= wanted
-                turn.set_result(None)
-        if line.free == MAX_UNITS:
-            del self._lines[payer]
+    def release(self, payer: str, units: int) -> None:
+        """Give units back; the first requests in the queue take them."""
+        queue = self._queues[payer]
+        queue.available += units
+        while queue.waiting:
+            future, needed = queue.waiting[0]
+            if needed > queue.available and not future.done():
+                break
+            queue.waiting.popleft()
+            if not future.done():  # It is done if its request was just cancelled.
+                queue.available -= needed
+                future.set_result(None)
+        if queue.available == MAX_UNITS:
+            del self._queues[payer]
 
-    async def _wait(self, payer: str, line: _Line, units: int) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        place = (turn, units)
-        line.waiting.append(place)
+    async def _wait(self, payer: str, queue: _Queue, units: int) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (future, units)
+        queue.waiting.append(entry)
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                await turn
+                await future
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self.give(payer, units)  # It came at the same moment.
-            elif place in line.waiting:
-                line.waiting.remove(place)
-                self.give(payer, 0)  # Who stands behind may fit where this one did not.
+            if future.done() and not future.cancelled():
+                self.release(payer, units)  # The units arrived at the same moment.
+            elif entry in queue.waiting:
+                queue.waiting.remove(entry)
+                self.release(payer, 0)  # The next request may need fewer units.
             if isinstance(error, TimeoutError):
                 raise Unavailable("earlier answers to one person are not read") from None
             raise
 
 
-class _Line:
-    """One payer's: the units that are free, and the requests that wait for some."""
+class _Queue:
+    """One payer's available units, and the requests that wait for some."""
 
-    __slots__ = ("free", "waiting")
+    __slots__ = ("available", "waiting")
 
     def __init__(self) -> None:
-        self.free = MAX_UNITS
+        self.available = MAX_UNITS
         self.waiting: deque[tuple[asyncio.Future[None], int]] = deque()
 
 
 class Answering:
-    """One request's share of them, from its turn until its answer is read."""
+    """The units of one request, from its admission until its response is read."""
 
     __slots__ = ("_answers", "_payer", "_units")
 
@@ -98,17 +107,17 @@ class Answering:
         self._units = 0
 
     async def begin(self, payer: str, cost: int) -> None:
-        """Wait for the turn of a request with this cost.
+        """Wait for the units of a request with this cost.
 
         Raises:
-            Unavailable: it did not come in time.
+            Unavailable: they were not available in time.
         """
         units = min(cost, MAX_UNITS)
-        await self._answers.take(payer, units)
+        await self._answers.acquire(payer, units)
         self._payer, self._units = payer, units
 
     def end(self) -> None:
-        """Let the next one begin."""
+        """Release the units."""
         if self._units:
-            self._answers.give(self._payer, self._units)
+            self._answers.release(self._payer, self._units)
             self._units = 0

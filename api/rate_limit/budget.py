@@ -1,8 +1,8 @@
-"""What a request costs, and who pays. One budget a person, whichever door and instance.
+"""What a request costs, and who pays. Each person has one budget for both protocols.
 
-slowapi's ``Limiter`` is the configured object: limit strings, the key, header names, its switch.
-Its own check asks Redis synchronously on the event loop and three times a request, so the hit is
-ours (``api.rate_limit.sliding_window``, ``api.rate_limit.redis_sliding_window``).
+Of slowapi only limit strings and ``RateLimitExceeded`` are used. Its ``Limiter`` reads
+``RATELIMIT_*`` from the environment, calls Redis synchronously on the event loop, and needs three
+round trips a request. The windows are our own (``api.rate_limit.sliding_window``).
 """
 
 from __future__ import annotations
@@ -11,34 +11,29 @@ import ipaddress
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from limits import parse as parse_limit
-from slowapi import Limiter
-from slowapi.extension import HEADERS
 from slowapi.wrappers import Limit as SlowapiLimit
-from starlette.requests import Request
 from starlette.types import Scope
 
-from api.auth import Authenticator, LookupsExhausted
-from api.errors import BudgetExceeded, Unauthenticated
-from api.rate_limit.redis_sliding_window import RedisWindows
-from api.rate_limit.sliding_window import Limit, LocalWindows, Standing, Windows
+from api.errors import BudgetExceeded
+from api.rate_limit.redis_sliding_window import RedisSlidingWindow
+from api.rate_limit.sliding_window import Limit, LocalSlidingWindow, SlidingWindow, WindowState
 from api.settings import Settings
-from persistence.database import Database
 from persistence.errors import FieldError, InvalidInput
 from persistence.viewer import Viewer
 
 
 class Kind(StrEnum):
-    """What is counted apart."""
+    """The two kinds of requests; each has a limit of its own."""
 
     READ = "read"
     WRITE = "write"
 
 
 class Cost(NamedTuple):
-    """What a request costs: REST's operations one, a GraphQL document its root fields."""
+    """What a request costs: 1 in REST; in GraphQL the number of root fields of the document."""
 
     kind: Kind
     amount: int = 1
@@ -50,238 +45,157 @@ ONE_WRITE: Final = Cost(Kind.WRITE)
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A request's cost, how its payer stands after it, and what the answer says of that.
+    """What was charged for a request, or refused, and what is left.
 
     Attributes:
-        reset: the Unix second, rounded up, at which everything is left again.
-        headers: slowapi's, and the IETF draft's.
+        cost: the cost of the request.
+        window: the state of the payer's window afterwards.
+        reset: the Unix second, rounded up, at which the whole budget is available again.
+        headers: ``X-RateLimit-*``, and those of the IETF draft.
     """
 
     cost: Cost
-    standing: Standing
+    window: WindowState
     reset: int
     headers: list[tuple[bytes, bytes]]
 
 
 class Budget:
-    """Everyone's budget.
+    """The budgets of all payers.
 
     Args:
-        settings: the limits, the switch, and the Redis that the instances share.
+        settings: the limits, whether they apply, and the Redis that the instances share.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.limiter = Limiter(
-            key_func=payer_of,
-            default_limits=[],
-            storage_uri="memory://",
-            headers_enabled=True,
-            key_prefix="twofold",
-            enabled=settings.rate_limit_enabled,
-        )
+        self._enabled = settings.rate_limit_enabled
         self._limits = {
             Kind.READ: configured_limit(settings.rate_limit_read),
             Kind.WRITE: configured_limit(settings.rate_limit_write),
         }
-        self._windows: Windows = LocalWindows()
+        self._windows: SlidingWindow = LocalSlidingWindow()
         if settings.redis_url is not None:
-            self._windows = RedisWindows(
+            self._windows = RedisSlidingWindow(
                 settings.redis_url.get_secret_value(), settings.rate_limit_timeout_ms / 1000
             )
 
     @property
-    def redis(self) -> str | None:
-        """How Redis is: ``"ok"``, ``"degraded"``, or ``None`` where there is none."""
-        match self._windows:
-            case RedisWindows(is_degraded=is_degraded):
-                return "degraded" if is_degraded else "ok"
-            case _:
-                return None
+    def redis(self) -> Literal["ok", "degraded"] | None:
+        """The state of Redis; ``None`` if the instances share none."""
+        return self._windows.redis_status
 
     async def open(self) -> None:
-        """Connect, if there is something to connect to."""
-        if isinstance(self._windows, RedisWindows):
-            await self._windows.open()
+        """Connect to Redis, if there is one."""
+        await self._windows.open()
 
     async def close(self) -> None:
         """Disconnect."""
-        if isinstance(self._windows, RedisWindows):
-            await self._windows.close()
+        await self._windows.close()
 
     async def spend(self, payer: str, cost: Cost) -> Charge | None:
-        """Take a cost from a payer's budget, whole or not at all. One round trip at most.
+        """Take a cost from a payer's budget, whole or not at all. At most one round trip.
 
         Returns:
-            The charge, or ``None`` where budgets are switched off.
+            The charge, or ``None`` if budgets are switched off.
 
         Raises:
-            BudgetExceeded: it does not fit at the moment.
-            InvalidInput: it never will, being above the limit itself.
+            BudgetExceeded: the cost does not fit at the moment.
+            InvalidInput: the cost is above the limit itself, so that it never fits.
         """
-        if not self.limiter.enabled:
+        if not self._enabled:
             return None
         self.require_payable(cost)
         if cost.amount == 1:
             self.require_funds(payer, cost.kind)
-        standing = await self._windows.hit(
+        window = await self._windows.hit(
             _key(payer, cost.kind),
             self.limit(cost.kind),
             cost.amount,
             anonymous=_is_anonymous(payer),
         )
-        if not standing.allowed:
-            raise self._refusal(cost, standing)
-        return self._charge(cost, standing)
+        if not window.allowed:
+            raise self._refusal(cost, window)
+        return self._charge(cost, window)
 
     def require_funds(self, payer: str, kind: Kind) -> None:
-        """Refuse a payer of whom it is known that not even a cost of 1 fits. No round trip.
+        """Refuse a payer if this process knows that not even a cost of 1 fits. No round trip.
 
         Raises:
             BudgetExceeded: as ``spend`` would raise it for a cost of 1.
         """
-        refusal = self.known_refusal(payer, kind)
+        refusal = self.cached_refusal(payer, kind)
         if refusal is not None:
             raise refusal
 
-    def known_refusal(self, payer: str, kind: Kind) -> BudgetExceeded | None:
+    def cached_refusal(self, payer: str, kind: Kind) -> BudgetExceeded | None:
         """What ``require_funds`` would raise, or ``None``."""
-        if not self.limiter.enabled:
+        if not self._enabled:
             return None
-        standing = self._windows.spent(
+        window = self._windows.cached_refusal(
             _key(payer, kind), self.limit(kind), anonymous=_is_anonymous(payer)
         )
-        return None if standing is None else self._refusal(Cost(kind), standing)
+        return None if window is None else self._refusal(Cost(kind), window)
 
     def require_payable(self, cost: Cost) -> None:
-        """Refuse what nobody's budget can ever pay.
+        """Refuse a cost that no budget can ever pay.
 
         Raises:
             InvalidInput: the cost is above the limit itself.
         """
         limit = self.limit(cost.kind)
-        if self.limiter.enabled and cost.amount > limit.amount:
+        if self._enabled and cost.amount > limit.amount:
             raise InvalidInput([_above_limit(cost, limit)])
 
-    async def look(self, payer: str, kind: Kind) -> Standing:
-        """How a payer's budget stands, without taking anything from it. One round trip."""
+    async def look(self, payer: str, kind: Kind) -> WindowState:
+        """The state of a payer's budget; takes nothing from it. One round trip."""
         return await self._windows.hit(
             _key(payer, kind), self.limit(kind), 0, anonymous=_is_anonymous(payer)
         )
 
     def limit(self, kind: Kind) -> Limit:
-        """How much of a kind anyone has."""
+        """The limit of each payer for one kind of requests."""
         item = self._limits[kind].limit
         return Limit(item.amount, item.get_expiry())
 
-    def _refusal(self, cost: Cost, standing: Standing) -> BudgetExceeded:
-        charge = self._charge(cost, standing)
+    def _refusal(self, cost: Cost, window: WindowState) -> BudgetExceeded:
+        charge = self._charge(cost, window)
         return BudgetExceeded(
             self._limits[cost.kind],
             charge,
-            remaining=standing.remaining,
+            remaining=window.remaining,
             reset=charge.reset,
-            retry_after=_retry_after(standing),
+            retry_after=_retry_after(window),
         )
 
-    def _charge(self, cost: Cost, standing: Standing) -> Charge:
-        """The charge, with the headers of its answer.
+    def _charge(self, cost: Cost, window: WindowState) -> Charge:
+        """A charge with its headers.
 
         https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
         """
-        names = self.limiter._header_mapping
-        kind, (amount, window) = cost.kind, standing.limit
-        reset = math.ceil(standing.now + standing.full_in)
-        # Of a refusal, t is when this cost fits.
-        t = math.ceil(standing.full_in) if standing.allowed else _retry_after(standing)
-        said = {
-            names[HEADERS.LIMIT]: str(amount),
-            names[HEADERS.REMAINING]: str(standing.remaining),
-            names[HEADERS.RESET]: str(reset),
-            "RateLimit-Policy": f'"{kind}";q={amount};w={window}',
-            "RateLimit": f'"{kind}";r={standing.remaining};t={t}',
+        kind, (amount, seconds) = cost.kind, window.limit
+        reset = math.ceil(window.now + window.full_in)
+        # In a refusal, t is when this cost fits.
+        t = math.ceil(window.full_in) if window.allowed else _retry_after(window)
+        values = {
+            "X-RateLimit-Limit": str(amount),
+            "X-RateLimit-Remaining": str(window.remaining),
+            "X-RateLimit-Reset": str(reset),
+            "RateLimit-Policy": f'"{kind}";q={amount};w={seconds}',
+            "RateLimit": f'"{kind}";r={window.remaining};t={t}',
         }
-        headers = [(name.lower().encode(), value.encode()) for name, value in said.items()]
-        return Charge(cost, standing, reset, headers)
-
-
-def require_funds(scope: Scope, budget: Budget, payer: str, kind: Kind) -> None:
-    """Refuse a payer whose budget is known to be spent, and let the answer say so. No round trip.
-
-    Raises:
-        Exhausted: not even a cost of 1 fits at the moment.
-    """
-    try:
-        budget.require_funds(payer, kind)
-    except BudgetExceeded as error:
-        scope["charges"].append(error.charge)
-        raise
-
-
-async def admit(
-    scope: Scope, authenticator: Authenticator, budget: Budget, db: Database, cost: Cost
-) -> Viewer:
-    """Who is asking. A stranger is told so at their address's expense, until that is spent.
-
-    Afterwards the database connections of the request count as the viewer's (``Database.share``).
-
-    Raises:
-        Unauthenticated: nobody we know.
-        BudgetExceeded: the address of an unknown client has spent its budget, or sends too many
-            unknown tokens after it has.
-        Unavailable: the database could not be asked.
-    """
-    address = address_payer(scope)
-    refusal = budget.known_refusal(address, cost.kind)
-    try:
-        viewer = await authenticator.viewer(scope, db, address if refusal else None)
-    except Unauthenticated:
-        await _spend(scope, budget, address, cost)
-        raise
-    except LookupsExhausted:
-        assert refusal is not None
-        scope["charges"].append(refusal.charge)
-        raise refusal from None
-    db.share = viewer_payer(viewer)
-    return viewer
-
-
-async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
-    """Take a request's cost from its payer, let its answer say so, and wait for its turn.
-
-    Raises:
-        BudgetExceeded: it does not fit at the moment; nothing was taken.
-        InvalidInput: it never will, being above the limit itself.
-        Unavailable: too many answers to this payer are under way (``api.rate_limit.answers``).
-    """
-    await _spend(scope, budget, payer, cost)
-    await scope["answering"].begin(payer, cost.amount)
-
-
-async def _spend(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
-    try:
-        charged = await budget.spend(payer, cost)
-    except BudgetExceeded as error:
-        scope["charges"].append(error.charge)
-        raise
-    if charged is not None:
-        scope["charges"].append(charged)
-
-
-def payer_of(request: Request) -> str:
-    """Who pays for a request: its viewer, or its address where there is none."""
-    viewer: Viewer | None = request.scope.get("viewer")
-    return viewer_payer(viewer) if viewer else address_payer(request.scope)
+        headers = [(name.lower().encode(), value.encode()) for name, value in values.items()]
+        return Charge(cost, window, reset, headers)
 
 
 def viewer_payer(viewer: Viewer) -> str:
-    """A person's key. Theirs alone: whatever the id is made of, it stands last."""
+    """The key of a viewer. The id stands last, so that no id can make another viewer's key."""
     return f"user:{viewer.user_id}"
 
 
 def address_payer(scope: Scope) -> str:
-    """An address's key: the socket's, or what uvicorn made of a trusted proxy's headers.
+    """The key of a client's address: the socket's, or the one that a trusted proxy reported.
 
-    IPv6 counts by /64, which is what one subscriber has.
+    An IPv6 address counts as its /64 network, which is what one subscriber has.
     """
     client = scope.get("client")
     text = client[0] if client else "unknown"
@@ -296,13 +210,13 @@ def address_payer(scope: Scope) -> str:
     return f"ip:{address}"
 
 
-def _retry_after(standing: Standing) -> int:
-    """Whole seconds until the cost that was refused fits."""
-    return max(1, math.ceil(standing.fits_in))
+def _retry_after(window: WindowState) -> int:
+    """Whole seconds until the refused cost fits, 1 or more."""
+    return max(1, math.ceil(window.fits_in))
 
 
 def _is_anonymous(payer: str) -> bool:
-    """Whether a payer is an address: anybody can invent one."""
+    """Whether a payer is an address: anybody can make one up."""
     return payer.startswith("ip:")
 
 
@@ -316,7 +230,12 @@ def _above_limit(cost: Cost, limit: Limit) -> FieldError:
 
 
 def configured_limit(text: str) -> SlowapiLimit:
-    """A limit string, as slowapi has it: ``100/minute``."""
+    """The limit of a limit string: ``100/minute``.
+
+    Raises:
+        ValueError: the text is not a limit string.
+    """
+    # The key function is never called: ``Budget`` receives the payer.
     return SlowapiLimit(
-        parse_limit(text), payer_of, None, False, None, None, None, 1, override_defaults=True
+        parse_limit(text), address_payer, None, False, None, None, None, 1, override_defaults=True
     )

@@ -1,27 +1,27 @@
-"""Moving windows on Redis, which all instances share; and what this process does without it."""
+"""Sliding windows on Redis, which all instances share, and the fallback while Redis is away."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
-import time
-from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, Literal
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
-from api.rate_limit.sliding_window import Limit, LocalWindows, Standing
+from api.rate_limit.breaker import CircuitBreaker
+from api.rate_limit.sliding_window import Limit, LocalSlidingWindow, WindowState
+from api.rate_limit.spent_windows import SpentWindows
+from api.rate_limit.timeout import ResponsiveTimeout
 from persistence.sessions.cache import elapsed
 
 _log = logging.getLogger("twofold.budget")
 
 # The hits of a window are a list of times in microseconds, newest first. Redis's own clock
-# decides, so that the clocks of the instances may disagree.
+# decides, so that the clocks of the instances may differ.
 _SCRIPT: Final = """
 local key, amount, window, cost = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]) * 1000000, tonumber(ARGV[3])
 local time = redis.call('TIME')
@@ -53,161 +53,34 @@ local function text(number) return string.format('%.0f', number) end
 return {allowed, amount - count, text(fits), text(full), text(now), text(one)}
 """  # noqa: E501
 
-
 MAX_CONNECTIONS: Final = 50
-"""How many hits ask Redis at the same time; one takes less than a millisecond."""
+"""The most hits that call Redis at the same time; one takes less than a millisecond."""
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for closing a connection; opening one is bounded by the time-out of the hit."""
 
-MAX_SPENT: Final = 10_000
-"""Spent windows of people that are remembered, and as many of addresses; about 400 bytes each."""
-
-CLOCK_DRIFT: Final = 0.001
-"""By how much Redis's clock may run faster than ours: NTP corrects by half of this at most."""
-
 _PROBE: Final = "twofold:probe"
 
 
-@dataclass(slots=True)
-class Breaker:
-    """Whether Redis is asked at all: not after several failures in a row, until it answers again.
+class RedisSlidingWindow:
+    """Windows that all instances share: exact, one round trip a hit, bounded in time.
 
-    One failure proves nothing, a busy event loop can fake a time-out; and a breaker that opened
-    at the first let through more than the limit.
-    """
-
-    failures_to_open: int = 3
-    failures: int = 0
-    is_open: bool = False
-
-
-TICKS: Final = 20
-"""Parts of a time-out: at least half as many turns of the event loop pass before it fires."""
-
-
-class ResponsiveTimeout:
-    """A time-out that counts the time in which the event loop runs, not that of a stall.
-
-    After a stall ``asyncio.timeout`` fires in the same turn of the loop in which a reply that has
-    long been there is read, or before it: of 40 replies that Redis had sent in less than a
-    millisecond, none was in time beside a callback that takes 600 ms. A reply on an open
-    connection needs three turns, one that has to be opened about fifteen.
-
-    Args:
-        seconds: how long the block may take.
-
-    Raises:
-        TimeoutError: the block took longer, or ``expire`` was called.
-    """
-
-    __slots__ = ("_left", "_loop", "_since", "_tick", "_timeout", "_timer")
-
-    def __init__(self, seconds: float) -> None:
-        self._left = seconds
-        self._tick = seconds / TICKS
-
-    async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
-        self._timeout = asyncio.timeout(None)
-        await self._timeout.__aenter__()
-        self._since = time.monotonic()
-        self._timer = self._loop.call_later(self._tick, self._count)
-        return self
-
-    async def __aexit__(self, *raised: Any) -> None:
-        self._timer.cancel()
-        await self._timeout.__aexit__(*raised)
-
-    def expire(self) -> None:
-        """End the block now, unless it has ended."""
-        # One that ran out at this very moment can't be told again.
-        if not self._timeout.expired():
-            self._timeout.reschedule(self._loop.time())
-
-    def _count(self) -> None:
-        now = time.monotonic()
-        self._left -= min(now - self._since, 2 * self._tick)
-        self._since = now
-        if self._left > 0:
-            self._timer = self._loop.call_later(min(self._tick, self._left), self._count)
-        else:
-            self.expire()
-
-
-class SpentWindows:
-    """Which windows Redis said have nothing left, and until when not even a hit of 1 fits.
-
-    Exact: it ends before Redis would allow a hit. In bounded memory: entries go when their time
-    has passed, and the oldest ones beyond ``MAX_SPENT``; then Redis is asked again.
-    """
-
-    def __init__(self) -> None:
-        self._people: OrderedDict[str, _Spent] = OrderedDict()
-        self._addresses: OrderedDict[str, _Spent] = OrderedDict()
-
-    def remember(self, key: str, standing: Standing, asked_at: float, anonymous: bool) -> None:
-        """Keep a standing with nothing left. ``asked_at``: ``elapsed`` before Redis was asked."""
-        table = self._table(anonymous)
-        now = elapsed()
-        # From before the question, and less what clocks drift apart: never later than by Redis.
-        until = asked_at + standing.one_fits_in * (1 - CLOCK_DRIFT)
-        table.pop(key, None)
-        table[key] = _Spent(until, now, standing)
-        while table and (len(table) > MAX_SPENT or next(iter(table.values())).until <= now):
-            table.popitem(last=False)
-
-    def refusal(self, key: str, anonymous: bool) -> Standing | None:
-        """The refusal of a hit of 1 as Redis would give it now, if it is known."""
-        table = self._table(anonymous)
-        known = table.get(key)
-        if known is None:
-            return None
-        now = elapsed()
-        if now >= known.until:
-            del table[key]
-            return None
-        # From after the answer, so that nobody is told a time that is too early.
-        passed = now - known.answered_at
-        standing = known.standing
-        return standing._replace(
-            allowed=False,
-            fits_in=standing.one_fits_in - passed,
-            one_fits_in=standing.one_fits_in - passed,
-            full_in=standing.full_in - passed,
-            now=standing.now + passed,
-        )
-
-    def _table(self, anonymous: bool) -> OrderedDict[str, _Spent]:
-        return self._addresses if anonymous else self._people
-
-
-class _Spent(NamedTuple):
-    until: float
-    answered_at: float
-    standing: Standing
-
-
-class RedisWindows:
-    """Windows that all instances share: one round trip a hit, exact, and bounded in time.
-
-    A hit waits for at most ``timeout`` seconds and is then counted in this process. After three
-    failures in a row Redis is not asked any more: hits are counted here, until a probe in the
-    background finds Redis answering again. A window that Redis said is spent stays spent here
-    until the time that Redis said, whoever counts; a Redis that was emptied meanwhile would allow
-    hits sooner.
+    A hit that Redis does not answer within ``timeout`` is counted in this process. After three
+    failures in a row Redis is not called: hits are counted in this process until a probe in the
+    background succeeds. A window that Redis reported as spent remains spent here until the time
+    that Redis reported, even if a Redis that was emptied since would allow hits sooner.
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
-        timeout: in seconds. Time in which the event loop stands still does not count.
+        timeout: in seconds. The time in which the event loop is blocked does not count.
         probe_every: seconds between two probes.
     """
 
     def __init__(self, url: str, timeout: float, probe_every: float = 1.0) -> None:
         self._redis = Redis.from_url(
             url,
-            # A hit has a time-out of its own, which a stalled event loop does not use up. These
-            # would be used up; the first one also bounds closing a connection.
+            # A hit has its own time-out, because a blocked event loop would use up redis-py's.
+            # The first of these also bounds closing a connection.
             socket_connect_timeout=CONNECT_TIMEOUT,
             socket_timeout=None,
             retry=Retry(NoBackoff(), 1),
@@ -215,14 +88,20 @@ class RedisWindows:
         )
         self._timeout = timeout
         self._probe_every = probe_every
-        self._local = LocalWindows()
+        self._local = LocalSlidingWindow()
         self._spent = SpentWindows()
         self._script = ""
-        self._breaker = Breaker()
-        # A rush takes turns. redis-py's own bound would be an error, and that a failure of Redis.
+        self._breaker = CircuitBreaker()
+        # Further hits wait here. redis-py's own bound raises an error, which would count as a
+        # failure of Redis.
         self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._waiting: set[ResponsiveTimeout] = set()
+        self._pending: set[ResponsiveTimeout] = set()
         self._probing: asyncio.Task[None] | None = None
+
+    @property
+    def redis_status(self) -> Literal["ok", "degraded"]:
+        """Whether Redis counts the hits, or this process does."""
+        return "degraded" if self.is_degraded else "ok"
 
     @property
     def is_degraded(self) -> bool:
@@ -230,46 +109,51 @@ class RedisWindows:
         return self._breaker.is_open
 
     async def open(self) -> None:
-        """Hand Redis the script; a Redis that is away is no reason not to start."""
+        """Load the script into Redis. If Redis does not answer, start without it."""
         try:
             async with ResponsiveTimeout(self._timeout):
                 await self._load_script()
         except Exception as error:
-            self._stop_asking(error)
+            self._stop_calling(error)
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         if self._probing:
             self._probing.cancel()
         await self._redis.aclose()
 
-    async def hit(self, key: str, limit: Limit, cost: int, *, anonymous: bool = False) -> Standing:
-        """See ``Windows.hit``."""
+    async def hit(
+        self, key: str, limit: Limit, cost: int, *, anonymous: bool = False
+    ) -> WindowState:
+        """See ``SlidingWindow.hit``."""
         if self._breaker.is_open:
             return await self._hit_locally(key, limit, cost, anonymous)
         try:
             async with ResponsiveTimeout(self._timeout) as timeout:
-                self._waiting.add(timeout)
+                self._pending.add(timeout)
                 try:
                     async with self._connections:
-                        standing = await self._ask(key, limit, cost, anonymous)
+                        state = await self._call(key, limit, cost, anonymous)
                 finally:
-                    self._waiting.discard(timeout)
-        # Whatever it is: of an answer that no Redis gives, the client makes a TypeError or worse.
+                    self._pending.discard(timeout)
+        # Any exception: redis-py turns a malformed reply into a TypeError, for example.
         except Exception as error:
-            self._failed(error)
+            if self._breaker.record_failure():
+                self._stop_calling(error)
             return await self._hit_locally(key, limit, cost, anonymous)
-        self._breaker.failures = 0
-        return standing
+        self._breaker.record_success()
+        return state
 
-    def spent(self, key: str, limit: Limit, *, anonymous: bool = False) -> Standing | None:
-        """See ``Windows.spent``."""
+    def cached_refusal(
+        self, key: str, limit: Limit, *, anonymous: bool = False
+    ) -> WindowState | None:
+        """See ``SlidingWindow.cached_refusal``."""
         refusal = self._spent.refusal(key, anonymous)
         if refusal is None and self._breaker.is_open:
-            return self._local.spent(key, limit, anonymous=anonymous)
+            return self._local.cached_refusal(key, limit, anonymous=anonymous)
         return refusal
 
-    async def _hit_locally(self, key: str, limit: Limit, cost: int, anonymous: bool) -> Standing:
+    async def _hit_locally(self, key: str, limit: Limit, cost: int, anonymous: bool) -> WindowState:
         refusal = self._spent.refusal(key, anonymous)
         if refusal is None:
             return await self._local.hit(key, limit, cost, anonymous=anonymous)
@@ -277,19 +161,21 @@ class RedisWindows:
             return refusal._replace(allowed=True, fits_in=0.0)
         if cost > limit.amount:
             return refusal._replace(fits_in=math.inf)
-        # When more than 1 fits again, Redis alone knows; everything fits when all is left.
+        # Only Redis knows when more than 1 fits; everything fits when the window is empty.
         return refusal if cost == 1 else refusal._replace(fits_in=refusal.full_in)
 
-    async def _ask(self, key: str, limit: Limit, cost: int, anonymous: bool = False) -> Standing:
+    async def _call(
+        self, key: str, limit: Limit, cost: int, anonymous: bool = False
+    ) -> WindowState:
         arguments = (1, key, limit.amount, limit.seconds, cost)
-        asked_at = elapsed()
+        called_at = elapsed()
         try:
-            answer = await self._redis.evalsha(self._script, *arguments)
+            reply = await self._redis.evalsha(self._script, *arguments)
         except NoScriptError:  # Redis was restarted or flushed.
-            answer = await self._redis.eval(_SCRIPT, *arguments)
-        allowed, remaining, *micros = answer
+            reply = await self._redis.eval(_SCRIPT, *arguments)
+        allowed, remaining, *micros = reply
         fits_in, full_in, now, one_fits_in = (int(number) / 1e6 for number in micros)
-        standing = Standing(
+        state = WindowState(
             allowed == 1,
             limit,
             max(remaining, 0),
@@ -299,53 +185,47 @@ class RedisWindows:
             one_fits_in,
         )
         if one_fits_in > 0:
-            self._spent.remember(key, standing, asked_at, anonymous)
-        return standing
+            self._spent.store(key, state, called_at, anonymous)
+        return state
 
-    def _failed(self, error: Exception) -> None:
-        self._breaker.failures += 1
-        if self._breaker.failures >= self._breaker.failures_to_open:
-            self._stop_asking(error)
-
-    def _stop_asking(self, error: Exception) -> None:
+    def _stop_calling(self, error: Exception) -> None:
         if self._breaker.is_open:
             return
-        self._breaker.is_open = True
+        self._breaker.open()
         _log.warning(
             "Redis does not answer (%s); each instance counts by itself until it does",
             self._reason(error),
         )
-        # The failures of others have settled it for those who still wait.
-        for timeout in self._waiting:
+        # Hits that still wait would fail too: end them now.
+        for timeout in self._pending:
             timeout.expire()
         self._probing = asyncio.create_task(self._probe())
 
     def _reason(self, error: Exception) -> str:
-        """What failed, and where: one line, without what Redis could repeat of our secrets."""
-        told = str(error).partition("\n")[0].partition("with args")[0]
+        """What failed, and at which server: one line, without credentials that Redis repeats."""
+        text = str(error).partition("\n")[0].partition("with args")[0]
         server = self._redis.connection_pool.connection_kwargs
         for secret in filter(None, (server.get("password"), server.get("username"))):
-            told = told.replace(secret, "********")
-        told = told.rstrip(" ,.") or f"nothing within {self._timeout:g} s"
+            text = text.replace(secret, "********")
+        text = text.rstrip(" ,.") or f"nothing within {self._timeout:g} s"
         host, port = server.get("host", "localhost"), server.get("port", 6379)
-        place = server.get("path") or f"{host}:{port}"
-        reason = f"{type(error).__name__}: {told}"[:200]
-        return reason if place in reason else f"{reason}, at {place}"
+        address = server.get("path") or f"{host}:{port}"
+        reason = f"{type(error).__name__}: {text}"[:200]
+        return reason if address in reason else f"{reason}, at {address}"
 
     async def _probe(self) -> None:
         while self._breaker.is_open:
             await asyncio.sleep(self._probe_every)
             try:
                 async with ResponsiveTimeout(self._timeout):
-                    # On a new connection: who knows what the old ones lead to by now.
+                    # On a new connection: the old ones may lead to a server that is gone.
                     await self._redis.connection_pool.disconnect(inuse_connections=False)
                     await self._load_script()
-                    # A Redis that is full, or a replica, answers until it is told to count.
-                    await self._ask(_PROBE, Limit(1000, 1), 1)
-            except Exception:  # it was told when the breaker opened
+                    # A Redis that is full, or a replica, fails only when it has to write.
+                    await self._call(_PROBE, Limit(1000, 1), 1)
+            except Exception:  # The reason was logged when the breaker opened.
                 continue
-            self._breaker.failures = 0
-            self._breaker.is_open = False
+            self._breaker.close()
             _log.info("Redis answers again; one budget for all instances")
 
     async def _load_script(self) -> None:

@@ -1,7 +1,7 @@
-"""Moving windows: how much of a limit is left. Here are the terms, and windows in this process.
+"""Sliding windows: how much of a limit is left. The interface, and windows in this process.
 
-Knows keys and numbers; knows no requests, no people and no prices. The windows that all instances
-share are in ``api.rate_limit.redis_sliding_window``.
+Counts hits by key; contains nothing about requests, viewers or costs. The windows that all
+instances share are in ``api.rate_limit.redis_sliding_window``.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from persistence.sessions.cache import elapsed
 
 
 class Limit(NamedTuple):
-    """At most ``amount`` within any ``seconds``."""
+    """At most ``amount`` hits within any ``seconds``."""
 
     amount: int
     seconds: int
 
 
-class Standing(NamedTuple):
-    """How a window stands after a hit.
+class WindowState(NamedTuple):
+    """The state of a window after a hit.
 
     Attributes:
-        allowed: whether the hit was counted; it counts whole or not at all.
-        limit: what the window allows.
-        remaining: what is left of it now.
-        fits_in: seconds until the hit would be allowed; 0 when it was.
-        full_in: seconds until everything is left again.
-        now: the Unix time by the clock that decided.
-        one_fits_in: seconds until a hit of 1 would be allowed; 0 when something is left.
+        allowed: whether the hit was counted; all of its cost is counted, or none of it.
+        limit: the limit of the window.
+        remaining: how many hits are left now, 0 or more.
+        fits_in: seconds until the hit would be allowed; 0 if it was, infinite if it never will be.
+        full_in: seconds until the whole limit is available again.
+        now: the Unix time in seconds, by the clock that decided.
+        one_fits_in: seconds until a hit of 1 would be allowed; 0 if hits are left.
     """
 
     allowed: bool
@@ -46,87 +46,119 @@ class Standing(NamedTuple):
     one_fits_in: float = 0.0
 
 
-class Windows(Protocol):
-    """Counts hits by key.
+class SlidingWindow(Protocol):
+    """Counts hits by key, each key in a sliding window of its own.
 
-    A key is ``anonymous`` when anybody can make it up, an address for example. Such keys are
-    kept apart from those of people, so that however many there are, they displace no person's.
+    A key is ``anonymous`` if anybody can make it up, an address for example. Anonymous keys are
+    stored apart from those of viewers, so that no number of them displaces a viewer's.
     """
 
-    async def hit(self, key: str, limit: Limit, cost: int, *, anonymous: bool = False) -> Standing:
-        """Count ``cost`` hits if all of them fit, else none. A cost of 0 only looks."""
+    @property
+    def redis_status(self) -> Literal["ok", "degraded"] | None:
+        """The state of the Redis that the instances share; ``None`` if there is none."""
         ...
 
-    def spent(self, key: str, limit: Limit, *, anonymous: bool = False) -> Standing | None:
-        """The refusal of a hit of 1, if it is known without a round trip that it does not fit."""
+    async def open(self) -> None:
+        """Connect, if there is something to connect to."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
+
+    async def hit(
+        self, key: str, limit: Limit, cost: int, *, anonymous: bool = False
+    ) -> WindowState:
+        """Count ``cost`` hits if all of them fit, otherwise none. A cost of 0 only reads."""
+        ...
+
+    def cached_refusal(
+        self, key: str, limit: Limit, *, anonymous: bool = False
+    ) -> WindowState | None:
+        """The refusal of a hit of 1, if this process knows that it does not fit.
+
+        Makes no round trip. ``None`` means that only ``hit`` can tell.
+        """
         ...
 
 
-MAX_PEOPLE: Final = 50_000
-"""Windows of people that are kept in this process, for each limit."""
+MAX_VIEWERS: Final = 50_000
+"""Windows of viewers that this process stores, for each limit."""
 
 MAX_ADDRESSES: Final = 10_000
-"""Windows of anonymous keys that are kept in this process, for each limit."""
+"""Windows of anonymous keys that this process stores, for each limit."""
 
 MAX_TIMES: Final = 1_000
-"""Times that one window keeps at most: 16 KB. A larger limit is counted in as many steps."""
+"""The most times that one window stores (16 KB). A larger limit is counted in this many steps."""
 
 
-class LocalWindows:
+class LocalSlidingWindow:
     """Windows in this process, in bounded memory.
 
-    When there is no room for another anonymous key, because every window kept has hits that
-    count, all further anonymous keys share one window: a stranger may then be refused early, but
-    no spent window starts anew. People never share: beyond ``max_people`` the window that was hit
-    least recently is forgotten, one with something left first.
+    If all windows of anonymous keys have hits that count, further anonymous keys share one window.
+    An unknown client may then be refused early, but no spent window is reset. Viewers never share
+    a window: beyond ``max_viewers`` the least recently hit window is removed, if possible one that
+    is not spent.
 
     Args:
-        max_people: windows of people that are kept, for each limit.
-        max_addresses: windows of anonymous keys that are kept, for each limit.
-        clock: seconds that only grow.
+        max_viewers: windows of viewers to store, for each limit.
+        max_addresses: windows of anonymous keys to store, for each limit.
+        clock: a monotonic clock, in seconds.
     """
+
+    redis_status = None
 
     def __init__(
         self,
-        max_people: int = MAX_PEOPLE,
+        max_viewers: int = MAX_VIEWERS,
         max_addresses: int = MAX_ADDRESSES,
         clock: Callable[[], float] = elapsed,
     ) -> None:
-        self._max_people = max_people
+        self._max_viewers = max_viewers
         self._max_addresses = max_addresses
         self._clock = clock
-        # Few: there are as many limits as are configured.
+        # As many as there are configured limits.
         self._tables: dict[tuple[Limit, bool], _Table] = {}
 
-    async def hit(self, key: str, limit: Limit, cost: int, *, anonymous: bool = False) -> Standing:
-        """See ``Windows.hit``."""
+    async def open(self) -> None:
+        """Do nothing: there is no connection."""
+
+    async def close(self) -> None:
+        """Do nothing: there is no connection."""
+
+    async def hit(
+        self, key: str, limit: Limit, cost: int, *, anonymous: bool = False
+    ) -> WindowState:
+        """See ``SlidingWindow.hit``."""
         now = self._clock()
         table = self._table(limit, anonymous)
         window = table.find(key, now)
         allowed = window.count + cost <= limit.amount
         if allowed and cost:
             window.add(now, cost)
-            table.keep(key, window)
-        return _standing(window, limit, cost, now, allowed=allowed)
+            table.store(key, window)
+        return _state(window, limit, cost, now, allowed=allowed)
 
-    def spent(self, key: str, limit: Limit, *, anonymous: bool = False) -> Standing | None:
-        """See ``Windows.spent``."""
+    def cached_refusal(
+        self, key: str, limit: Limit, *, anonymous: bool = False
+    ) -> WindowState | None:
+        """See ``SlidingWindow.cached_refusal``."""
         now = self._clock()
         window = self._table(limit, anonymous).find(key, now)
         if window.count < limit.amount:
             return None
-        return _standing(window, limit, 1, now, allowed=False)
+        return _state(window, limit, 1, now, allowed=False)
 
     def _table(self, limit: Limit, anonymous: bool) -> _Table:
         table = self._tables.get((limit, anonymous))
         if table is None:
-            room = self._max_addresses if anonymous else self._max_people
-            table = self._tables[limit, anonymous] = _Table(limit, room, shares=anonymous)
+            capacity = self._max_addresses if anonymous else self._max_viewers
+            table = self._tables[limit, anonymous] = _Table(limit, capacity, shares=anonymous)
         return table
 
 
-def _standing(window: _Window, limit: Limit, cost: int, now: float, *, allowed: bool) -> Standing:
-    return Standing(
+def _state(window: _Window, limit: Limit, cost: int, now: float, *, allowed: bool) -> WindowState:
+    return WindowState(
         allowed,
         limit,
         limit.amount - window.count,
@@ -138,7 +170,7 @@ def _standing(window: _Window, limit: Limit, cost: int, now: float, *, allowed: 
 
 
 class _Window:
-    """The hits of one key: times, the oldest first, and how many hits each stands for."""
+    """The hits of one key: times, the oldest first, and the number of hits at each time."""
 
     __slots__ = ("count", "counts", "limit", "times")
 
@@ -148,33 +180,33 @@ class _Window:
         self.counts = array("Q")
         self.count = 0
 
-    def forget(self, now: float) -> None:
+    def remove_expired(self, now: float) -> None:
         """Remove the hits that have left the window."""
-        begins = now - self.limit.seconds
-        gone = 0
-        while gone < len(self.times) and self.times[gone] <= begins:
-            self.count -= self.counts[gone]
-            gone += 1
-        if gone:
-            del self.times[:gone], self.counts[:gone]
+        start = now - self.limit.seconds
+        expired = 0
+        while expired < len(self.times) and self.times[expired] <= start:
+            self.count -= self.counts[expired]
+            expired += 1
+        if expired:
+            del self.times[:expired], self.counts[:expired]
 
     def add(self, now: float, cost: int) -> None:
-        """Count hits. Beyond ``MAX_TIMES`` they join the latest ones, which then leave later."""
+        """Count hits. With a limit above ``MAX_TIMES``, hits of one step share its last time."""
         step = self.limit.seconds / MAX_TIMES if self.limit.amount > MAX_TIMES else 0.0
         if self.times and now <= self.times[-1]:
             self.counts[-1] += cost
         else:
-            # The end of the step: hits that join before it do not leave too early.
+            # The end of the step, so that no hit of the step expires too early.
             self.times.append(now + step)
             self.counts.append(cost)
         self.count += cost
 
     def fits_in(self, cost: int, now: float) -> float:
-        """Seconds until as many hits have left the window as the cost needs."""
-        must_leave = self.count + cost - self.limit.amount
+        """Seconds until enough hits have left the window for this cost."""
+        excess = self.count + cost - self.limit.amount
         for time_of, count in zip(self.times, self.counts, strict=True):
-            must_leave -= count
-            if must_leave <= 0:
+            excess -= count
+            if excess <= 0:
                 return time_of + self.limit.seconds - now
         return math.inf
 
@@ -183,16 +215,16 @@ class _Window:
         return self.times[-1] + self.limit.seconds - now if self.times else 0.0
 
 
-_LOOKED_AT: Final = 100
-"""Windows that are looked at to find one with something left, when one has to go."""
+_EVICTION_SCAN: Final = 100
+"""How many windows are inspected for one that is not spent, when one has to be removed."""
 
 
 class _Table:
-    """The windows of one limit, the one that was hit least recently first: it ends first, too."""
+    """The windows of one limit, the least recently hit first, which is also the first to expire."""
 
-    def __init__(self, limit: Limit, room: int, *, shares: bool) -> None:
+    def __init__(self, limit: Limit, capacity: int, *, shares: bool) -> None:
         self._limit = limit
-        self._room = room
+        self._capacity = capacity
         self._shares = shares
         self._windows: OrderedDict[str, _Window] = OrderedDict()
         self._shared = _Window(limit)
@@ -201,35 +233,35 @@ class _Table:
         """The window of a key, without the hits that have left it."""
         window = self._windows.get(key)
         if window is None:
-            self._make_room(now)
-            is_full = len(self._windows) >= self._room
+            self._remove_empty(now)
+            is_full = len(self._windows) >= self._capacity
             window = self._shared if self._shares and is_full else _Window(self._limit)
-        window.forget(now)
+        window.remove_expired(now)
         return window
 
-    def keep(self, key: str, window: _Window) -> None:
-        """Keep a window that was hit just now."""
+    def store(self, key: str, window: _Window) -> None:
+        """Store a window that was hit just now."""
         if window is self._shared:
             return
         self._windows[key] = window
         self._windows.move_to_end(key)
-        if len(self._windows) > self._room:
-            del self._windows[self._expendable()]
+        if len(self._windows) > self._capacity:
+            del self._windows[self._key_to_evict()]
 
-    def _make_room(self, now: float) -> None:
+    def _remove_empty(self, now: float) -> None:
         while self._windows:
             key, window = next(iter(self._windows.items()))
-            window.forget(now)
+            window.remove_expired(now)
             if window.count:
                 return
             del self._windows[key]
 
-    def _expendable(self) -> str:
-        """Whose window to forget: nobody's that is spent, as far as can be seen."""
+    def _key_to_evict(self) -> str:
+        """The oldest window that is not spent; the oldest of all if the first ones are spent."""
         return next(
             (
                 key
-                for key, window in islice(self._windows.items(), _LOOKED_AT)
+                for key, window in islice(self._windows.items(), _EVICTION_SCAN)
                 if window.count < self._limit.amount
             ),
             next(iter(self._windows)),

@@ -14,10 +14,11 @@ import uvloop
 from redis.asyncio import Redis
 
 from api.errors import BudgetExceeded
-from api.rate_limit import redis_sliding_window as redis_windows
+from api.rate_limit import spent_windows
 from api.rate_limit.budget import Budget, Cost, Kind
-from api.rate_limit.redis_sliding_window import RedisWindows, ResponsiveTimeout
-from api.rate_limit.sliding_window import Limit, LocalWindows, Standing
+from api.rate_limit.redis_sliding_window import RedisSlidingWindow
+from api.rate_limit.sliding_window import Limit, LocalSlidingWindow, WindowState
+from api.rate_limit.timeout import ResponsiveTimeout
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
 from tests.conftest import settings_of_tests
@@ -41,8 +42,10 @@ async def redis(valkey: Valkey) -> AsyncIterator[Redis]:
 
 
 @asynccontextmanager
-async def opened(url: str, waiting: float = 5.0, **options: Any) -> AsyncIterator[RedisWindows]:
-    windows = RedisWindows(url, waiting, **options)
+async def opened(
+    url: str, waiting: float = 5.0, **options: Any
+) -> AsyncIterator[RedisSlidingWindow]:
+    windows = RedisSlidingWindow(url, waiting, **options)
     await windows.open()
     try:
         yield windows
@@ -116,10 +119,10 @@ async def test_what_is_refused_without_a_trip_is_told_as_redis_tells_it(
 
     assert known.rate_limit_info == asked.rate_limit_info
     assert abs(known.retry_after - asked.retry_after) <= 1
-    assert known.charge.standing.remaining == asked.charge.standing.remaining == 0
+    assert known.charge.window.remaining == asked.charge.window.remaining == 0
     for name in ("fits_in", "full_in", "one_fits_in", "now"):
-        known_number = getattr(known.charge.standing, name)
-        assert known_number == pytest.approx(getattr(asked.charge.standing, name), abs=0.05), name
+        known_number = getattr(known.charge.window, name)
+        assert known_number == pytest.approx(getattr(asked.charge.window, name), abs=0.05), name
     told = dict(known.charge.headers)
     assert told[b"ratelimit"] == b'"read";r=0;t=%d' % known.retry_after
 
@@ -149,7 +152,7 @@ async def test_nobody_is_refused_whom_redis_would_admit(valkey: Valkey, redis: R
             turn += 1
             windows = (one, other)[turn % 2]
             before = await judge.hit("ada", limit, 0)
-            known = windows.spent("ada", limit)
+            known = windows.cached_refusal("ada", limit)
             if known is None:
                 cost = 1 + turn % 2
                 admitted += (await windows.hit("ada", limit, cost)).allowed * cost
@@ -188,17 +191,17 @@ def lonely() -> Iterator[Valkey]:
 async def test_what_is_known_of_spent_budgets_is_bounded(
     valkey: Valkey, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_windows, "MAX_SPENT", 100)
+    monkeypatch.setattr(spent_windows, "MAX_SPENT", 100)
     one = Limit(1, 60)
     async with opened(valkey.url) as windows:
         for number in range(500):
             await windows.hit(f"address {number}", one, 1, anonymous=True)
         await windows.hit("ada", one, 1)
 
-        assert windows.spent("ada", one)
+        assert windows.cached_refusal("ada", one)
         known = [
             number for number in range(500)
-            if windows.spent(f"address {number}", one, anonymous=True)
+            if windows.cached_refusal(f"address {number}", one, anonymous=True)
         ]  # fmt: skip
         assert known == list(range(400, 500))
 
@@ -211,14 +214,14 @@ async def test_nothing_known_is_kept_past_its_time(valkey: Valkey, redis: Redis)
 
         await windows.hit("ada", Limit(1, 60), 1)
 
-        assert list(windows._spent._people) == ["ada"]
+        assert list(windows._spent._viewers) == ["ada"]
 
 
 # --- Windows in this process --------------------------------------------------------------
 
 
 async def test_invented_addresses_reset_no_spent_budget() -> None:
-    windows = LocalWindows()
+    windows = LocalSlidingWindow()
     await windows.hit("ada", MINUTE, 100)
     await windows.hit("spent address", MINUTE, 100, anonymous=True)
 
@@ -237,7 +240,7 @@ async def test_invented_addresses_reset_no_spent_budget() -> None:
 
 async def test_a_table_of_addresses_is_full_only_while_its_windows_live() -> None:
     now = 0.0
-    windows = LocalWindows(max_addresses=10, clock=lambda: now)
+    windows = LocalSlidingWindow(max_addresses=10, clock=lambda: now)
     for number in range(200):
         await windows.hit(f"address {number}", MINUTE, 1, anonymous=True)
     crowded = await windows.hit("newcomer", MINUTE, 1, anonymous=True)
@@ -249,22 +252,22 @@ async def test_a_table_of_addresses_is_full_only_while_its_windows_live() -> Non
 
 
 async def test_of_people_those_who_have_something_left_are_forgotten_first() -> None:
-    windows = LocalWindows(max_people=10)
+    windows = LocalSlidingWindow(max_viewers=10)
     await windows.hit("ada", MINUTE, 100)
 
     for number in range(100):
         await windows.hit(f"person {number}", MINUTE, 1)
 
-    assert windows.spent("ada", MINUTE)
+    assert windows.cached_refusal("ada", MINUTE)
 
 
 async def test_looking_at_a_window_keeps_nothing() -> None:
-    windows = LocalWindows(max_people=2)
+    windows = LocalSlidingWindow(max_viewers=2)
     await windows.hit("ada", MINUTE, 10)
 
     for number in range(10):
         await windows.hit(f"person {number}", MINUTE, 0)
-        assert windows.spent(f"person {number}", MINUTE) is None
+        assert windows.cached_refusal(f"person {number}", MINUTE) is None
 
     assert (await windows.hit("ada", MINUTE, 0)).remaining == 90
 
@@ -272,7 +275,7 @@ async def test_looking_at_a_window_keeps_nothing() -> None:
 @pytest.mark.parametrize("amount", [1_000, 1_000_000])
 async def test_a_window_has_a_bound_in_bytes_however_high_its_limit(amount: int) -> None:
     now = 0.0
-    windows = LocalWindows(clock=lambda: now)
+    windows = LocalSlidingWindow(clock=lambda: now)
     limit = Limit(amount, 60)
     tracemalloc.start()
 
@@ -287,7 +290,7 @@ async def test_a_window_has_a_bound_in_bytes_however_high_its_limit(amount: int)
 
 async def test_hits_that_are_counted_together_never_leave_too_early() -> None:
     now = 0.0
-    windows = LocalWindows(clock=lambda: now)
+    windows = LocalSlidingWindow(clock=lambda: now)
     limit = Limit(2_000, 60)
     admitted: list[float] = []
     while now < 180:
@@ -360,7 +363,7 @@ async def test_a_loop_that_is_stalled_for_minutes_admits_nobody_whose_budget_is_
 
 async def hit_beside_stalls(
     url: str, *, waiting: float, stall: float
-) -> tuple[list[Standing], list[bool], bool]:
+) -> tuple[list[WindowState], list[bool], bool]:
     """Hits of a window that another instance spent, and pings with a time-out of asyncio's."""
     async with (
         opened(url, waiting=waiting) as windows,
@@ -374,7 +377,7 @@ async def hit_beside_stalls(
             return standings, await pings, windows.is_degraded
 
 
-async def one_by_one(windows: RedisWindows, number: int) -> Standing:
+async def one_by_one(windows: RedisSlidingWindow, number: int) -> WindowState:
     await asyncio.sleep(number * 0.01)
     return await windows.hit("ada", MINUTE, 1)
 

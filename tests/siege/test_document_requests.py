@@ -9,7 +9,7 @@ import pytest
 
 from api.errors import BudgetExceeded
 from api.rate_limit.budget import Budget, Charge, Cost, Kind
-from api.rate_limit.sliding_window import Standing
+from api.rate_limit.sliding_window import WindowState
 from graphql_schema.compiled import CompiledSchema
 from tests.test_graphql import ask
 
@@ -98,7 +98,7 @@ async def test_a_budget_is_asked_for_once_a_request(
     looks: list[Kind] = []
     real = Budget.look
 
-    async def look(self: Budget, payer: str, kind: Kind) -> Standing:
+    async def look(self: Budget, payer: str, kind: Kind) -> WindowState:
         looks.append(kind)
         return await real(self, payer, kind)
 

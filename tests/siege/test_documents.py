@@ -17,7 +17,9 @@ import pytest
 from fastapi import FastAPI
 from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse
 
-from api.http.body import encode_json
+from api.http.json import encode_json
+from api.rate_limit.answers import Answering, Answers
+from api.request import RequestContext, set_context
 from api.settings import Settings
 from api.state import State
 from graphql_schema.compiled import CompiledSchema, Refused, Stage
@@ -207,7 +209,9 @@ async def test_memory_is_flat_over_twenty_thousand_documents(
 
 def new_scope() -> dict[str, Any]:
     """As much of a request as a refusal needs."""
-    return {"path": "/graphql", "request_id": "x", "problems": []}
+    scope = {"path": "/graphql"}
+    set_context(scope, RequestContext("x", Answering(Answers())))
+    return scope
 
 
 def loop() -> float:
