@@ -1,12 +1,9 @@
-"""The schema, and the engine that runs documents on it. ``python -m graphql_schema.schema`` writes
-the committed SDL."""
+"""The schema, composed of each noun's fields, and the engine that runs documents on it."""
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 from typing import Final
 
 import strawberry
@@ -16,11 +13,9 @@ from strawberry.schema.config import StrawberryConfig
 from api.http.body import instant, rfc3339
 from api.settings import Settings
 from graphql_schema.compiled import CompiledSchema, Leaf, Limits, Paging
-from graphql_schema.mutations import Mutation
-from graphql_schema.queries import Query
 from graphql_schema.rules import NestedAliases
-
-COMMITTED: Final = Path(__file__).parent / "schema.graphql"
+from graphql_schema.tasks import TaskMutations, TaskQueries
+from graphql_schema.viewer import ViewerQueries
 
 _DATE_TIME: Final = strawberry.scalar(
     name="DateTime",
@@ -32,9 +27,19 @@ _DATE_TIME: Final = strawberry.scalar(
 _INSTANT: Final = Leaf(datetime, instant, as_is="{0}.microsecond")
 
 
+@strawberry.type(description="What can be read. Each field costs one read.")
+class Query(TaskQueries, ViewerQueries):
+    """The query fields of every noun."""
+
+
+@strawberry.type(description="What can be written. Each field costs one write.")
+class Mutation(TaskMutations):
+    """The mutation fields of every noun."""
+
+
 @cache
 def schema() -> strawberry.Schema:
-    """The schema as Strawberry has it."""
+    """Strawberry's schema."""
     config = StrawberryConfig(scalar_map={datetime: _DATE_TIME})
     return strawberry.Schema(Query, Mutation, config=config)
 
@@ -56,16 +61,3 @@ def engine(settings: Settings) -> CompiledSchema:
         hide_suggestions=not shown,
         refuse_nulls=True,
     )
-
-
-def main() -> None:
-    """Write the committed SDL anew, or with ``--check`` only say whether it is right."""
-    written = schema().as_str() + "\n"
-    if "--check" not in sys.argv[1:]:
-        COMMITTED.write_text(written, encoding="utf-8")
-    elif COMMITTED.read_text(encoding="utf-8") != written:
-        sys.exit(f"{COMMITTED.name} does not say what the code does: make schema")
-
-
-if __name__ == "__main__":
-    main()

@@ -14,9 +14,10 @@ from unittest.mock import patch
 
 from api.errors import describe
 from api.rate_limit.budget import Cost, Kind
+from graphql_schema import connections
 from graphql_schema import endpoint as http
 from graphql_schema import errors as graphql_errors
-from graphql_schema import mutations, queries, types
+from graphql_schema import tasks as graphql_tasks
 from persistence import cursors, task_inputs, task_sql, tasks, validation
 from persistence.errors import InvalidInput, NotFound, VersionConflict
 from persistence.task_inputs import NewTask, Page, TaskChanges
@@ -43,7 +44,7 @@ def graphql_does_not_trim_titles() -> Fault:
     def untrimmed(new: Any, data: Any) -> Any:
         return new.model_copy(update={"title": data["title"]}) if "title" in data else new
 
-    return _parsed_otherwise(mutations, untrimmed)
+    return _parsed_otherwise(graphql_tasks, untrimmed)
 
 
 @fault
@@ -61,7 +62,7 @@ def graphql_forgets_that_a_new_task_is_completed() -> Fault:
         is_new = isinstance(new, NewTask)
         return new.model_copy(update={"completed": False}) if is_new else new
 
-    return _parsed_otherwise(mutations, forgotten)
+    return _parsed_otherwise(graphql_tasks, forgotten)
 
 
 @fault
@@ -81,7 +82,7 @@ def an_error_repeats_its_value_to_the_end() -> Fault:
 
 @fault
 def graphql_names_fields_as_rest_does() -> Fault:
-    return patch.object(queries, "_SPELLING", {})
+    return patch.object(graphql_tasks, "_SPELLING", {})
 
 
 @fault
@@ -92,7 +93,7 @@ def graphql_finds_no_task_where_an_id_is_garbage() -> Fault:
         except InvalidInput:
             raise NotFound("Task", text) from None
 
-    return patch.object(mutations, "parse_task_id", lenient)
+    return patch.object(graphql_tasks, "parse_task_id", lenient)
 
 
 @fault
@@ -105,7 +106,7 @@ def graphql_words_an_error_otherwise() -> Fault:
                 [replace(found, message="No id") for found in error.errors]
             ) from None
 
-    return patch.object(mutations, "parse_task_id", terse)
+    return patch.object(graphql_tasks, "parse_task_id", terse)
 
 
 # --- Whose it is, and which version -------------------------------------------------------
@@ -123,7 +124,7 @@ def everyone_can_delete_everything() -> Fault:
 
 @fault
 def graphql_has_an_error_for_no_such_task() -> Fault:
-    return patch.object(queries, "NotFound", StopAsyncIteration)
+    return patch.object(graphql_tasks, "NotFound", StopAsyncIteration)
 
 
 @fault
@@ -147,7 +148,7 @@ def rest_loses_updates() -> Fault:
 @fault
 def graphql_takes_version_0_for_none() -> Fault:
     return patch.object(
-        mutations,
+        graphql_tasks,
         "_versions",
         lambda expected: [expected] if isinstance(expected, int) and expected else None,
     )
@@ -278,12 +279,14 @@ _count: Final = tasks.count
 
 @fault
 def graphql_says_that_every_page_is_the_first() -> Fault:
-    return patch.object(types.Listed, "has_previous_page", False)
+    return patch.object(connections.PageView, "has_previous_page", False)
 
 
 @fault
 def graphql_has_cursors_of_its_own() -> Fault:
     def turned(model: Any, data: Any, *rest: Any) -> Any:
+        if model is not Page:
+            return validation.validate(model, data, *rest)
         cursor = data.get("cursor")
         turned_back = cursor and cursors.decode_cursor(cursor[::-1]) and cursor[::-1]
         return validation.validate(model, data | {"cursor": turned_back}, *rest)
@@ -291,8 +294,10 @@ def graphql_has_cursors_of_its_own() -> Fault:
     class Both(AbstractContextManager[None]):
         def __enter__(self) -> None:
             self.patches = [
-                patch.object(types, "encode_cursor", lambda it: cursors.encode_cursor(it)[::-1]),
-                patch.object(queries, "validate", turned),
+                patch.object(
+                    connections, "encode_cursor", lambda it: cursors.encode_cursor(it)[::-1]
+                ),
+                patch.object(graphql_tasks, "validate", turned),
             ]
             for each in self.patches:
                 each.start()

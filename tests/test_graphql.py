@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from api.app import create_app
-from graphql_schema.schema import COMMITTED, schema
 from persistence import tasks
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.people import sign_in
@@ -46,11 +45,7 @@ async def create(client: httpx.AsyncClient, title: str = "water the plants") -> 
     return identifier
 
 
-# The schema
-
-
-def test_the_committed_schema_is_what_the_code_says() -> None:
-    assert COMMITTED.read_text(encoding="utf-8") == schema().as_str() + "\n", "make schema"
+# Nodes, edges and budgets
 
 
 async def test_both_doors_write_instants_with_the_same_bytes(
