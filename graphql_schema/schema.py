@@ -12,9 +12,9 @@ from strawberry.schema.config import StrawberryConfig
 
 from api.http.body import instant, rfc3339
 from api.settings import Settings
-from graphql_schema.compiled import CompiledSchema, Leaf, Limits, Paging
+from graphql_schema import tasks
+from graphql_schema.compiled import CompiledSchema, Leaf, Limits
 from graphql_schema.rules import NestedAliases
-from graphql_schema.tasks import TaskMutations, TaskQueries
 from graphql_schema.viewer import ViewerQueries
 
 _DATE_TIME: Final = strawberry.scalar(
@@ -23,17 +23,18 @@ _DATE_TIME: Final = strawberry.scalar(
     serialize=rfc3339,
 )
 
-# What the encoder writes right by itself, and what else to do; see ``api.http.body.instant``.
+# msgspec writes an instant as RFC 3339 itself, with six digits unless they are zeros;
+# ``api.http.body.instant`` converts those.
 _INSTANT: Final = Leaf(datetime, instant, as_is="{0}.microsecond")
 
 
 @strawberry.type(description="What can be read. Each field costs one read.")
-class Query(TaskQueries, ViewerQueries):
+class Query(tasks.TaskQueries, ViewerQueries):
     """The query fields of every noun."""
 
 
 @strawberry.type(description="What can be written. Each field costs one write.")
-class Mutation(TaskMutations):
+class Mutation(tasks.TaskMutations):
     """The mutation fields of every noun."""
 
 
@@ -45,8 +46,8 @@ def schema() -> strawberry.Schema:
 
 
 def engine(settings: Settings) -> CompiledSchema:
-    """The schema, ready to run documents within the limits of the settings."""
-    shown = settings.is_introspectable
+    """The engine that runs documents within the limits of the settings."""
+    is_introspectable = settings.is_introspectable
     return CompiledSchema(
         schema(),
         limits=Limits(
@@ -55,9 +56,9 @@ def engine(settings: Settings) -> CompiledSchema:
             tokens=settings.graphql_max_tokens,
             definitions=settings.graphql_max_definitions,
         ),
-        rules=[NestedAliases, *([] if shown else [NoSchemaIntrospectionCustomRule])],
+        rules=[NestedAliases, *([] if is_introspectable else [NoSchemaIntrospectionCustomRule])],
         leaves={"DateTime": _INSTANT},
-        paging={"Query.tasks": Paging("first", most=settings.graphql_max_page_size)},
-        hide_suggestions=not shown,
+        list_sizes=tasks.list_sizes(settings.graphql_max_page_size),
+        hide_suggestions=not is_introspectable,
         refuse_nulls=True,
     )

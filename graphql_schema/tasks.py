@@ -15,6 +15,7 @@ import strawberry
 from pydantic import BaseModel, BeforeValidator, Field
 from strawberry import ID, UNSET
 
+from graphql_schema.compiled import DeclaredSize, InputList, SlicingArgument
 from graphql_schema.connections import (
     DEFAULT_PAGE_SIZE,
     PageInfo,
@@ -86,6 +87,22 @@ class DeleteTasksResult:
 
     deleted: list[ID] = strawberry.field(description="The tasks that are gone now.")
     not_found: list[ID] = strawberry.field(description="The ids of no task of yours.")
+
+
+def list_sizes(max_page: int) -> dict[str, DeclaredSize]:
+    """The size of each list field of the types above.
+
+    Args:
+        max_page: the most tasks in one page.
+    """
+    page = SlicingArgument("Query.tasks", "first", max_page)
+    ids = InputList("Mutation.deleteTasks", "ids")
+    return {
+        "TaskConnection.edges": page,
+        "TaskConnection.nodes": page,
+        "DeleteTasksResult.deleted": ids,
+        "DeleteTasksResult.notFound": ids,
+    }
 
 
 # --- Inputs -------------------------------------------------------------------------------
