@@ -1,4 +1,4 @@
-"""What resolvers are given: who asks, the way to the database, and the budgets."""
+"""What resolvers share for one request: the viewer, the database and the budgets."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One request's. Sibling fields run concurrently; each statement has its own connection.
+    """The state of one request. Sibling fields run concurrently, each on its own connection.
 
-    ``max_page`` is the most tasks that a page may have here.
+    Attributes:
+        max_page: the most rows in one page, from the settings.
     """
 
     viewer: Viewer
@@ -30,11 +31,11 @@ class Context:
     _tasks: dict[Hashable, asyncio.Task[Any]] = field(default_factory=dict)
 
     async def once(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Do some work once a request, however many fields and aliases ask for it.
+        """Run some work once in a request, for all fields and aliases that need its result.
 
         Args:
-            key: what is the same for all of them.
-            work: starts it. Whatever it raises, all of them raise.
+            key: identifies the work.
+            work: creates the coroutine. Every caller gets its result or its exception.
         """
         task = self._tasks.get(key)
         if task is None:

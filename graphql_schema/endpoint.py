@@ -1,8 +1,8 @@
-"""GraphQL over HTTP: one request, one document, one answer.
+"""GraphQL over HTTP: one request, one document, one response.
 
-The order is REST's: who is asking, the body, the document, its cost, and only then anything runs.
-Before the document is parsed, a scan tells a query from a mutation: a mutation by GET, and a
-payer who has nothing left of that kind, are refused for the price of the scan.
+The order of the steps is REST's: authentication, the body, the document, its cost, execution.
+Before the document is parsed, a scan tells a query from a mutation. A mutation by GET, and a
+payer whose budget of that kind is spent, are rejected at the cost of the scan alone.
 https://graphql.github.io/graphql-over-http/draft/
 """
 
@@ -33,16 +33,16 @@ from api.rate_limit.budget import (
 )
 from api.request import context_of, report
 from api.state import state_of
-from graphql_schema.compiled import CompiledSchema, Refused
+from graphql_schema.compiled import CompiledSchema, RequestRejected
 from graphql_schema.context import Context
-from graphql_schema.errors import field_error, not_persisted, refusal, request_error
+from graphql_schema.errors import field_error, not_persisted, rejection_errors, request_error
 from persistence.errors import FieldError, InvalidInput
 
 GRAPHQL_JSON: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
 
 
-class Door:
+class GraphQLEndpoint:
     """The ASGI endpoint at ``/graphql``.
 
     Args:
@@ -69,43 +69,43 @@ class Door:
         payer = viewer_payer(viewer)
         kind = Kind.READ
         try:
-            asked = await _asked(scope, receive)
-            kind = self._kind(asked)
+            request = await _read_request(scope, receive)
+            kind = self._kind(request)
             _require_method(scope, kind)
             require_funds(scope, state.budget, payer, kind)
-            operation = self._engine.prepare(asked.query).operation(asked.operation_name)
-            call = operation.bind(asked.variables)
+            operation = self._engine.prepare(request.query).operation(request.operation_name)
+            call = operation.bind(request.variables)
             cost = _cost(operation.kind, call.cost)
             state.budget.require_payable(cost)
         except (MethodNotAllowed, BudgetExceeded):
             raise
         except Exception as error:
             await charge(scope, state.budget, payer, _cost_of_failure(state.budget, payer, kind))
-            return self._refused(scope, media_type, error)
+            return self._reject(scope, media_type, error)
         await charge(scope, state.budget, payer, cost)
         answer = await call.execute(Context(viewer, db, state.budget, self._max_page))
         errors = [field_error(scope, error) for error in answer.errors]
         return _response(scope, media_type, 200, answer.data, errors)
 
-    def _kind(self, asked: Asked) -> Kind:
-        """What the operation spends, found without parsing; a read where that is not clear."""
-        operation = self._engine.find_kind(asked.query, asked.operation_name)
+    def _kind(self, request: GraphQLRequest) -> Kind:
+        """The budget that the operation is charged to, without parsing; a read if it is unclear."""
+        operation = self._engine.find_kind(request.query, request.operation_name)
         return Kind.WRITE if operation is OperationType.MUTATION else Kind.READ
 
-    def _refused(self, scope: Scope, media_type: str, error: Exception) -> Response:
-        if isinstance(error, Refused):
-            errors = refusal(scope, error)
+    def _reject(self, scope: Scope, media_type: str, error: Exception) -> Response:
+        if isinstance(error, RequestRejected):
+            errors = rejection_errors(scope, error)
         elif isinstance(error, PersistedQuery):
             errors = [not_persisted(scope)]
         else:
             raise error
-        # To a client of the older media type, 200 means no more than that the server was reached.
+        # With the older media type, 200 means only that the server was reached.
         return _response(scope, media_type, 200 if media_type == JSON else 400, None, errors)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a request asks to be run."""
+class GraphQLRequest:
+    """The members of a request."""
 
     query: str
     operation_name: str | None
@@ -113,11 +113,11 @@ class Asked:
 
 
 class PersistedQuery(Exception):
-    """A document's hash came instead of the document."""
+    """The client sent a document's hash instead of the document."""
 
 
 class MutationByGet(MethodNotAllowed):
-    """The path has the method, but it must not write."""
+    """GET is allowed for this path, but not for a mutation."""
 
     def __init__(self) -> None:
         super().__init__(["POST"])
@@ -126,7 +126,7 @@ class MutationByGet(MethodNotAllowed):
         return "A mutation has to be sent by POST"
 
 
-async def _asked(scope: Scope, receive: Receive) -> Asked:
+async def _read_request(scope: Scope, receive: Receive) -> GraphQLRequest:
     if scope["method"] == "POST":
         members = await read_json(scope, receive, (JSON,))
     else:
@@ -143,15 +143,15 @@ async def _asked(scope: Scope, receive: Receive) -> Asked:
     ]
     if problems:
         raise InvalidInput(problems)
-    # No operation has an empty name: a client that always sends the member means none.
+    # No operation has an empty name. Some clients always send the member.
     name = members.get("operationName") or None
-    return Asked(members["query"], name, members.get("variables"))
+    return GraphQLRequest(members["query"], name, members.get("variables"))
 
 
 def _is_hash_alone(members: dict[str, Any]) -> bool:
     extensions = members.get("extensions")
-    hashed = isinstance(extensions, dict) and "persistedQuery" in extensions
-    return hashed and members.get("query") is None
+    has_hash = isinstance(extensions, dict) and "persistedQuery" in extensions
+    return has_hash and members.get("query") is None
 
 
 _NONE: Final = type(None)
@@ -164,13 +164,13 @@ _MEMBERS: Final = (
 
 
 def _members_of_query(scope: Scope) -> dict[str, Any]:
-    given = Request(scope).query_params
-    repeated = [name for name, *_ in _MEMBERS if len(given.getlist(name)) > 1]
+    parameters = Request(scope).query_params
+    repeated = [name for name, *_ in _MEMBERS if len(parameters.getlist(name)) > 1]
     if repeated:
         raise InvalidInput(
             [FieldError(name, "Should be given once", "repeated_parameter") for name in repeated]
         )
-    members: dict[str, Any] = dict(given)
+    members: dict[str, Any] = dict(parameters)
     for name in ("variables", "extensions"):
         if name in members:
             try:
@@ -188,9 +188,9 @@ def _require_method(scope: Scope, kind: Kind) -> None:
 
 
 def _cost_of_failure(budget: Budget, payer: str, kind: Kind) -> Cost:
-    """What a request costs that fails before it has a cost: one read, whatever it failed at.
+    """The cost of a request that fails before its cost is known: one read.
 
-    A mutation costs a write when the reads are spent: otherwise its preparation would be free.
+    If the reads are spent, a mutation costs one write instead: its preparation must not be free.
     """
     if kind is Kind.WRITE:
         try:
@@ -201,13 +201,13 @@ def _cost_of_failure(budget: Budget, payer: str, kind: Kind) -> Cost:
 
 
 def _cost(kind: OperationType, fields: int) -> Cost:
-    """The root fields that will run, at least one."""
+    """The number of root fields that will run, at least one."""
     mutates = kind is OperationType.MUTATION
     return Cost(Kind.WRITE if mutates else Kind.READ, max(fields, 1))
 
 
 def answer(scope: Scope, error: Exception) -> Response:
-    """The response to a request that ended in an exception, whichever it was."""
+    """The response to a request that raised an exception of any kind."""
     problem = describe(error)
     report(scope, error, problem)
     response = _response(
@@ -230,7 +230,7 @@ def _response(
 ) -> Response:
     members = []
     if errors:
-        # First, as the specification likes them: they are what a reader looks for (7.1.8).
+        # First, as the specification recommends, so that readers see them (section 7.1.8).
         members.append(b'"errors":' + encode_json(errors))
     if data is not None:
         members.append(b'"data":' + data)

@@ -1,4 +1,4 @@
-"""An error as GraphQL tells it: the catalogue's members in ``extensions``, with a ``code``."""
+"""Errors in GraphQL's form: the catalogue's members in ``extensions``, with a ``code``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from starlette.types import Scope
 from api.errors import CATALOGUE, Problem, describe
 from api.http.json import now_to_the_second
 from api.request import context_of, report
-from graphql_schema.compiled import Refused, Stage
+from graphql_schema.compiled import RequestRejected, Stage
 from persistence.errors import InvalidInput
 
 
 class Code(StrEnum):
-    """GraphQL's own codes, beside the catalogue's types in upper case."""
+    """GraphQL's own codes. The others are the catalogue's types in upper case."""
 
     PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
     VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
@@ -25,10 +25,10 @@ class Code(StrEnum):
 
 
 def request_error(scope: Scope, problem: Problem, code: str | None = None) -> dict[str, Any]:
-    """An error that is the whole answer's, not one field's.
+    """An error of the whole request.
 
     Args:
-        code: in place of the catalogue's.
+        code: replaces the catalogue's code.
     """
     code = code or problem.code
     context = context_of(scope)
@@ -40,52 +40,52 @@ def request_error(scope: Scope, problem: Problem, code: str | None = None) -> di
 
 
 def not_persisted(scope: Scope) -> dict[str, Any]:
-    """The answer to a document's hash, in the words that clients wait for to send the document."""
+    """The error for a document's hash. Clients recognise this text, and send the document."""
     problem = Problem(CATALOGUE[InvalidInput], "PersistedQueryNotSupported")
     return request_error(scope, problem, Code.PERSISTED_QUERY_NOT_SUPPORTED)
 
 
-def refusal(scope: Scope, refused: Refused) -> list[dict[str, Any]]:
-    """Why a document was not run, error by error."""
-    code = Code.PARSE_FAILED if refused.stage is Stage.PARSE else Code.VALIDATION_FAILED
+def rejection_errors(scope: Scope, rejection: RequestRejected) -> list[dict[str, Any]]:
+    """The errors for which a document was rejected."""
+    code = Code.PARSE_FAILED if rejection.stage is Stage.PARSE else Code.VALIDATION_FAILED
     return [
-        _placed(error)
-        | request_error(scope, Problem(CATALOGUE[InvalidInput], _reworded(error.message)), code)
-        for error in refused.errors
+        _place(error)
+        | request_error(scope, Problem(CATALOGUE[InvalidInput], _reword(error.message)), code)
+        for error in rejection.errors
     ]
 
 
 def field_error(scope: Scope, error: GraphQLError) -> dict[str, Any]:
-    """Why a field has no value. What is not in the catalogue is logged, once, and masked."""
+    """The error of one field. An error that is not in the catalogue is logged once, and masked."""
     cause = error.original_error if isinstance(error.original_error, Exception) else error
     problem = describe(cause)
     report(scope, cause, problem)
-    return _placed(error) | request_error(scope, problem)
+    return _place(error) | request_error(scope, problem)
 
 
-def _placed(error: GraphQLError) -> dict[str, Any]:
-    """Where in the document, and where in the answer."""
-    # What is read first comes first; whoever places the error words it.
-    placed: dict[str, Any] = {"message": ""}
+def _place(error: GraphQLError) -> dict[str, Any]:
+    """The error's place in the document and in the response, with an empty message."""
+    # The first member, because readers look for it first. The caller sets it.
+    place: dict[str, Any] = {"message": ""}
     if error.locations:
-        placed["locations"] = [location.formatted for location in error.locations]
+        place["locations"] = [location.formatted for location in error.locations]
     if error.path is not None:
-        placed["path"] = error.path
-    return placed
+        place["path"] = error.path
+    return place
 
 
-# graphql-core's messages repeat the offending value, as Python writes it, and quote Python's own
-# errors. The error has the value's place already, and the value may be a secret that must not get
-# into a log. Each pattern removes everything after graphql-core's fixed wording. Look-ahead is
-# bounded, for a value may consist of these words repeated a thousand times.
+# graphql-core's messages repeat the rejected value in Python's notation, and quote Python's errors.
+# The value may be a secret that must not get into a log, and the error has its place already.
+# Each pattern removes everything after graphql-core's fixed wording. Look-ahead is bounded,
+# because a value may repeat this wording a thousand times.
 _REWORDINGS: Final = tuple(
     (re.compile(pattern, re.DOTALL), words)
     for pattern, words in (
-        # A token (`found Int '1'`), and what is none.
+        # A token (`found Int '1'`), and characters that are no token.
         (r"^(Syntax Error: .*?\b(?:BlockString|String|Int|Float)) '.*", r"\1."),
         (r"^(Syntax Error: .*? escape sequence): .*", r"\1."),
         (r"^(Syntax Error: .*?), did you mean '0\..*", r"\1."),
-        # A value of the wrong type. The name of a member that is too much can be anything.
+        # A value of the wrong type. An unknown member can have any name.
         (r" unknown field '(?!\w+…?'(?:, found|\. Did you mean)).*", " unknown fields."),
         (r", (?:but encountered error '|found: ).*", "."),
         (r"( cannot represent [^:]{1,60}): .*", r"\1."),
@@ -99,13 +99,13 @@ _REWORDINGS: Final = tuple(
 
 
 _LONG_NAME: Final = re.compile(r"\b(\w{60})\w+")
-"""A name may be as long as the document."""
+"""Names are cut after 60 characters: a name can be as long as the document."""
 MAX_MESSAGE: Final = 1_000
-"""Characters of a message, its names shortened, that are looked at. What graphql-core itself says
-is shorter."""
+"""Characters of a message that are kept, after its names are cut. graphql-core's own wording is
+shorter."""
 
 
-def _reworded(message: str) -> str:
+def _reword(message: str) -> str:
     message = _LONG_NAME.sub(r"\1…", message)
     if len(message) > MAX_MESSAGE:
         message = f"{message[:MAX_MESSAGE]}…"

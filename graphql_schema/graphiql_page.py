@@ -1,4 +1,4 @@
-"""GraphiQL, for exploring outside production, from our own files alone."""
+"""GraphiQL, a page to explore the API outside production. It loads only our own files."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _HEADERS: Final = {
     "Vary": "Accept",
 }
 
-# The names are the same for every build: ask each time, and be told 304. A worker has a policy of
-# its own, from its own file.
+# File names are the same for every build: browsers revalidate each time, and get 304. A worker's
+# policy is that of its own file.
 _ASSET_HEADERS: Final = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cache-Control": "no-cache",
@@ -39,24 +39,24 @@ _ASSET_HEADERS: Final = {
 }
 
 
-def is_wanted(scope: Scope) -> bool:
-    """Whether a browser asks for a page rather than a client for an answer."""
+def is_requested(scope: Scope) -> bool:
+    """Whether the request prefers an HTML page to a GraphQL response, as browsers do."""
     html = "text/html"
     return scope["method"] == "GET" and best_media_type(scope, ("application/json", html)) == html
 
 
 def page(settings: Settings) -> Response:
-    """The page. The demo token, where there is one, stands in it and nowhere else."""
+    """The page. It contains the demo token if there is one; no other file does."""
     token = settings.demo_token
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
-    told = json.dumps({"endpoint": "/graphql", "headers": headers}).replace("<", "\\u003c")
+    configuration = json.dumps({"endpoint": "/graphql", "headers": headers}).replace("<", "\\u003c")
     template = (_FOLDER / "page.html").read_text(encoding="utf-8")
-    body = template.replace("{{twofold}}", told)
+    body = template.replace("{{twofold}}", configuration)
     return Response(body, headers=_HEADERS, media_type="text/html")
 
 
 def assets() -> Callable[[Request], Awaitable[Response]]:
-    """Serves what the page loads, by the name in the path."""
+    """An endpoint that serves the files of the page, by the name in the path."""
     files = StaticFiles(directory=_FOLDER / "dist")
 
     async def asset(request: Request) -> Response:

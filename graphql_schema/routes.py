@@ -1,4 +1,4 @@
-"""The paths of the GraphQL door: the endpoint, and outside production the page to explore it."""
+"""The paths of GraphQL: the endpoint, and outside production the GraphiQL page."""
 
 from __future__ import annotations
 
@@ -8,33 +8,38 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.settings import Settings
-from graphql_schema import graphiql_page as ide
-from graphql_schema.endpoint import Door
+from graphql_schema import graphiql_page
+from graphql_schema.endpoint import GraphQLEndpoint
 from graphql_schema.schema import engine
 
 PATH: Final = "/graphql"
 
 
 def routes(settings: Settings) -> list[BaseRoute]:
-    """What is served under ``/graphql``."""
-    door = Door(engine(settings), max_page=settings.graphql_max_page_size)
+    """The routes under ``/graphql``."""
+    endpoint = GraphQLEndpoint(engine(settings), max_page=settings.graphql_max_page_size)
     if settings.is_production:
-        return [_endpoint(door)]
-    return [_endpoint(Explored(door, settings)), Route(f"{PATH}/assets/{{name}}", ide.assets())]
+        return [_route(endpoint)]
+    return [
+        _route(EndpointWithGraphiQL(endpoint, settings)),
+        Route(f"{PATH}/assets/{{name}}", graphiql_page.assets()),
+    ]
 
 
-def _endpoint(app: ASGIApp) -> Route:
+def _route(app: ASGIApp) -> Route:
     return Route(PATH, app, methods=["GET", "POST"])
 
 
-class Explored:
-    """The endpoint, with a page for the browsers that come by."""
+class EndpointWithGraphiQL:
+    """The endpoint, which serves the GraphiQL page to requests that prefer HTML."""
 
-    def __init__(self, door: Door, settings: Settings) -> None:
-        self._door = door
+    def __init__(self, endpoint: GraphQLEndpoint, settings: Settings) -> None:
+        self._endpoint = endpoint
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        app: ASGIApp = ide.page(self._settings) if ide.is_wanted(scope) else self._door
+        app: ASGIApp = self._endpoint
+        if graphiql_page.is_requested(scope):
+            app = graphiql_page.page(self._settings)
         await app(scope, receive, send)

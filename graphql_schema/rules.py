@@ -1,4 +1,4 @@
-"""Validation rules of our own, on top of GraphQL's."""
+"""Validation rules in addition to GraphQL's own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, Final
 from graphql import FieldNode, GraphQLError, ValidationContext, ValidationRule
 
 MAX_NESTED_ALIASES: Final = 10
-"""Aliases below the root fields. A root field is paid for; below it an alias repeats, in one
-answer, what may be a thousand tasks."""
+"""The most aliases below the root fields. Each root field is charged; an alias below one can repeat
+a thousand tasks in one response."""
 
 
 class NestedAliases(ValidationRule):
-    """Bounds how often an answer may repeat what it has already."""
+    """Limits how often a response can repeat the same data."""
 
     def __init__(self, context: ValidationContext) -> None:
         super().__init__(context)

@@ -1,12 +1,9 @@
-"""The schema, and the engine that runs documents on it. ``python -m graphql_schema.schema`` writes
-the committed SDL."""
+"""The schema, composed of each noun's fields, and the engine that runs documents on it."""
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 from typing import Final
 
 import strawberry
@@ -15,12 +12,10 @@ from strawberry.schema.config import StrawberryConfig
 
 from api.http.json import instant, rfc3339
 from api.settings import Settings
-from graphql_schema.compiled import CompiledSchema, Leaf, Limits, Paging
-from graphql_schema.mutations import Mutation
-from graphql_schema.queries import Query
+from graphql_schema import tasks
+from graphql_schema.compiled import CompiledSchema, Leaf, Limits
 from graphql_schema.rules import NestedAliases
-
-COMMITTED: Final = Path(__file__).parent / "schema.graphql"
+from graphql_schema.viewer import ViewerQueries
 
 _DATE_TIME: Final = strawberry.scalar(
     name="DateTime",
@@ -28,20 +23,31 @@ _DATE_TIME: Final = strawberry.scalar(
     serialize=rfc3339,
 )
 
-# What the encoder writes right by itself, and what else to do; see ``api.http.json.instant``.
+# msgspec writes an instant as RFC 3339 itself, with six digits unless they are zeros;
+# ``api.http.json.instant`` converts those.
 _INSTANT: Final = Leaf(datetime, instant, as_is="{0}.microsecond")
+
+
+@strawberry.type(description="What can be read. Each field costs one read.")
+class Query(tasks.TaskQueries, ViewerQueries):
+    """The query fields of every noun."""
+
+
+@strawberry.type(description="What can be written. Each field costs one write.")
+class Mutation(tasks.TaskMutations):
+    """The mutation fields of every noun."""
 
 
 @cache
 def schema() -> strawberry.Schema:
-    """The schema as Strawberry has it."""
+    """Strawberry's schema."""
     config = StrawberryConfig(scalar_map={datetime: _DATE_TIME})
     return strawberry.Schema(Query, Mutation, config=config)
 
 
 def engine(settings: Settings) -> CompiledSchema:
-    """The schema, ready to run documents within the limits of the settings."""
-    shown = settings.is_introspectable
+    """The engine that runs documents within the limits of the settings."""
+    is_introspectable = settings.is_introspectable
     return CompiledSchema(
         schema(),
         limits=Limits(
@@ -50,22 +56,9 @@ def engine(settings: Settings) -> CompiledSchema:
             tokens=settings.graphql_max_tokens,
             definitions=settings.graphql_max_definitions,
         ),
-        rules=[NestedAliases, *([] if shown else [NoSchemaIntrospectionCustomRule])],
+        rules=[NestedAliases, *([] if is_introspectable else [NoSchemaIntrospectionCustomRule])],
         leaves={"DateTime": _INSTANT},
-        paging={"Query.tasks": Paging("first", most=settings.graphql_max_page_size)},
-        hide_suggestions=not shown,
+        list_sizes=tasks.list_sizes(settings.graphql_max_page_size),
+        hide_suggestions=not is_introspectable,
         refuse_nulls=True,
     )
-
-
-def main() -> None:
-    """Write the committed SDL anew, or with ``--check`` only say whether it is right."""
-    written = schema().as_str() + "\n"
-    if "--check" not in sys.argv[1:]:
-        COMMITTED.write_text(written, encoding="utf-8")
-    elif COMMITTED.read_text(encoding="utf-8") != written:
-        sys.exit(f"{COMMITTED.name} does not say what the code does: make schema")
-
-
-if __name__ == "__main__":
-    main()

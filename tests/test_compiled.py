@@ -23,7 +23,16 @@ from strawberry.scalars import JSON
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from graphql_schema.compiled import CompiledSchema, Leaf, Limits, Paging, Refused, Stage
+from graphql_schema.compiled import (
+    CompiledSchema,
+    ConstantSize,
+    DeclaredSize,
+    Leaf,
+    Limits,
+    RequestRejected,
+    Stage,
+    list_fields,
+)
 from graphql_schema.compiled import executor as executor_module
 from graphql_schema.compiled.cache import Cache
 
@@ -130,7 +139,18 @@ SCHEMA = strawberry.Schema(
 DATE_TIME = Leaf(
     dt.datetime, rfc3339, as_is="{0}.microsecond and {0}.tzinfo is UTC", names={"UTC": UTC}
 )
-ENGINE = CompiledSchema(SCHEMA, leaves={"DateTime": DATE_TIME})
+
+
+def declared(schema: strawberry.Schema) -> dict[str, DeclaredSize]:
+    """A size for each list field of a schema."""
+    return dict.fromkeys(list_fields(schema._schema), ConstantSize(1))
+
+
+def compiled(schema: strawberry.Schema, **options: Any) -> CompiledSchema:
+    return CompiledSchema(schema, list_sizes=declared(schema), **options)
+
+
+ENGINE = compiled(SCHEMA, leaves={"DateTime": DATE_TIME})
 
 
 def book(number: int, **changes: Any) -> Any:
@@ -149,8 +169,8 @@ async def run(
     return json.loads(answer.data), answer.errors
 
 
-def refusal(text: str, engine: CompiledSchema = ENGINE, **variables: Any) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refusal(text: str, engine: CompiledSchema = ENGINE, **variables: Any) -> RequestRejected:
+    with pytest.raises(RequestRejected) as caught:
         engine.prepare(text).operation().bind(variables)
     return caught.value
 
@@ -203,7 +223,7 @@ async def test_only_what_needs_a_resolver_is_executed_as_a_field(
     assert len(executed) == calls
 
 
-async def test_an_error_in_a_hole_nulls_what_stock_would_null() -> None:
+async def test_an_error_in_a_deferred_field_nulls_what_stock_would_null() -> None:
     text = "{ shelf { maybeBooks { id sequel { broken } } } }"
     books = [book(1, sequel=book(3)), book(2)]
 
@@ -370,14 +390,14 @@ def test_an_operation_knows_its_kind() -> None:
     ],
 )
 def test_the_operation_must_be_known(text: str, name: str | None, message: str) -> None:
-    with pytest.raises(Refused, match=message) as caught:
+    with pytest.raises(RequestRejected, match=message) as caught:
         ENGINE.prepare(text).operation(name)
 
     assert caught.value.stage is Stage.OPERATION
 
 
 def test_subscriptions_are_refused() -> None:
-    engine = CompiledSchema(strawberry.Schema(Query, subscription=Subscription))
+    engine = compiled(strawberry.Schema(Query, subscription=Subscription))
 
     assert refusal("subscription { ticks }", engine).stage is Stage.OPERATION
 
@@ -483,11 +503,11 @@ def test_a_document_over_a_limit_is_refused_with_the_limit(text: str, limit: str
 
 @pytest.mark.parametrize("text", [text for text, _ in HOSTILE] + ANNOYING)
 def test_no_document_takes_long_to_prepare(text: str) -> None:
-    engine = CompiledSchema(SCHEMA, max_kept_bytes=0)
+    engine = compiled(SCHEMA, max_kept_bytes=0)
 
     def attempt() -> float:
         start = time.process_time()
-        with suppress(Refused):
+        with suppress(RequestRejected):
             engine.prepare(text)
         return time.process_time() - start
 
@@ -515,73 +535,8 @@ async def test_tools_may_introspect(text: str) -> None:
     assert data == json.loads(json.dumps((await SCHEMA.execute(text)).data))
 
 
-@strawberry.type
-class Cup:
-    name: str
-
-
-@strawberry.type
-class Cupboard:
-    things: list[Cup | Book]
-
-
-@strawberry.type
-class Kitchen:
-    @strawberry.field
-    async def cupboard(self, first: int, last: int = 3) -> Cupboard:
-        return Cupboard(things=[])
-
-
-@pytest.mark.parametrize(
-    ("selected", "variables", "asked"),
-    [
-        ("cupboard(first: 3) { things { ... on Cup { name } ... on Book { title } } }", {}, 0),
-        ("cupboard(first: 4) { things { __typename } }", {}, 4),
-        ("cupboard(first: 5) { things { __typename } }", {}, 0),
-        ("cupboard(first: $n) { things { __typename } }", {"n": 4}, 4),
-        ("cupboard(first: $n) { things { __typename } }", {"n": 3}, 0),
-        ("cupboard(first: 2) { things { ... on Cup { name } ... on Book { title t: title } } }",
-         {}, 4),
-        ("cupboard(first: 2, last: 4) { things { __typename a: __typename } }", {}, 4),
-        ("cupboard(first: 2) { things { __typename } } c: cupboard(first: 2) { __typename }",
-         {}, 4),
-    ],
-)  # fmt: skip
-def test_the_items_of_all_pages_are_limited(
-    selected: str, variables: dict[str, Any], asked: int
-) -> None:
-    paging = {"Kitchen.cupboard": Paging("first", most=4)}
-    engine = CompiledSchema(strawberry.Schema(Kitchen), limits=Limits(items=3), paging=paging)
-    heading = "query ($n: Int!)" if variables else ""
-    operation = engine.prepare(f"{heading} {{ {selected} }}").operation()
-
-    if not asked:
-        operation.bind(variables)
-        return
-    with pytest.raises(Refused, match=rf"list items \(3\): it asks for {asked}, ") as refused:
-        operation.bind(variables)
-    assert refused.value.stage is Stage.LIMITS
-
-
-@pytest.mark.parametrize(("default", "asked"), [(strawberry.UNSET, 4), (None, 4), (2, 2)])
-def test_a_page_without_a_length_has_the_default_one_or_the_most(default: Any, asked: int) -> None:
-    @strawberry.type
-    class Hall:
-        @strawberry.field
-        async def cupboard(self, first: int | None = default) -> Cupboard:
-            return Cupboard(things=[])
-
-    paging = {"Hall.cupboard": Paging("first", most=4)}
-    engine = CompiledSchema(strawberry.Schema(Hall), limits=Limits(items=1), paging=paging)
-
-    for arguments in ("", "(first: null)"):
-        document = engine.prepare(f"{{ cupboard{arguments} {{ __typename }} }}")
-        with pytest.raises(Refused, match=f"asks for {asked}, "):
-            document.operation().bind()
-
-
 def test_introspection_can_be_ruled_out() -> None:
-    engine = CompiledSchema(SCHEMA, rules=[NoSchemaIntrospectionCustomRule])
+    engine = compiled(SCHEMA, rules=[NoSchemaIntrospectionCustomRule])
 
     assert refusal("{ __schema { description } }", engine).stage is Stage.VALIDATION
     assert engine.prepare("{ __typename }")
@@ -589,7 +544,7 @@ def test_introspection_can_be_ruled_out() -> None:
 
 @pytest.mark.parametrize("hide", [True, False])
 def test_suggestions_can_be_hidden(hide: bool) -> None:
-    engine = CompiledSchema(SCHEMA, hide_suggestions=hide)
+    engine = compiled(SCHEMA, hide_suggestions=hide)
 
     assert ("Did you mean" in str(refusal("{ shelv }", engine))) is not hide
     text = "mutation ($new: NewBook!) { add(new: $new) }"
@@ -607,7 +562,7 @@ def test_suggestions_can_be_hidden(hide: bool) -> None:
 )
 def test_machinery_that_would_not_run_is_refused_at_once(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="A compiled schema cannot have"):
-        CompiledSchema(strawberry.Schema(Query, **arguments))
+        compiled(strawberry.Schema(Query, **arguments))
 
 
 def test_a_leafs_constants_cannot_shadow_the_generated_code() -> None:
@@ -621,22 +576,22 @@ async def test_a_selection_that_cannot_be_compiled_is_answered_by_stock(
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(executor_module, "compile_region", fail)
+    monkeypatch.setattr(executor_module, "compile_selection", fail)
 
-    data, errors = await run("{ shelf { books { id } } }", [book(1)], CompiledSchema(SCHEMA))
+    data, errors = await run("{ shelf { books { id } } }", [book(1)], compiled(SCHEMA))
 
     assert (data, errors) == ({"shelf": {"books": [{"id": "1"}]}}, [])
     assert "could not be compiled" in caplog.text
 
 
 def test_a_document_is_prepared_once() -> None:
-    engine = CompiledSchema(SCHEMA)
+    engine = compiled(SCHEMA)
 
     assert engine.prepare("{ fails }") is engine.prepare("{ fails }")
 
 
 def test_documents_are_dropped_when_they_weigh_too_much() -> None:
-    engine = CompiledSchema(SCHEMA, max_kept_bytes=50_000)
+    engine = compiled(SCHEMA, max_kept_bytes=50_000)
     first = engine.prepare("{ n: fails }")
     for number in range(50):
         engine.prepare(f"{{ n{number}: fails }}")
@@ -647,7 +602,7 @@ def test_documents_are_dropped_when_they_weigh_too_much() -> None:
 
 
 async def test_a_selection_weighs_with_its_document() -> None:
-    engine = CompiledSchema(SCHEMA)
+    engine = compiled(SCHEMA)
     text = "query ($c: Boolean!) { shelf { books { id title @include(if: $c) } } }"
     engine.prepare(text)
     weights = [engine._documents.weight]
@@ -660,7 +615,7 @@ async def test_a_selection_weighs_with_its_document() -> None:
 
 
 async def test_a_document_that_grows_pushes_others_out() -> None:
-    engine = CompiledSchema(SCHEMA, max_kept_bytes=150_000)
+    engine = compiled(SCHEMA, max_kept_bytes=150_000)
     growing = "{ shelf { books { id title } } }"
     others = [f"{{ n{number}: fails }}" for number in range(15)]
     for text in (*others, growing):
@@ -675,7 +630,7 @@ async def test_a_document_that_grows_pushes_others_out() -> None:
 
 
 async def test_one_operation_has_so_many_selections_and_no_more() -> None:
-    engine = CompiledSchema(SCHEMA)
+    engine = compiled(SCHEMA)
     names = "abcdef"
     conditions = " ".join(f"{name}: id @include(if: ${name})" for name in names)
     declared = ", ".join(f"${name}: Boolean!" for name in names)

@@ -50,13 +50,20 @@ from graphql.pyutils import Path
 from strawberry.scalars import JSON
 from strawberry.schema.config import StrawberryConfig
 
-from graphql_schema.compiled import CompiledSchema, Leaf, Limits, Refused
+from graphql_schema.compiled import (
+    CompiledSchema,
+    ConstantSize,
+    Leaf,
+    Limits,
+    RequestRejected,
+    list_fields,
+)
 from graphql_schema.compiled import document as document_module
 from graphql_schema.compiled import executor as executor_module
 from graphql_schema.compiled import leaves as leaves_module
 from graphql_schema.compiled import resolvers as resolvers_module
-from graphql_schema.compiled.executor import CompiledExecutor, Filling
-from graphql_schema.compiled.selections import Hole
+from graphql_schema.compiled.executor import CompiledExecutor, DeferredFields
+from graphql_schema.compiled.selections import DeferredField
 from graphql_schema.compiled.usages import Usages
 
 DOCUMENTS = int(os.environ.get("COMPILED_FUZZ_DOCUMENTS", "200"))
@@ -300,6 +307,7 @@ LEAVES = {
         dt.datetime, rfc3339, as_is="{0}.microsecond and {0}.tzinfo is UTC", names={"UTC": UTC}
     )
 }
+LIST_SIZES = dict.fromkeys(list_fields(SCHEMA._schema), ConstantSize(1))
 WIDE = Limits(50_000, 20_000, 500, 100, 100, 10_000, 10_000, 100_000, 1_000_000, 10**9)
 
 
@@ -439,7 +447,7 @@ class Writer:
         self.rng = rng
         self.aliases = 0
         self.fragments: list[str] = []
-        self.holes = rng.random() < 0.75
+        self.defers = rng.random() < 0.75
 
     def document(self) -> str:
         graphql = SCHEMA._schema
@@ -469,7 +477,7 @@ class Writer:
         written = [
             self.field(name, field, depth)
             for name, field in fields[: self.rng.choice([1, 2, 3, 4, 5, len(fields)])]
-            if self.holes or not (field.args or name in RESOLVED)
+            if self.defers or not (field.args or name in RESOLVED)
         ]
         if self.rng.random() < 0.2:
             written.append("__typename")
@@ -622,7 +630,7 @@ async def through_compiled(
     ran.clear()
     try:
         call = engine.prepare(text).operation(name).bind(given)
-    except Refused as refused:
+    except RequestRejected as refused:
         return outcome(None, refused.errors)
     before = asyncio.all_tasks()
     answer = await call.execute("context")
@@ -672,7 +680,7 @@ def describe(seed: int, text: str, given: dict[str, Any], stock: Outcome, compil
 
 async def differences(seeds: Iterable[int]) -> AsyncIterator[str]:
     """What the two disagree on; each seed is a document run `RUNS` times."""
-    engine = CompiledSchema(SCHEMA, leaves=LEAVES, limits=WIDE)
+    engine = CompiledSchema(SCHEMA, leaves=LEAVES, limits=WIDE, list_sizes=LIST_SIZES)
     for seed in seeds:
         rng = random.Random(seed)
         text = Writer(rng).document()
@@ -693,7 +701,7 @@ def kinds(outcome: Outcome) -> Iterator[str]:
     """What sort of a run it was, to know that the fuzzer reaches everything."""
     yield "refused" if outcome.errors and not outcome.ran else "ran"
     yield "with errors" if outcome.errors else "without errors"
-    yield "holes" if any("." in name for name in outcome.ran) else "plain"
+    yield "deferred" if any("." in name for name in outcome.ran) else "plain"
 
 
 seen: Counter[str] = Counter()
@@ -715,7 +723,7 @@ async def test_both_executors_agree_on_everything() -> None:
     assert seen["refused"] < runs / 3, seen
     assert seen["with errors"] > runs / 20, seen
     assert seen["without errors"] > runs / 4, seen
-    assert seen["holes"] > runs / 10, seen
+    assert seen["deferred"] > runs / 10, seen
     assert seen["plain"] > runs / 10, seen
 
 
@@ -760,7 +768,7 @@ OTHERS: list[tuple[str, str, dict[str, Any]]] = [
 
 
 async def test_operations_of_one_document_do_not_disturb_each_other() -> None:
-    engine = CompiledSchema(SCHEMA, leaves=LEAVES, limits=WIDE)
+    engine = CompiledSchema(SCHEMA, leaves=LEAVES, limits=WIDE, list_sizes=LIST_SIZES)
     World.suspends, World.error = False, None
     ran_to_the_end = 0
     for seed in range(DOCUMENTS // 8):
@@ -788,19 +796,21 @@ def forget_conditions(patch: pytest.MonkeyPatch) -> None:
 
 
 def keep_the_object_around_an_error(patch: pytest.MonkeyPatch) -> None:
-    def propagate(self: Filling, hole: Hole, path: Path, error: GraphQLError) -> None:
+    def propagate(
+        self: DeferredFields, field: DeferredField, path: Path, error: GraphQLError
+    ) -> None:
         self._executor.collected_errors.add(error, path)
 
-    patch.setattr(Filling, "_propagate", propagate)
+    patch.setattr(DeferredFields, "_propagate", propagate)
 
 
-def run_stock_after_the_holes(patch: pytest.MonkeyPatch) -> None:
-    fill = CompiledExecutor._fill
+def run_stock_after_the_deferred_fields(patch: pytest.MonkeyPatch) -> None:
+    resolve = CompiledExecutor._resolve_deferred
 
-    def fill_and_bail(self: CompiledExecutor, *args: Any) -> None:
-        fill(self, *args)
+    def resolve_and_return_nothing(self: CompiledExecutor, *args: Any) -> None:
+        resolve(self, *args)
 
-    patch.setattr(CompiledExecutor, "_fill", fill_and_bail)
+    patch.setattr(CompiledExecutor, "_resolve_deferred", resolve_and_return_nothing)
 
 
 def share_the_errors(patch: pytest.MonkeyPatch) -> None:
@@ -818,7 +828,7 @@ def pass_inputs_on_unconverted(patch: pytest.MonkeyPatch) -> None:
         (accept_any_int, 45),
         (forget_conditions, 0),
         (keep_the_object_around_an_error, 50),
-        (run_stock_after_the_holes, 0),
+        (run_stock_after_the_deferred_fields, 0),
         (share_the_errors, 0),
         (pass_inputs_on_unconverted, 125),
     ],

@@ -1,9 +1,10 @@
-"""GraphQL at the price of plain serialisation, for any Strawberry schema.
+"""Executes GraphQL at about the cost of plain serialisation, for any Strawberry schema.
 
-A document is prepared once; selections on plain data become functions from resolved values
-to bytes, and everything else runs on the stock executor. Knows nothing of HTTP or tasks.
+A document is prepared once. Selections of plain data are compiled into functions from resolved
+values to structs, which msgspec encodes; the stock executor runs everything else. This package
+knows nothing of HTTP, and nothing of one schema.
 
-    engine = CompiledSchema(schema)
+    engine = CompiledSchema(schema, list_sizes={"Query.books": SlicingArgument(...)})
     call = engine.prepare(text).operation(name).bind(variables)
     answer = await call.execute(context)
 """
@@ -11,19 +12,23 @@ to bytes, and everything else runs on the stock executor. Knows nothing of HTTP 
 from .document import Answer, Call, Document, Operation
 from .leaves import Leaf
 from .limits import Limits
-from .list_sizes import Paging
-from .rejections import Refused, Stage
+from .list_sizes import ConstantSize, DeclaredSize, InputList, SlicingArgument, list_fields
+from .rejections import RequestRejected, Stage
 from .schema import CompiledSchema
 
 __all__ = [
     "Answer",
     "Call",
     "CompiledSchema",
+    "ConstantSize",
+    "DeclaredSize",
     "Document",
+    "InputList",
     "Leaf",
     "Limits",
     "Operation",
-    "Paging",
-    "Refused",
+    "RequestRejected",
+    "SlicingArgument",
     "Stage",
+    "list_fields",
 ]

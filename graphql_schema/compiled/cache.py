@@ -1,4 +1,4 @@
-"""A least-recently-used mapping bounded by weight. For one event loop, not for threads."""
+"""A least-recently-used cache with a bound on weight. For one event loop; not thread-safe."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -9,7 +9,7 @@ V = TypeVar("V")
 
 
 class Cache(Generic[K, V]):
-    """Keeps the most recently used values whose weights together are at most `capacity`."""
+    """Holds the most recently used values, with a total weight of at most `capacity`."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -23,7 +23,7 @@ class Cache(Generic[K, V]):
         return key in self._entries
 
     def get(self, key: K) -> V | None:
-        """The value under `key`, now the most recently used, or None."""
+        """The value of `key`, or None. The value becomes the most recently used one."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -31,7 +31,7 @@ class Cache(Generic[K, V]):
         return entry[0]
 
     def put(self, key: K, value: V, weight: int) -> None:
-        """Keep `value`. A value heavier than the whole cache is not kept."""
+        """Add `value`, unless its weight is more than the capacity."""
         self._drop(key)
         if weight > self.capacity:
             return
@@ -40,7 +40,7 @@ class Cache(Generic[K, V]):
         self._shrink()
 
     def grow(self, key: K, weight: int) -> None:
-        """Add to the weight of the value under `key`, if it is still kept."""
+        """Add to the weight of the value of `key`, if the cache still has it."""
         entry = self._entries.get(key)
         if entry is None:
             return

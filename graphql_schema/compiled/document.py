@@ -23,8 +23,8 @@ from .encoding import encode
 from .executor import CompiledExecutor, Selection
 from .leaves import Leaf
 from .limits import fragments_of, over_limit
-from .list_sizes import Paging
-from .rejections import Refused, Stage
+from .list_sizes import ListSizes
+from .rejections import RequestRejected, Stage
 from .usages import find_usages
 from .variables import VariableReader
 
@@ -34,19 +34,19 @@ MAX_SELECTIONS: Final = 16
 
 @dataclass(slots=True)
 class Answer:
-    """What an execution came to."""
+    """The result of an execution."""
 
     data: bytes
-    """JSON, `null` included."""
+    """JSON; `null` if an error has nulled the whole of it."""
     errors: list[GraphQLError]
 
 
 class Runtime(NamedTuple):
-    """What all documents of a schema are executed with; see `CompiledSchema`."""
+    """What all documents of a schema share; see `CompiledSchema`."""
 
     schema: GraphQLSchema
     leaves: Mapping[str, Leaf]
-    paging: Mapping[str, Paging]
+    list_sizes: ListSizes
     resolvers: MiddlewareManager
     hide_suggestions: bool
     refuse_nulls: bool
@@ -54,15 +54,15 @@ class Runtime(NamedTuple):
 
 
 Grow = Callable[[int], None]
-"""Told how many bytes a kept document has grown by."""
+"""Called with the bytes that a cached document has grown by."""
 
 
 class Document:
     """A valid document.
 
     Args:
-        runtime: of its schema.
-        node: the document.
+        runtime: of the document's schema.
+        node: the parsed document.
         grow: see `Grow`.
     """
 
@@ -76,8 +76,8 @@ class Document:
         """The operation of that name, or the only one.
 
         Raises:
-            Refused: at `Stage.OPERATION`, when there is no such operation or the name is
-                needed, and for subscriptions.
+            RequestRejected: at `Stage.OPERATION`: there is no such operation, the name is missing
+                and needed, or the operation is a subscription.
         """
         operation = self._operations.get(name)
         if operation is None:
@@ -87,7 +87,7 @@ class Document:
         return operation
 
     def find_kind(self, name: str | None) -> OperationType | None:
-        """The kind of the operation of that name, or of the only one; None where there is none."""
+        """The kind of the operation of that name, or of the only one; None if there is none."""
         nodes = self._named(name)
         return nodes[0].operation if len(nodes) == 1 else None
 
@@ -114,8 +114,8 @@ class Document:
         return nodes[0]
 
 
-def _no_operation(message: str) -> Refused:
-    return Refused(Stage.OPERATION, [GraphQLError(message)])
+def _no_operation(message: str) -> RequestRejected:
+    return RequestRejected(Stage.OPERATION, [GraphQLError(message)])
 
 
 class Operation:
@@ -152,16 +152,16 @@ class Operation:
         return self._executor.operation.operation
 
     def bind(self, variables: Mapping[str, Any] | None = None) -> "Call":
-        """The operation with its variables, ready to be priced and executed.
+        """The operation with its variables; its cost is then known.
 
         Raises:
-            Refused: at `Stage.VARIABLES`, with graphql-core's messages; at `LIMITS`, when it asks
-                for too many items.
+            RequestRejected: at `Stage.VARIABLES`, with graphql-core's messages; at `LIMITS`, when
+                the lists of the response may have too many items.
         """
-        given = variables or {}
+        inputs = variables or {}
         if self._runtime.refuse_nulls:
-            _require_no_null(self._usages.never_null, given)
-        values = self._variables.read(given)
+            _require_no_null(self._usages.never_null, inputs)
+        values = self._variables.read(inputs)
         selection = self._select(values)
         self._check_items(selection, values)
         return Call(self._executor, values, selection)
@@ -170,7 +170,7 @@ class Operation:
         conditions = tuple(
             [values.coerced.get(name, Undefined) for name in self._usages.conditions]
         )
-        # Null and absent values end in an error, whose selection is not worth keeping.
+        # Null and absent values end in an error, whose selection is not cached.
         if not all(type(value) is bool for value in conditions):
             return self._new_selection(values, compiles=False)
         selection = self._selections.get(conditions)
@@ -184,31 +184,31 @@ class Operation:
     def _new_selection(self, values: VariableValues, *, compiles: bool) -> Selection:
         grow = self._grow if compiles else _ignore
         selection = Selection(self._runtime.leaves, compiles, grow)
-        self._executor.fork(values, selection, None).select(self._runtime.paging)
+        self._executor.fork(values, selection, None).select(self._runtime.list_sizes)
         return selection
 
     def _check_items(self, selection: Selection, values: VariableValues) -> None:
         limit = self._runtime.max_items
-        count = sum([page.items(values.coerced) for page in selection.pages])
+        count = sum([size.items(values.coerced) for size in selection.list_sizes])
         if count > limit:
             more = f": it asks for {count}, repetitions included"
             raise over_limit("list items", limit, more)
 
 
 def _ignore(weight: int) -> None:
-    """What is not kept is not weighed."""
+    """A selection that is not cached has no weight."""
 
 
-def _require_no_null(names: Sequence[str], given: Mapping[str, Any]) -> None:
+def _require_no_null(names: Sequence[str], inputs: Mapping[str, Any]) -> None:
     for name in names:
-        if name in given and given[name] is None:
+        if name in inputs and inputs[name] is None:
             message = f"Variable '${name}' must not be null where it is used."
-            raise Refused(Stage.VARIABLES, [GraphQLError(message)])
+            raise RequestRejected(Stage.VARIABLES, [GraphQLError(message)])
 
 
 @dataclass(slots=True)
 class Call:
-    """One request's operation."""
+    """An operation with the variables of one request."""
 
     _executor: CompiledExecutor
     _values: VariableValues
@@ -216,10 +216,10 @@ class Call:
 
     @property
     def cost(self) -> int:
-        """How many root fields it selects after `@skip` and `@include`; introspection is free."""
+        """The number of root fields after `@skip` and `@include`, introspection excluded."""
         return self._selection.cost
 
     async def execute(self, context: Any = None) -> Answer:
-        """Run it; resolvers find `context` in their info."""
+        """Run the operation; resolvers read `context` from their info."""
         data, errors = await self._executor.fork(self._values, self._selection, context).answer()
         return Answer(encode(data), errors)

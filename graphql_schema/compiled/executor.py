@@ -1,7 +1,7 @@
-"""Strawberry's own executor, except that regions of plain data are read by compiled functions.
+"""Strawberry's executor, except that compiled functions read selections of plain data.
 
 Resolvers, arguments, errors and null propagation are graphql-core's. A compiled function
-runs on a value that is already resolved; if it fails, stock completes that same value.
+reads a value that is already resolved; if it fails, the stock executor completes the same value.
 """
 
 import logging
@@ -33,8 +33,8 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from . import weights
 from .leaves import Leaf
-from .list_sizes import Page, Paging, find_page
-from .selections import Hole, Region, compile_region
+from .list_sizes import ListSize, ListSizes, find_list_size
+from .selections import CompiledSelection, DeferredField, compile_selection
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ INTROSPECTION = ("__schema", "__type", "__typename")
 
 
 class Selection:
-    """What an operation selects for one set of values of its `@skip`s and `@include`s.
+    """What an operation selects, for one combination of `@skip` and `@include` values.
 
-    Holds nothing of a request, so that all requests with these values share it. What it comes to
-    hold it reports to `grow`, in bytes.
+    It holds no data of a request: all requests with these values share it. It calls `grow` with
+    the bytes that it grows by.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class Selection:
         self.root: GroupedFieldSet = {}
         self.error: GraphQLError | None = None
         self.cost = 0
-        self.pages: list[Page] = []
+        self.list_sizes: list[ListSize] = []
         self.collected: dict[tuple[str, int], CollectedFields] = {}
-        self.regions: dict[tuple[int, int], Region | None] = {}
+        self.compiled: dict[tuple[int, int], CompiledSelection | None] = {}
 
 
 class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -71,11 +71,10 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
     def fork(
         self, values: VariableValues, selection: Selection, context: Any
     ) -> "CompiledExecutor":
-        """An executor for one request, made quicker than by the constructor.
+        """An executor for one request, created faster than by the constructor.
 
-        Shared with the others are the schema, the document and the set that keeps
-        abandoned tasks alive until they are done. Nothing shared grows otherwise: what a request
-        collects belongs to its selection.
+        All executors share the schema, the document and the set of abandoned tasks that still
+        run. The fields that a request collects belong to its selection.
         """
         executor = object.__new__(CompiledExecutor)
         executor.__dict__.update(self.__dict__)
@@ -85,8 +84,8 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         executor.collected_errors = CollectedErrors()
         return executor
 
-    def select(self, paging: Mapping[str, Paging]) -> None:
-        """Collect the root fields into `selection`; an error becomes the answer."""
+    def select(self, list_sizes: ListSizes) -> None:
+        """Collect the root fields into `selection`; an error is stored as the result."""
         root_type = self.schema.get_root_type(self.operation.operation)
         assert root_type is not None, "validation refuses operations without a root type"
         try:
@@ -104,36 +103,48 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         for details in self.selection.root.values():
             name = details[0].node.name.value
             self.selection.cost += name not in INTROSPECTION
-            if paged := paging.get(f"{root_type.name}.{name}"):
+            if slicing := list_sizes.slicing.get(f"{root_type.name}.{name}"):
                 field = root_type.fields[name]
-                copies = self._count_copies(field.type, details)
-                self.selection.pages.append(find_page(field, details[0].node, paged, copies))
+                copies = self._count_copies(field.type, details, list_sizes.constants)
+                size = find_list_size(field, details[0].node, slicing, copies)
+                self.selection.list_sizes.append(size)
 
-    def _count_copies(self, type_: GraphQLOutputType, fields: FieldDetailsList) -> int:
-        """How often the most repeated leaf below a field is selected, at least once."""
+    def _count_copies(
+        self, type_: GraphQLOutputType, fields: FieldDetailsList, constants: Mapping[str, int]
+    ) -> int:
+        """How often the most repeated leaf below a field is in the response, at least once."""
+        leaves: Counter[str] = Counter()
         try:
-            leaves = Counter(self._leaves(type_, fields))
+            for leaf, copies in self._leaves(type_, fields, constants, 1):
+                leaves[leaf] += copies
         except GraphQLError:
-            # It fails again when the field is completed, but resolved the field is.
+            # The same error is raised again, and reported, when the field is completed.
             return 1
         return max(leaves.values(), default=1)
 
     def _leaves(
-        self, type_: GraphQLOutputType, fields: FieldDetailsList
-    ) -> Iterator[tuple[str, str]]:
-        """Every leaf below a field, by its own name and its parent's, under whatever alias."""
+        self,
+        type_: GraphQLOutputType,
+        fields: FieldDetailsList,
+        constants: Mapping[str, int],
+        copies: int,
+    ) -> Iterator[tuple[str, int]]:
+        """The coordinate of every leaf below a field, and how often one item repeats it."""
         named = get_named_type(type_)
         parents = self.schema.get_possible_types(named) if is_abstract_type(named) else [named]
         for parent in cast("list[GraphQLObjectType]", parents):
             for below in self.collect_subfields(parent, fields).grouped_field_set.values():
                 name = below[0].node.name.value
+                coordinate = f"{parent.name}.{name}"
+                repeated = copies * constants.get(coordinate, 1)
                 if below[0].node.selection_set is None:
-                    yield parent.name, name
+                    yield coordinate, repeated
                 else:
-                    yield from self._leaves(parent.fields[name].type, below)
+                    below_type = parent.fields[name].type
+                    yield from self._leaves(below_type, below, constants, repeated)
 
     async def answer(self) -> tuple[dict[str, Any] | None, list[GraphQLError]]:
-        """Run the operation: its data, with structs in it, and its errors."""
+        """Run the operation. Returns its data, with structs in it, and its errors."""
         if self.selection.error:
             return None, [self.selection.error]
         data: Any
@@ -155,8 +166,8 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
     def collect_subfields(
         self, return_type: GraphQLObjectType, field_details_list: FieldDetailsList
     ) -> CollectedFields:
-        """As stock, but remembered by the selection, not by this executor and all its forks."""
-        # The lists live as long as the selection, in what was collected for their parent.
+        """As the stock executor does, but cached in the selection."""
+        # An id is valid: the selection keeps the list in the fields collected for its parent.
         key = (return_type.name, id(field_details_list))
         collected = self.selection.collected.get(key)
         if collected is None:
@@ -182,7 +193,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         result: Any,
         position_context: Any,
     ) -> AwaitableOrValue[list[Any]]:
-        """A list: compiled if it can be, else item by item."""
+        """A list: by a compiled function if there is one, else item by item."""
         read = self._read(return_type, field_details_list, path, result)
         if read is not None:
             return cast("AwaitableOrValue[list[Any]]", read)
@@ -198,7 +209,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         result: Any,
         position_context: Any,
     ) -> AwaitableOrValue[dict[str, Any]]:
-        """An object: compiled if it can be, else field by field."""
+        """An object: by a compiled function if there is one, else field by field."""
         read = self._read(return_type, field_details_list, path, result)
         if read is not None:
             return cast("AwaitableOrValue[dict[str, Any]]", read)
@@ -209,29 +220,33 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
     def _read(
         self, type_: GraphQLOutputType, fields: FieldDetailsList, path: Path, value: Any
     ) -> AwaitableOrValue[Any] | None:
-        region = self._region(type_, fields)
-        if region is None:
+        read = self._compiled(type_, fields)
+        if read is None:
             return None
-        holes: list[Hole] = []
+        deferred: list[DeferredField] = []
         try:
-            completed = region(value, holes.append)
+            completed = read(value, deferred.append)
         except Exception:
-            # Whatever it is, stock meets it again and answers for it; no resolver has run.
+            # No resolver has run. The stock executor meets the same error, and reports it.
             return None
-        return self._fill(completed, holes, path) if holes else completed
+        return self._resolve_deferred(completed, deferred, path) if deferred else completed
 
-    def _region(self, type_: GraphQLOutputType, fields: FieldDetailsList) -> Region | None:
+    def _compiled(
+        self, type_: GraphQLOutputType, fields: FieldDetailsList
+    ) -> CompiledSelection | None:
         key = (id(type_), id(fields))
-        regions = self.selection.regions
-        if key not in regions:
-            regions[key] = self._compile(type_, fields) if self.selection.compiles else None
-        return regions[key]
+        compiled = self.selection.compiled
+        if key not in compiled:
+            compiled[key] = self._compile(type_, fields) if self.selection.compiles else None
+        return compiled[key]
 
-    def _compile(self, type_: GraphQLOutputType, fields: FieldDetailsList) -> Region | None:
+    def _compile(
+        self, type_: GraphQLOutputType, fields: FieldDetailsList
+    ) -> CompiledSelection | None:
         if getattr(type_, "name", "").startswith("__"):
             return None
         try:
-            return compile_region(
+            return compile_selection(
                 self.schema,
                 type_,
                 fields,
@@ -242,27 +257,29 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         except GraphQLError:
             return None
         except Exception:
-            log.exception("A selection could not be compiled; the stock executor answers it")
+            log.exception("A selection could not be compiled; the stock executor completes it")
             return None
 
-    def _fill(self, completed: Any, holes: list[Hole], base: Path) -> AwaitableOrValue[Any]:
-        filling = Filling(self, base)
+    def _resolve_deferred(
+        self, completed: Any, deferred: list[DeferredField], base: Path
+    ) -> AwaitableOrValue[Any]:
+        fields = DeferredFields(self, base)
         try:
-            for hole in holes:
-                filling.start(hole)
+            for field in deferred:
+                fields.start(field)
         except Exception:
-            if filling.pending:
-                self.settle_in_background(filling.pending)
+            if fields.pending:
+                self.settle_in_background(fields.pending)
             raise
-        return filling.finish(completed) if filling.pending else completed
+        return fields.finish(completed) if fields.pending else completed
 
 
 def _bytes(grouped: GroupedFieldSet) -> int:
     return weights.COLLECTION + weights.FIELD * sum(len(details) for details in grouped.values())
 
 
-class Filling:
-    """The holes of one region being filled: what stock does between a field and its parent."""
+class DeferredFields:
+    """Resolves the deferred fields of one compiled value, and propagates their nulls."""
 
     def __init__(self, executor: CompiledExecutor, base: Path) -> None:
         self.pending: list[Awaitable[None]] = []
@@ -270,56 +287,56 @@ class Filling:
         self._base = base
         self._nulled: set[Path] = set()
 
-    def start(self, hole: Hole) -> None:
-        """Resolve and complete one hole, unless an object around it has become null.
+    def start(self, field: DeferredField) -> None:
+        """Resolve and complete one field, unless an object around it has become null.
 
         Raises:
-            GraphQLError: the field may not be null, nor anything around it in the region.
+            GraphQLError: neither the field nor an ancestor in the compiled value is nullable.
         """
-        site = hole.site
-        path = site.path(self._base, hole.indices)
+        site = field.site
+        path = site.path(self._base, field.indices)
         if self._nulled and any(above in self._nulled for above in _upwards(path)):
             return
         try:
             result = self._executor.execute_field(
-                site.parent_type, hole.source, site.fields, path, None
+                site.parent_type, field.source, site.fields, path, None
             )
         except GraphQLError as error:
-            self._propagate(hole, path, error)
+            self._propagate(field, path, error)
             return
         if self._executor.is_awaitable(result):
-            self.pending.append(self._wait(hole, path, result))
+            self.pending.append(self._wait(field, path, result))
         else:
-            setattr(hole.struct, site.attribute, result)
+            setattr(field.struct, site.attribute, result)
 
     async def finish(self, completed: Any) -> Any:
-        """Wait for what is pending, all of it at once."""
+        """Wait for all pending fields, concurrently. Returns `completed`."""
         if len(self.pending) == 1:
             await self.pending[0]
         else:
             await gather_with_cancel(*self.pending)
         return completed
 
-    async def _wait(self, hole: Hole, path: Path, result: Awaitable[Any]) -> None:
+    async def _wait(self, field: DeferredField, path: Path, result: Awaitable[Any]) -> None:
         try:
             value = await result
         except GraphQLError as error:
-            self._propagate(hole, path, error)
+            self._propagate(field, path, error)
         else:
-            setattr(hole.struct, hole.site.attribute, value)
+            setattr(field.struct, field.site.attribute, value)
 
-    def _propagate(self, hole: Hole, path: Path, error: GraphQLError) -> None:
-        if hole.container is None:
+    def _propagate(self, field: DeferredField, path: Path, error: GraphQLError) -> None:
+        if field.container is None:
             raise error
         boundary = path
-        for _ in range(hole.site.boundary):
+        for _ in range(field.site.boundary):
             boundary = cast("Path", boundary.prev)
         self._nulled.add(boundary)
         self._executor.collected_errors.add(error, boundary)
-        if isinstance(hole.key, int):
-            hole.container[hole.key] = None
+        if isinstance(field.key, int):
+            field.container[field.key] = None
         else:
-            setattr(hole.container, hole.key, None)
+            setattr(field.container, field.key, None)
 
 
 def _upwards(path: Path) -> Iterator[Path]:

@@ -1,6 +1,6 @@
-"""How leaf values are checked and handed to msgspec, written as lines of Python.
+"""Writes the lines of Python that check a leaf value and convert it for msgspec.
 
-A value is passed on only if the stock executor would write the very same JSON for it.
+A value passes only if the stock executor would write the same JSON for it.
 """
 
 import keyword
@@ -21,18 +21,21 @@ from graphql import (
 from strawberry.schema.schema_converter import CustomGraphQLEnumType
 
 
-class Bail(Exception):
-    """The value is not what the compiled function expects: stock decides what it is."""
+class UnexpectedValue(Exception):
+    """The compiled function does not expect this value; the stock executor completes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """A quick way to write a custom scalar; it must agree with the scalar's `serialize`.
 
-    Values whose type is exactly `type` are given to msgspec: as they are where the
-    expression `as_is` holds (`{0}` stands for the value, `names` for what else it
-    mentions), otherwise as `to_wire` returns them. Anything `to_wire` raises sends the
-    value to the stock executor.
+    Attributes:
+        type: the exact type of the values. The stock executor completes values of other types.
+        to_wire: converts a value for msgspec. If it raises, the stock executor completes the
+            value.
+        as_is: a Python expression, in which `{0}` stands for the value. Where it is true,
+            msgspec gets the value itself.
+        names: the other names in `as_is`.
     """
 
     type: type
@@ -48,7 +51,7 @@ class Leaf:
 
 
 Constant = Callable[[Any], str]
-"""Gives a Python object a name in the generated code."""
+"""Adds a Python object to the generated code's globals and returns its name."""
 
 
 def write_leaf(
@@ -58,7 +61,7 @@ def write_leaf(
     leaves: Mapping[str, Leaf],
     constant: Constant,
 ) -> Iterator[str]:
-    """Lines that check the variable `value` and set it to what msgspec shall encode."""
+    """Lines that check the variable `value` and set it to what msgspec encodes."""
     if leaf := leaves.get(type_.name):
         lines = _custom(leaf, value, constant)
     elif isinstance(type_, CustomGraphQLEnumType):
@@ -75,27 +78,29 @@ def write_leaf(
 
 
 def _string(value: str) -> list[str]:
-    return [f"if type({value}) is not str: raise Bail"]
+    return [f"if type({value}) is not str: raise UnexpectedValue"]
 
 
 def _id(value: str) -> list[str]:
     return [
         f"if type({value}) is int: {value} = str({value})",
-        f"elif type({value}) is not str: raise Bail",
+        f"elif type({value}) is not str: raise UnexpectedValue",
     ]
 
 
 def _boolean(value: str) -> list[str]:
-    return [f"if {value} is not True and {value} is not False: raise Bail"]
+    return [f"if {value} is not True and {value} is not False: raise UnexpectedValue"]
 
 
 def _int(value: str) -> list[str]:
-    return [f"if type({value}) is not int or not -{2**31} <= {value} < {2**31}: raise Bail"]
+    return [
+        f"if type({value}) is not int or not -{2**31} <= {value} < {2**31}: raise UnexpectedValue"
+    ]
 
 
 def _float(value: str) -> list[str]:
-    # Infinity minus itself is not a number, and that is not equal to itself.
-    return [f"if type({value}) is not float or {value} - {value} != 0.0: raise Bail"]
+    # False for infinities and for NaN.
+    return [f"if type({value}) is not float or {value} - {value} != 0.0: raise UnexpectedValue"]
 
 
 _BUILT_IN: Mapping[GraphQLLeafType, Callable[[str], list[str]]] = {
@@ -110,7 +115,7 @@ _BUILT_IN: Mapping[GraphQLLeafType, Callable[[str], list[str]]] = {
 def _custom(leaf: Leaf, value: str, constant: Constant) -> list[str]:
     as_is = leaf.as_is.format(value)
     return [
-        f"if type({value}) is not {constant(leaf.type)}: raise Bail",
+        f"if type({value}) is not {constant(leaf.type)}: raise UnexpectedValue",
         f"if not ({as_is}): {value} = {constant(leaf.to_wire)}({value})",
     ]
 
@@ -119,14 +124,14 @@ def _enum(type_: CustomGraphQLEnumType, value: str, constant: Constant) -> list[
     members: Iterable[Enum] = type_.wrapped_cls
     names = {member.name: type_.coerce_output_value(member) for member in members}
     return [
-        f"if type({value}) is not {constant(type_.wrapped_cls)}: raise Bail",
+        f"if type({value}) is not {constant(type_.wrapped_cls)}: raise UnexpectedValue",
         f"{value} = {constant(names)}[{value}._name_]",
     ]
 
 
 def _serialized(type_: GraphQLLeafType, value: str, constant: Constant) -> list[str]:
     return [
-        f"if type({value}) not in plain: vet({value})",
+        f"if type({value}) not in PLAIN: require_plain({value})",
         f"{value} = {constant(_serializer(type_))}({value})",
     ]
 
@@ -135,7 +140,7 @@ def _serializer(type_: GraphQLLeafType) -> Callable[[Any], Any]:
     def serialize(value: Any) -> Any:
         written = type_.coerce_output_value(value)
         if written is None or written is Undefined:
-            raise Bail
+            raise UnexpectedValue
         return written
 
     return serialize

@@ -1,6 +1,6 @@
-"""How large a document may be, measured in time linear in its size.
+"""Limits on the size of a document, checked in time linear in its size.
 
-Everything here runs before stock validation, some of whose rules are quadratic or worse.
+The checks run before validation, some of whose rules take quadratic time or more.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,12 +19,12 @@ from graphql import (
     SelectionSetNode,
 )
 
-from .rejections import Refused, Stage
+from .rejections import RequestRejected, Stage
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most a document may have of each. Fragments count wherever they are spread."""
+    """The largest allowed sizes of a document. Fragments count at each spread."""
 
     length: int = 20_000
     """Characters of the document."""
@@ -33,35 +33,34 @@ class Limits:
     definitions: int = 20
     """Operations and fragments."""
     depth: int = 10
-    """Levels of nested fields; `__schema` and `__type` count as one whatever is below."""
+    """Levels of nested fields; `__schema` and `__type` count as one, with all their fields."""
     nesting: int = 50
-    """Levels of selection sets, those of inline fragments and of spread fragments included."""
+    """Levels of selection sets, including those of inline fragments and spread fragments."""
     aliases: int = 50
     directives: int = 50
     fields: int = 1_000
-    """Without fragments `tokens` is stricter: this is what stops fragments that multiply."""
+    """Limits fragments that spread others repeatedly; without fragments `tokens` is stricter."""
     repeats: int = 2_000
-    """Pairs of fields with one response path: the work of checking that they can be merged."""
+    """Pairs of fields with the same response path: the work to check that they can be merged."""
     introspection: int = 100_000
-    """Estimated answer size in fields; the standard introspection query has about a third."""
+    """Estimated fields of the response; the standard introspection query needs about a third."""
     items: int = 2_500
-    """Items that the pages of all root fields may have together, copies counted, once the
-    variables are known: as many as `aliases` pages of 50 have, or a page of 1000 that is selected
-    as `nodes` and as `edges`."""
+    """Items in the sliced lists of all root fields together, copies included; see `list_sizes`.
+    Enough for 50 lists of 50 items, or for one list of 1000 items that is selected twice."""
 
 
 class CyclicFragments(Exception):
-    """Fragments spread each other in a circle. The validation rule has the message."""
+    """Fragments spread each other in a cycle. The validation rule has the message."""
 
 
 def check(document: DocumentNode, limits: Limits) -> None:
-    """Refuse a document over the limits.
+    """Reject a document over the limits.
 
-    `length` and `tokens` are not looked at: they are checked before there is a document.
+    `length` and `tokens` are checked elsewhere, before the document is parsed.
 
     Raises:
-        Refused: at `Stage.LIMITS`.
-        CyclicFragments: the document has no finite size.
+        RequestRejected: at `Stage.LIMITS`.
+        CyclicFragments: the size is infinite.
     """
     if len(document.definitions) > limits.definitions:
         raise over_limit("definitions", limits.definitions)
@@ -69,22 +68,22 @@ def check(document: DocumentNode, limits: Limits) -> None:
     for name in ("depth", "nesting", "aliases", "directives", "fields", "introspection"):
         if getattr(size, name) > (limit := getattr(limits, name)):
             raise over_limit(name, limit)
-    # Only now: the walk is as long as the document with its fragments written out.
+    # Last, because the walk visits fragments at each spread: the checks above limit its length.
     if count_repeats(document) > limits.repeats:
         raise over_limit("repeats", limits.repeats)
 
 
-def over_limit(name: str, limit: int, more: str = "") -> Refused:
-    """The refusal that names a limit; the error's `extensions` hold its name and number.
+def over_limit(name: str, limit: int, more: str = "") -> RequestRejected:
+    """The rejection that names a limit; the error's `extensions` have its name and number.
 
     Args:
-        more: what else is known, the end of the sentence.
+        more: the end of the sentence.
     """
     error = GraphQLError(
         f"Document exceeds the limit on {name} ({limit}){more}.",
         extensions={"limit": name, "maximum": limit},
     )
-    return Refused(Stage.LIMITS, [error])
+    return RequestRejected(Stage.LIMITS, [error])
 
 
 def _measure(document: DocumentNode, limits: Limits) -> "Size":
@@ -95,7 +94,7 @@ def _measure(document: DocumentNode, limits: Limits) -> "Size":
 
 
 class Size(NamedTuple):
-    """What is measured of a piece of a document; `weight` only matters to introspection."""
+    """The sizes of a part of a document. `weight` is the estimated fields of its response."""
 
     depth: int = 0
     nesting: int = 0
@@ -122,14 +121,14 @@ INTROSPECTION_LISTS = frozenset(
     ]
 )
 ITEMS = 10
-"""How many items an introspection list is taken to have."""
+"""Estimated items of an introspection list."""
 
 
 def measure(document: DocumentNode) -> Size:
     """The largest value of each measure over all definitions, used or not.
 
     Raises:
-        CyclicFragments: when the document has no finite size.
+        CyclicFragments: the size is infinite.
     """
     scale = Scale(fragments_of(document))
     sizes = [
@@ -141,11 +140,11 @@ def measure(document: DocumentNode) -> Size:
 
 
 class Scale:
-    """Measures the pieces of a document, every fragment once."""
+    """Measures the parts of a document, each fragment once."""
 
     def __init__(self, fragments: dict[str, FragmentDefinitionNode]) -> None:
         self._fragments = fragments
-        self._known: dict[str, Size] = {}
+        self._sizes: dict[str, Size] = {}
         self._open: set[str] = set()
 
     def definition(self, node: FragmentDefinitionNode | OperationDefinitionNode) -> Size:
@@ -197,16 +196,16 @@ class Scale:
     def _fragment(self, name: str) -> Size:
         if name in self._open:
             raise CyclicFragments(name)
-        if name not in self._known:
+        if name not in self._sizes:
             self._open.add(name)
             node = self._fragments.get(name)
-            self._known[name] = self._selection_set(node.selection_set if node else None)
+            self._sizes[name] = self._selection_set(node.selection_set if node else None)
             self._open.remove(name)
-        return self._known[name]
+        return self._sizes[name]
 
 
 def count_repeats(document: DocumentNode) -> int:
-    """Pairs of fields that answer under one response path, over all definitions."""
+    """Pairs of fields with the same response path, in all definitions."""
     fragments = fragments_of(document)
     definitions = (
         node
@@ -229,9 +228,9 @@ def _repeats(
     selection_sets: Iterable[SelectionSetNode], fragments: dict[str, FragmentDefinitionNode]
 ) -> int:
     groups: dict[str, list[FieldNode]] = {}
-    seen: set[str] = set()
+    visited: set[str] = set()
     for selection_set in selection_sets:
-        for field in _fields(selection_set, fragments, seen):
+        for field in _fields(selection_set, fragments, visited):
             groups.setdefault((field.alias or field.name).value, []).append(field)
     pairs = 0
     for group in groups.values():
@@ -243,14 +242,14 @@ def _repeats(
 def _fields(
     selection_set: SelectionSetNode,
     fragments: dict[str, FragmentDefinitionNode],
-    seen: set[str],
+    visited: set[str],
 ) -> Iterator[FieldNode]:
     for node in selection_set.selections:
         if isinstance(node, FieldNode):
             yield node
         elif isinstance(node, InlineFragmentNode):
-            yield from _fields(node.selection_set, fragments, seen)
-        elif isinstance(node, FragmentSpreadNode) and node.name.value not in seen:
-            seen.add(node.name.value)
+            yield from _fields(node.selection_set, fragments, visited)
+        elif isinstance(node, FragmentSpreadNode) and node.name.value not in visited:
+            visited.add(node.name.value)
             if fragment := fragments.get(node.name.value):
-                yield from _fields(fragment.selection_set, fragments, seen)
+                yield from _fields(fragment.selection_set, fragments, visited)

@@ -1,4 +1,4 @@
-"""Why a document, an operation or its variables are refused before anything runs."""
+"""Why a document, an operation or its variables are rejected before a resolver runs."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -7,7 +7,7 @@ from graphql import GraphQLError
 
 
 class Stage(StrEnum):
-    """How far a request came before it was refused."""
+    """The step of processing at which a request was rejected."""
 
     PARSE = "parse"
     LIMITS = "limits"
@@ -16,8 +16,8 @@ class Stage(StrEnum):
     VARIABLES = "variables"
 
 
-class Refused(Exception):
-    """Nothing ran. `errors` (at least one) say why, in graphql-core's own words."""
+class RequestRejected(Exception):
+    """No resolver has run. `errors` (at least one) have graphql-core's messages."""
 
     def __init__(self, stage: Stage, errors: Sequence[GraphQLError]) -> None:
         super().__init__("; ".join(error.message for error in errors))

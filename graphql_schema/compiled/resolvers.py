@@ -1,8 +1,8 @@
-"""Strawberry's resolvers, with what it works out anew for every call worked out once.
+"""Strawberry's resolvers, with their arguments' names and types looked up once per schema.
 
 Strawberry looks up the type and the camel-cased name of every argument and input field each
-time a resolver runs. Here that is done once per schema; what is unusual (field extensions,
-permissions, `Maybe`, inputs that build themselves) keeps Strawberry's own wrapper.
+time a resolver runs. Fields with other features (field extensions, permissions, `Maybe`, inputs
+that construct themselves) keep Strawberry's own wrapper.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ from strawberry.types.unset import UNSET
 
 
 class PreparedResolvers(MiddlewareManager):
-    """graphql-core asks it for the function to call instead of a field's resolver."""
+    """A middleware manager: graphql-core gets from it the function to call for a resolver."""
 
     def __init__(self, schema: strawberry.Schema) -> None:
         super().__init__()
@@ -48,14 +48,14 @@ class PreparedResolvers(MiddlewareManager):
                     self._prepared[field.resolve] = prepared
 
     def get_field_resolver(self, field_resolver: GraphQLFieldResolver) -> GraphQLFieldResolver:
-        """The prepared resolver, or the one given."""
+        """The prepared resolver, or `field_resolver` if there is none."""
         return self._prepared.get(field_resolver, field_resolver)
 
 
 def prepare_resolver(
     field: StrawberryField, schema: strawberry.Schema
 ) -> GraphQLFieldResolver | None:
-    """A function that does what Strawberry's wrapper does for this field, or None."""
+    """A function equivalent to Strawberry's wrapper of this field, or None if there is none."""
     resolver = field.base_resolver
     if resolver is None or not _is_usual(field, resolver):
         return None
@@ -92,11 +92,11 @@ def _wrap(
     info_name = resolver.info_parameter.name if resolver.info_parameter else None
     info_class = schema.config.info_class
 
-    def call(source: Any, info: Any, given: dict[str, Any]) -> Any:
+    def call(source: Any, info: Any, values: dict[str, Any]) -> Any:
         kwargs = {
-            argument.python_name: argument.convert(given[argument.name])
+            argument.python_name: argument.convert(values[argument.name])
             for argument in arguments
-            if argument.name in given
+            if argument.name in values
         }
         for name in for_source:
             kwargs[name] = source
@@ -104,11 +104,11 @@ def _wrap(
             kwargs[info_name] = info_class(_raw_info=info, _field=field)
         return function(source, **kwargs) if takes_self else function(**kwargs)
 
-    def resolve(source: Any, info: Any, **given: Any) -> Any:
-        return call(source, info, given)
+    def resolve(source: Any, info: Any, **values: Any) -> Any:
+        return call(source, info, values)
 
-    async def resolve_async(source: Any, info: Any, **given: Any) -> Any:
-        result = call(source, info, given)
+    async def resolve_async(source: Any, info: Any, **values: Any) -> Any:
+        result = call(source, info, values)
         return await result if isawaitable(result) else result
 
     return resolve_async if field.is_async else resolve
@@ -132,7 +132,7 @@ def _argument(argument: StrawberryArgument, schema: strawberry.Schema) -> Argume
 
 
 class Converters:
-    """Finds how Strawberry converts coerced values of a type; None where it is unusual."""
+    """Finds the function that converts coerced values of a type as Strawberry does."""
 
     def __init__(self, schema: strawberry.Schema) -> None:
         self._config = schema.config
@@ -140,7 +140,7 @@ class Converters:
         self._open: set[int] = set()
 
     def find(self, type_: Any) -> Convert | None:
-        """The conversion of a value that graphql-core has coerced."""
+        """The conversion of values that graphql-core has coerced; None if it is not supported."""
         if isinstance(type_, StrawberryMaybe) or type_ is GlobalID:
             return None
         if isinstance(type_, StrawberryOptional):
@@ -163,7 +163,7 @@ class Converters:
         def convert(value: Any) -> Any:
             if value is None or value is UNSET:
                 return value
-            # A new list even of scalars: graphql-core hands the same default to everyone.
+            # A new list even of scalars: graphql-core passes the same default list to every call.
             return list(value) if item is _same else [item(each) for each in value]
 
         return convert
@@ -189,7 +189,7 @@ class Converters:
 def _builder(
     type_: Callable[..., Any], definition: StrawberryObjectDefinition, fields: list[Argument]
 ) -> Convert:
-    # Nullable fields without a default are None, as Strawberry has it.
+    # As in Strawberry, nullable fields without a default are None.
     implied = {
         field.python_name: None
         for field in definition.fields

@@ -1,4 +1,4 @@
-"""Finds the kind of a document's operation without parsing it, in time linear in its length."""
+"""Finds the kind of a document's operation without parsing, in time linear in its length."""
 
 import re
 from typing import Final
@@ -27,12 +27,11 @@ def find_kind(text: str, name: str | None, max_tokens: int) -> OperationType | N
     Args:
         text: the document.
         name: of the operation; None means the only one.
-        max_tokens: a document with more tokens is not looked at to its end.
+        max_tokens: the scan stops after this many tokens.
 
     Returns:
-        What parsing would find, for every document that parses and is within `max_tokens`.
-        None where there is no such operation, or more than one. For any other document the
-        result means nothing.
+        The kind that parsing would find, or None if there is no such operation or more than one.
+        For a document that does not parse, or has more tokens, the result has no meaning.
     """
     operations: list[tuple[str | None, OperationType]] = []
     depth = 0
@@ -57,5 +56,5 @@ def find_kind(text: str, name: str | None, max_tokens: int) -> OperationType | N
             depth -= 1
         elif group and not depth:
             head.append(token[group])
-    found = [kind for named, kind in operations if name in (None, named)]
-    return found[0] if len(found) == 1 and not depth and not head else None
+    kinds = [kind for named, kind in operations if name in (None, named)]
+    return kinds[0] if len(kinds) == 1 and not depth and not head else None

@@ -1,4 +1,4 @@
-"""The engine's front: prepare a document once, then execute its operations many times."""
+"""The entry point: prepare a document once, then execute its operations many times."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -22,33 +22,36 @@ from .document import Document, Runtime
 from .leaves import Leaf
 from .lexer import parse
 from .limits import CyclicFragments, Limits, check, over_limit
-from .list_sizes import Paging
-from .rejections import Refused, Stage
+from .list_sizes import DeclaredSize, ListSizes
+from .rejections import RequestRejected, Stage
 from .resolvers import PreparedResolvers
 from .scan import find_kind
 from .validation import rules_for, validate
 
 KEPT_BYTES: Final = 32 * 2**20
-"""Bytes of all documents that a process keeps, compiled functions included."""
+"""Bytes of all documents that a process caches, compiled functions included."""
 
 
 class CompiledSchema:
-    """Prepares documents for a schema and keeps the prepared ones.
+    """Prepares documents for a schema and caches the prepared ones.
 
     Args:
         schema: without schema extensions, operation directives and incremental delivery.
-        limits: what a document may not exceed.
-        rules: validation rules on top of the specified ones. They see no names, and no items of a
-            list of constants.
-        leaves: how custom scalars are written quickly, by the scalar's name.
-        paging: the root fields whose items are limited, by coordinate: `Query.books`.
-        hide_suggestions: leave "Did you mean" out of every message.
-        refuse_nulls: refuse an explicit null for a variable that stands where null may not,
-            before anything runs; stock fails at its field, when others have run.
-        max_kept_bytes: of all documents kept, estimated; those used longest ago are dropped.
+        limits: the limits of a document.
+        rules: validation rules in addition to the specified ones. They do not visit names, nor the
+            items of a list of constants.
+        leaves: quick ways to write custom scalars, by the scalar's name.
+        list_sizes: the size of every list field of every object type, by the field's coordinate.
+        hide_suggestions: remove "Did you mean" from every message.
+        refuse_nulls: reject an explicit null for a variable that is used where null is not
+            allowed, before a resolver runs. graphql-core fails at the variable's field, after
+            other fields have run.
+        max_kept_bytes: the estimated bytes of all cached documents; the least recently used ones
+            are dropped.
 
     Raises:
-        ValueError: the schema needs machinery that does not run here.
+        ValueError: the schema uses features that this executor does not support, or a list field
+            has no declared size; the message names them.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class CompiledSchema:
         limits: Limits | None = None,
         rules: Sequence[type[ASTValidationRule]] = (),
         leaves: Mapping[str, Leaf] | None = None,
-        paging: Mapping[str, Paging] | None = None,
+        list_sizes: Mapping[str, DeclaredSize] | None = None,
         hide_suggestions: bool = False,
         refuse_nulls: bool = False,
         max_kept_bytes: int = KEPT_BYTES,
@@ -68,7 +71,7 @@ class CompiledSchema:
         self._runtime = Runtime(
             schema._schema,
             leaves or {},
-            paging or {},
+            ListSizes(schema._schema, list_sizes or {}),
             PreparedResolvers(schema),
             hide_suggestions,
             refuse_nulls,
@@ -83,10 +86,10 @@ class CompiledSchema:
         self._documents: Cache[str, Document] = Cache(max_kept_bytes)
 
     def find_kind(self, text: str, name: str | None = None) -> OperationType | None:
-        """What kind of operation a request would run, found without parsing.
+        """The kind of operation that a request would run, without parsing the document.
 
-        None where the document has no such operation, or more than one. For a document that
-        cannot be prepared the result means nothing.
+        None if the document has no such operation, or more than one. For a document that cannot
+        be prepared the result has no meaning.
         """
         document = self._documents.get(text)
         if document is not None:
@@ -96,17 +99,16 @@ class CompiledSchema:
         return find_kind(text, name, self.limits.tokens)
 
     def is_kept(self, text: str) -> bool:
-        """Whether the document has been prepared already."""
+        """Whether the prepared document is in the cache."""
         return text in self._documents
 
     def prepare(self, text: str) -> Document:
-        """The document, parsed and validated; the next time at the price of a look-up.
+        """The document, parsed and validated, or from the cache.
 
-        Refusals are not kept: whoever sends garbage pays for it each time, and pushes
-        nobody's documents out.
+        Rejections are not cached, so that invalid documents cannot displace valid ones.
 
         Raises:
-            Refused: at `Stage.PARSE`, `LIMITS` or `VALIDATION`.
+            RequestRejected: at `Stage.PARSE`, `LIMITS` or `VALIDATION`.
         """
         document = self._documents.get(text)
         if document is None:
@@ -127,7 +129,7 @@ class CompiledSchema:
         except GraphQLSyntaxError as error:
             if "tokens. Parsing aborted" in error.message:
                 raise over_limit("tokens", limits.tokens) from None
-            raise Refused(Stage.PARSE, [error]) from None
+            raise RequestRejected(Stage.PARSE, [error]) from None
 
     def _check_limits(self, node: DocumentNode) -> None:
         try:
@@ -141,7 +143,7 @@ class CompiledSchema:
             self._runtime.schema, node, rules, hide_suggestions=self._runtime.hide_suggestions
         )
         if errors:
-            raise Refused(Stage.VALIDATION, errors)
+            raise RequestRejected(Stage.VALIDATION, errors)
 
 
 def _check_support(schema: strawberry.Schema) -> None:

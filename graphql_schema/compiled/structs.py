@@ -1,4 +1,4 @@
-"""What compiled functions read from, and what they fill."""
+"""The values that compiled functions read, and the structs that they create."""
 
 from typing import Any, Final
 
@@ -6,7 +6,7 @@ import msgspec
 from graphql import Undefined
 from strawberry.execution import optimized_is_awaitable
 
-from .leaves import Bail
+from .leaves import UnexpectedValue
 
 
 def struct_type(keys: tuple[str, ...]) -> type[msgspec.Struct]:
@@ -20,20 +20,20 @@ def struct_type(keys: tuple[str, ...]) -> type[msgspec.Struct]:
 
 
 PLAIN: Final[set[type]] = set()
-"""Types whose values are objects to read from: neither null, nor errors, nor awaitable."""
+"""Types whose values are objects with attributes: neither null, nor errors, nor awaitable."""
 
 
-def vet(value: Any) -> None:
-    """Note that values of this type are plain.
+def require_plain(value: Any) -> None:
+    """Check that a value is plain, and add its type to `PLAIN`.
 
     Raises:
-        Bail: the value is not.
+        UnexpectedValue: the value is not.
     """
     if value is None or value is Undefined or isinstance(value, Exception):
-        raise Bail
+        raise UnexpectedValue
     if optimized_is_awaitable(value):
-        raise Bail
+        raise UnexpectedValue
     if len(PLAIN) > 1000:
-        # Someone makes types at run time: do not keep them all alive.
+        # Types that are created at run time must not all stay alive.
         PLAIN.clear()
     PLAIN.add(type(value))

@@ -1,4 +1,4 @@
-"""How an operation uses its variables, in itself and in the fragments that it reaches."""
+"""How an operation uses its variables, in its own selections and in those of its fragments."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -24,12 +24,12 @@ class Usages(NamedTuple):
     """The names of an operation's variables that are used in special ways."""
 
     conditions: tuple[str, ...] = ()
-    """Given to `@skip` or `@include`."""
+    """Variables in `@skip` and `@include`."""
     never_null: tuple[str, ...] = ()
-    """Nullable, and used where null is not allowed.
+    """Nullable variables that are used where null is not allowed.
 
-    A default value allows that. An explicit null would fail only at its field, at worst after
-    another field of a mutation has run.
+    Validation allows them if they have a default value. An explicit null fails only when its
+    field is executed, which can be after another field of a mutation has run.
     """
 
 
@@ -40,8 +40,8 @@ def find_usages(
 ) -> Usages:
     """The special usages of an operation's own variables.
 
-    Another operation of the document may have a variable of the same name and of any type: what
-    only that operation reaches does not count.
+    Fragments that only another operation spreads are ignored: that operation may have a variable
+    of the same name and of another type.
     """
     declared = operation.variable_definitions
     if not declared:
@@ -65,7 +65,7 @@ def _reached(
     fragments: Mapping[str, FragmentDefinitionNode],
     finder: "_Finder",
 ) -> Iterator[ExecutableDefinitionNode]:
-    """The operation, then each fragment whose spread the finder has met, once."""
+    """The operation, then each fragment that it spreads, directly or through others, once."""
     yield operation
     reached: set[str] = set()
     while unvisited := finder.spreads - reached:

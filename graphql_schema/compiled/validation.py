@@ -1,7 +1,7 @@
-"""graphql-core's validation at a bounded price: fewer nodes, fewer rules, few errors.
+"""graphql-core's validation at a bounded cost: fewer nodes, fewer rules, few errors.
 
-The verdict is stock's. Left out is what cannot change it: names, which no rule looks at by
-themselves, and rules about what the schema does not have.
+The result is graphql-core's: a document is valid or not as there. Skipped are name nodes, which
+no rule visits, and rules about features that the schema does not have.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,11 +53,11 @@ from graphql.validation.rules.stream_directive_on_list_field import StreamDirect
 from graphql.validation.validation_context import VariableUsage
 
 MAX_ERRORS: Final = 5
-"""Errors after which the rest of a document is not looked at: enough to mend it step by step."""
+"""Validation stops after this many errors."""
 
-MAX_WORDS: Final = 2_000
-"""Characters of all messages after which validation stops, too: a message may quote the value
-that it is about, and then the next message of the same value quotes it again."""
+MAX_MESSAGES_LENGTH: Final = 2_000
+"""Validation stops after this many characters of messages: several messages may repeat the same
+long value."""
 
 _KEYS_BUT_NAMES: Final = {
     kind: tuple(key for key in keys if key not in ("alias", "description", "name"))
@@ -74,9 +74,9 @@ _INCREMENTAL: Final = (
 
 
 def rules_for(schema: GraphQLSchema) -> tuple[type[ASTValidationRule], ...]:
-    """The specified rules, but for those that nothing in this schema can break.
+    """The specified rules, without those that no document for this schema can violate.
 
-    Other rules refuse directives and operations that the schema does not have.
+    The remaining rules reject directives and operations that the schema does not have.
     """
     idle: set[type[ASTValidationRule]] = set()
     if not schema.subscription_type:
@@ -91,37 +91,37 @@ _OF_VARIABLES: Final = (
     NoUnusedVariablesRule,
     VariablesInAllowedPositionRule,
 )
-"""They look at definitions, and at what has been collected of the variables in them."""
+"""These rules visit definitions, and read the variable usages collected before."""
 _DEFINITIONS: Final = {"document": ("definitions",)}
 _LAST: Final = (OverlappingFieldsCanBeMergedRule,)
-"""Compares fields with each other: not worth the time where there are enough errors already."""
+"""This rule compares fields in pairs; it is skipped if there are enough errors already."""
 
 
 class _Enough(Exception):
-    """The rest of the document is not looked at."""
+    """The limit on errors is reached."""
 
 
 class _Parallel(ParallelVisitor):
-    """As stock, but for each kind of node only the visitors that do something there are asked."""
+    """As graphql-core's, but calls for each kind of node only the visitors that visit that kind."""
 
     def get_enter_leave_for_kind(self, kind: str) -> EnterLeaveVisitor:
-        known = self.enter_leave_map.get(kind)
-        if known is None:
+        functions = self.enter_leave_map.get(kind)
+        if functions is None:
             active = [
                 (index, *visitor.get_enter_leave_for_kind(kind))
                 for index, visitor in enumerate(self.visitors)
             ]
             active = [each for each in active if each[1] or each[2]]
-            known = EnterLeaveVisitor(*self._enter_leave(active)) if active else _NOTHING
-            self.enter_leave_map[kind] = known
-        return known
+            functions = EnterLeaveVisitor(*self._enter_leave(active)) if active else _NOTHING
+            self.enter_leave_map[kind] = functions
+        return functions
 
     def _enter_leave(self, active: list[tuple[int, Any, Any]]) -> tuple[Any, Any]:
         skipping = self.skipping
 
         def enter(*arguments: Any) -> None:
             for index, function, _ in active:
-                # A rule of validation skips a node's children or goes on, and does nothing else.
+                # A validation rule returns SKIP or None, and no other value.
                 if function and not skipping[index] and function(*arguments) is SKIP:
                     skipping[index] = arguments[0]
 
@@ -140,7 +140,7 @@ _NOTHING: Final = EnterLeaveVisitor(None, None)
 
 
 class _Visitor(TypeInfoVisitor):
-    """Visits no items of a list of constants: the rule about values has seen the whole list."""
+    """Skips the items of a list of constants: the rule about values checks the whole list."""
 
     def enter(self, node: Node, *arguments: Any) -> Any:
         result = super().enter(node, *arguments)
@@ -165,7 +165,7 @@ _CONSTANTS: Final = (
 
 
 class _Context(ValidationContext):
-    """Finds nodes by identity: stock hashes them by value, the whole document each time."""
+    """Looks nodes up by identity. graphql-core hashes the whole document by value each time."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -173,7 +173,7 @@ class _Context(ValidationContext):
         self._fragment_spreads, self._variable_usages, self._recursive_variable_usages = by_identity
 
     def collect_usages(self) -> Visitor:
-        """A visitor of the whole document: stock visits each definition once more instead."""
+        """A visitor that collects the variable usages in the same pass as the rules."""
         return _UsageCollector(self, self._variable_usages)
 
 
@@ -223,7 +223,7 @@ def validate(
 
     def report(error: GraphQLError) -> None:
         errors.append(error)
-        if len(errors) == MAX_ERRORS or sum(len(e.message) for e in errors) > MAX_WORDS:
+        if len(errors) == MAX_ERRORS or sum(len(e.message) for e in errors) > MAX_MESSAGES_LENGTH:
             raise _Enough
 
     context = _Context(schema, document, types, report, hide_suggestions)

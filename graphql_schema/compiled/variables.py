@@ -1,4 +1,4 @@
-"""From the variables a client sent to the values resolvers get, in graphql-core's terms."""
+"""Coerces the variables that a client sent into the values that resolvers get."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -25,16 +25,15 @@ from graphql.execution.values import VariableValues, VariableValueSource, get_va
 from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_value
 
 from .limits import over_limit
-from .rejections import Refused, Stage
+from .rejections import RequestRejected, Stage
 
 MAX_ERRORS: Final = 5
 MAX_VALUES: Final = 5_000
-"""Values in all variables of an operation together: five times the ids of the longest honest
-list. Reading one takes about a microsecond, and the body's bytes would allow 30,000."""
+"""Values in all variables of an operation together. Reading a value takes about 1 µs."""
 
 
 class VariableReader:
-    """Coerces the variables of one operation: quickly if they are right, else as stock does."""
+    """Coerces the variables of one operation: valid ones quickly, others by graphql-core."""
 
     def __init__(
         self, schema: GraphQLSchema, operation: OperationDefinitionNode, hide_suggestions: bool
@@ -49,16 +48,16 @@ class VariableReader:
             self._expected = [_expected(s) for s in signatures if not isinstance(s, GraphQLError)]
 
     def read(self, inputs: Mapping[str, Any]) -> VariableValues:
-        """The coerced values with their sources; unknown names are ignored.
+        """The coerced values with their sources. Unknown names are ignored.
 
         Raises:
-            Refused: a value is missing or of the wrong type, or there are too many values.
+            RequestRejected: a value is missing or of the wrong type, or there are too many values.
         """
         _require_few(inputs[name] for name in self._names if name in inputs)
         values = _read_quickly(self._expected, inputs) if self._expected is not None else None
-        return self._read_as_stock(inputs) if values is None else values
+        return self._read_by_graphql_core(inputs) if values is None else values
 
-    def _read_as_stock(self, inputs: Mapping[str, Any]) -> VariableValues:
+    def _read_by_graphql_core(self, inputs: Mapping[str, Any]) -> VariableValues:
         try:
             values = get_variable_values(
                 self._schema,
@@ -68,10 +67,10 @@ class VariableReader:
                 hide_suggestions=self._hide_suggestions,
             )
         except ValueError as error:
-            # Python prints no integer of over 4300 digits, not even in a message.
+            # Python converts no integer of more than 4300 digits to text, as a message would need.
             values = [GraphQLError("Variable values are too large.", original_error=error)]
         if isinstance(values, list):
-            raise Refused(Stage.VARIABLES, values)
+            raise RequestRejected(Stage.VARIABLES, values)
         return values
 
 
@@ -103,7 +102,7 @@ class Expected(NamedTuple):
 def _read_quickly(
     expectations: Sequence[Expected], inputs: Mapping[str, Any]
 ) -> VariableValues | None:
-    """None when anything is missing or wrong: graphql-core then says what."""
+    """None if a value is missing or invalid: graphql-core then reports it."""
     sources: dict[str, VariableValueSource] = {}
     coerced: dict[str, Any] = {}
     for expected in expectations:
@@ -115,11 +114,11 @@ def _read_quickly(
             if expected.default is not Undefined:
                 coerced[name] = expected.default
             continue
-        given = inputs[name]
-        value = expected.coerce(given)
+        source = inputs[name]
+        value = expected.coerce(source)
         if value is Undefined:
             return None
-        sources[name] = VariableValueSource(expected.absent.signature, given)
+        sources[name] = VariableValueSource(expected.absent.signature, source)
         coerced[name] = value
     return VariableValues(sources, coerced)
 
@@ -163,7 +162,7 @@ def _is_quick(signature: GraphQLVariableSignature | GraphQLError) -> bool:
         default = coerce_default_value(signature)
     except TypeError:
         return False
-    # A mutable default must be a new one for every request.
+    # A mutable default must be created anew for every request.
     return _is_flat(signature.type) and isinstance(default, _IMMUTABLE)
 
 
@@ -171,7 +170,7 @@ _IMMUTABLE = (type(Undefined), type(None), str, int, float, bool)
 
 
 def _is_flat(type_: GraphQLInputType, above: frozenset[str] = frozenset()) -> bool:
-    """Whether values have a bounded depth: recursive input types go the stock way."""
+    """Whether values have a bounded depth; graphql-core reads recursive input types."""
     named = get_named_type(type_)
     if not is_input_object_type(named):
         return True

@@ -1,4 +1,4 @@
-"""Estimates, in bytes, of what kept documents occupy: measured, and rounded up.
+"""Estimates of the memory that cached documents take, in bytes: measured, and rounded up.
 
 `tests/siege/test_documents.py` compares them with what Python allocates for documents of many
 shapes.
@@ -10,25 +10,24 @@ from typing import Final
 BASE: Final = 4_000
 """The document itself and its entry in the cache."""
 TOKEN: Final = 600
-"""A token, its location, and its share of the nodes that are made of tokens."""
+"""A token, its location, and its share of the nodes."""
 OPERATION: Final = 12_000
 """An executor, and the reader of variables."""
 COLLECTION: Final = 1_000
-"""The fields selected on one object."""
+"""The fields that are selected on one object."""
 FIELD: Final = 600
-"""One of them."""
-REGION: Final = 4_000
+"""One field of a collection."""
+FUNCTION: Final = 4_000
 """A compiled function."""
 LINE: Final = 250
-"""A line of it."""
+"""A line of a compiled function."""
 STRUCT: Final = 4_000
-"""A struct that it fills."""
+"""A struct type that a compiled function creates values of."""
 
 
 def text_bytes(text: str) -> int:
-    """A document's text: as the key of the cache, in its tokens, and with escapes resolved.
+    """The bytes of a document's text: as the cache's key, in tokens, and with escapes resolved.
 
-    A character of text takes at most four bytes. One escape of six such characters can make all
-    the others of its string wider.
+    A character takes at most four bytes. One escape can widen all characters of its string.
     """
     return 2 * sys.getsizeof(text) + 4 * len(text)

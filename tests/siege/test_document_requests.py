@@ -11,7 +11,7 @@ from api.errors import BudgetExceeded
 from api.rate_limit.budget import Budget, Charge, Cost, Kind
 from api.rate_limit.sliding_window import WindowState
 from graphql_schema.compiled import CompiledSchema
-from tests.test_graphql import ask
+from tests.graphql_client import ask
 
 
 @pytest.fixture

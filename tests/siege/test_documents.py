@@ -22,10 +22,10 @@ from api.rate_limit.answers import Answering, Answers
 from api.request import RequestContext, set_context
 from api.settings import Settings
 from api.state import State
-from graphql_schema.compiled import CompiledSchema, Refused, Stage
+from graphql_schema.compiled import CompiledSchema, RequestRejected, Stage
 from graphql_schema.compiled.schema import KEPT_BYTES
 from graphql_schema.context import Context
-from graphql_schema.errors import refusal
+from graphql_schema.errors import rejection_errors
 from graphql_schema.schema import engine
 from persistence.viewer import Viewer
 from tests.siege.documents import CONDITIONS, KEPT, VALUES, WORST, Generator
@@ -155,7 +155,7 @@ async def grow(
     shapes = list(KEPT.values())
     for number in range(first, first + count):
         text = shapes[number % len(shapes)](f"n{number}")
-        with suppress(Refused):
+        with suppress(RequestRejected):
             documents.prepare(Generator(number).document())
         await execute(documents, text, new_context)
 
@@ -231,8 +231,8 @@ def preparation(documents: CompiledSchema, text: str, name: str | None) -> float
     try:
         documents.find_kind(text, name)
         _ = documents.prepare(text).operation(name).bind(VALUES).cost
-    except Refused as refused:
-        encode_json(refusal(scope, refused))
+    except RequestRejected as refused:
+        encode_json(rejection_errors(scope, refused))
     return time.process_time() - start
 
 
@@ -283,7 +283,7 @@ def test_many_values_in_variables_take_no_longer_than_the_bound(documents: Compi
 
     def bind(values: list[Any]) -> float:
         start = time.process_time()
-        with suppress(Refused):
+        with suppress(RequestRejected):
             operation.bind({"ids": values})
         return time.process_time() - start
 
@@ -292,7 +292,7 @@ def test_many_values_in_variables_take_no_longer_than_the_bound(documents: Compi
             taken = min(bind([item] * count) for _ in range(5))
             assert taken < MOST * min(loop() for _ in range(5)), (item, count)
     operation.bind({"ids": ["1"] * 1_000, "unknown": [1] * 30_000})
-    with pytest.raises(Refused, match="values in variables") as refused:
+    with pytest.raises(RequestRejected, match="values in variables") as refused:
         operation.bind({"ids": ["1"] * 6_000})
     assert refused.value.stage is Stage.LIMITS
 
@@ -306,9 +306,9 @@ def test_a_refusal_is_short_whatever_is_wrong(shape: str, documents: CompiledSch
     said = b""
     try:
         documents.prepare(WORST[shape])
-    except Refused as refused:
+    except RequestRejected as refused:
         errors = refused.errors
-        said = encode_json(refusal(new_scope(), refused))
+        said = encode_json(rejection_errors(new_scope(), refused))
 
     assert len(errors) <= 5
     assert len(said) < 10_000
@@ -319,13 +319,13 @@ def test_rewording_takes_as_long_as_the_message_is() -> None:
         value = "unknown field 'a', found: Did you mean cannot represent " * (size // 55)
         names = " ".join(["x" * 59] * (size // 60))
         refused = [
-            Refused(Stage.VALIDATION, [GraphQLError(text)])
+            RequestRejected(Stage.VALIDATION, [GraphQLError(text)])
             for text in (value, names, "x" * size, f"Value '{value}", "Syntax Error: " + value)
         ]
         scope = new_scope()
         start = time.process_time()
         for each in refused:
-            refusal(scope, each)
+            rejection_errors(scope, each)
         return time.process_time() - start
 
     short, long = (min(reword(size) for _ in range(5)) for size in (20_000, 320_000))

@@ -18,7 +18,7 @@ from graphql import (
     validate,
 )
 
-from graphql_schema.compiled import CompiledSchema, Refused
+from graphql_schema.compiled import CompiledSchema, RequestRejected
 from graphql_schema.compiled.lexer import QuickLexer
 from graphql_schema.compiled.limits import check
 from graphql_schema.rules import NestedAliases
@@ -47,7 +47,7 @@ def test_validation_says_what_stock_says(documents: CompiledSchema) -> None:
         try:
             node = parse(text, max_tokens=1_000)
             check(node, documents.limits)
-        except (GraphQLError, Refused):
+        except (GraphQLError, RequestRejected):
             continue
         stock = {
             (error.message, str(error.locations))
@@ -56,7 +56,7 @@ def test_validation_says_what_stock_says(documents: CompiledSchema) -> None:
         try:
             documents.prepare(text)
             ours = set()
-        except Refused as refused:
+        except RequestRejected as refused:
             ours = {(error.message, str(error.locations)) for error in refused.errors}
         assert ours <= stock
         assert bool(ours) is bool(stock)

@@ -1,0 +1,252 @@
+"""Tasks: their types, inputs, query fields and mutation fields. Knows no SQL.
+
+Mutation fields are nullable, so that the failure of one field does not hide the committed write
+of another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Final
+
+import strawberry
+from pydantic import BaseModel, BeforeValidator, Field
+from strawberry import ID, UNSET
+
+from graphql_schema.compiled import DeclaredSize, InputList, SlicingArgument
+from graphql_schema.connections import (
+    DEFAULT_PAGE_SIZE,
+    PageInfo,
+    PageView,
+    require_page_size,
+)
+from graphql_schema.context import Info
+from graphql_schema.inputs import provided
+from persistence import task_inputs, tasks
+from persistence.errors import NotFound
+from persistence.task_inputs import MAX_PAGE, NewTask, Page, TaskChanges, parse_task_id
+from persistence.validation import text_integer, validate
+
+# --- Types --------------------------------------------------------------------------------
+
+
+@strawberry.type(description="A task of yours.")
+class Task:
+    """Resolved from ``persistence.tasks.Task``, whose attributes have these names."""
+
+    id: ID = strawberry.field(description="The same number as in REST.")
+    user_id: ID = strawberry.field(description="The owner, as the auth server writes it.")
+    title: str = strawberry.field(description="1 to 200 characters.")
+    description: str | None = strawberry.field(description="At most 1000 characters.")
+    completed: bool = strawberry.field(description="Whether the task is done.")
+    version: int = strawberry.field(description="Starts at 1 and rises with every change.")
+    created_at: datetime = strawberry.field(description="When the task was made.")
+    updated_at: datetime = strawberry.field(description="When the task was last changed.")
+
+
+@strawberry.type(description="A task in the list, and its place there.")
+class TaskEdge:
+    """Resolved from ``connections.Edge``."""
+
+    cursor: str = strawberry.field(description="Continues after this task; REST takes it, too.")
+    node: Task
+
+
+@strawberry.type(description="A page of your tasks, newest first.")
+class TaskConnection:
+    """Resolved from ``TaskPageView``."""
+
+    edges: list[TaskEdge] = strawberry.field(description="The tasks, each with its cursor.")
+    nodes: list[Task] = strawberry.field(description="The tasks.")
+    page_info: PageInfo = strawberry.field(description="Where this page stands.")
+
+    @strawberry.field(
+        description="How many tasks pass the filter. One more SQL statement, only when selected."
+    )
+    async def total_count(self, parent: strawberry.Parent[TaskPageView], info: Info) -> int:
+        """Count the tasks of the whole list, not only of this page."""
+        context, query = info.context, parent.query
+        # The number is the same for every page with the same filter.
+        return await context.once(
+            ("count", query.completed), lambda: tasks.count(context.db, context.viewer, query)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPageView(PageView[tasks.Task]):
+    """A page of tasks, with the query that it is the result of."""
+
+    query: task_inputs.TaskFilter
+
+
+@strawberry.type(description="What a bulk deletion did, each in the order asked.")
+class DeleteTasksResult:
+    """Resolved from ``persistence.tasks.Deleted``, whose attributes have these names."""
+
+    deleted: list[ID] = strawberry.field(description="The tasks that are gone now.")
+    not_found: list[ID] = strawberry.field(description="The ids of no task of yours.")
+
+
+def list_sizes(max_page: int) -> dict[str, DeclaredSize]:
+    """The size of each list field of the types above.
+
+    Args:
+        max_page: the most tasks in one page.
+    """
+    page = SlicingArgument("Query.tasks", "first", max_page)
+    ids = InputList("Mutation.deleteTasks", "ids")
+    return {
+        "TaskConnection.edges": page,
+        "TaskConnection.nodes": page,
+        "DeleteTasksResult.deleted": ids,
+        "DeleteTasksResult.notFound": ids,
+    }
+
+
+# --- Inputs -------------------------------------------------------------------------------
+
+
+@strawberry.input(description="Which tasks to list.")
+class TaskFilter:
+    """Validated by ``persistence.task_inputs.TaskFilter``."""
+
+    completed: bool | None = strawberry.field(
+        default=UNSET, description="Only tasks that are done, or only those that are not."
+    )
+
+
+@strawberry.input(description="What a new task starts with.")
+class CreateTaskInput:
+    """Validated by ``persistence.task_inputs.NewTask``."""
+
+    title: str = strawberry.field(description="Trimmed of white space, then 1 to 200 characters.")
+    description: str | None = strawberry.field(
+        default=UNSET, description="At most 1000 characters. Blank is the same as null."
+    )
+    completed: bool | None = strawberry.field(
+        default=False, description="Whether the task is done already. Not null."
+    )
+
+
+@strawberry.input(description="What to change: what is absent stays as it is.")
+class UpdateTaskInput:
+    """Validated by ``persistence.task_inputs.TaskChanges``."""
+
+    title: str | None = strawberry.field(
+        default=UNSET, description="Trimmed of white space, then 1 to 200 characters. Not null."
+    )
+    description: str | None = strawberry.field(
+        default=UNSET, description="At most 1000 characters. Null or blank clears it."
+    )
+    completed: bool | None = strawberry.field(
+        default=UNSET, description="Whether the task is done. Not null."
+    )
+
+
+class _DeleteTasks(BaseModel):
+    """The argument of ``deleteTasks``. GraphQL's ``ID`` is text."""
+
+    ids: Annotated[
+        list[Annotated[int, BeforeValidator(text_integer)]],
+        Field(min_length=1, max_length=MAX_PAGE),
+    ]
+
+
+_SPELLING: Final = {"limit": "first", "cursor": "after", "completed": "filter.completed"}
+"""The members of ``Page`` as the arguments of ``tasks`` spell them."""
+
+
+# --- Fields -------------------------------------------------------------------------------
+
+
+@strawberry.type
+class TaskQueries:
+    """The query fields of tasks."""
+
+    @strawberry.field(
+        graphql_type=Task | None, description="One of your tasks; null when you have no such task."
+    )
+    async def task(self, info: Info, id: ID) -> tasks.Task | None:
+        """Read one task."""
+        try:
+            task_id = parse_task_id(id, "id")
+            return await tasks.get(info.context.db, info.context.viewer, task_id)
+        except NotFound:
+            return None
+
+    @strawberry.field(graphql_type=TaskConnection, description="Your tasks, newest first.")
+    async def tasks(
+        self,
+        info: Info,
+        first: int | None = DEFAULT_PAGE_SIZE,
+        after: str | None = UNSET,
+        filter: TaskFilter | None = UNSET,
+    ) -> TaskPageView:
+        """List tasks, one page at a time."""
+        arguments = {
+            "limit": DEFAULT_PAGE_SIZE if first is None else first,
+            "cursor": None if after is UNSET else after,
+        }
+        page = validate(Page, arguments | (provided(filter) if filter else {}), _SPELLING)
+        require_page_size(page.limit, info.context.max_page)
+        rows, has_more = await tasks.list_page(info.context.db, info.context.viewer, page)
+        return TaskPageView(rows, has_more, page.cursor, page)
+
+
+@strawberry.type
+class TaskMutations:
+    """The mutation fields of tasks."""
+
+    @strawberry.mutation(graphql_type=Task | None, description="Add a task to your list.")
+    async def create_task(self, info: Info, input: CreateTaskInput) -> tasks.Task:
+        """Create one task."""
+        new = validate(NewTask, provided(input))
+        return await tasks.create(info.context.db, info.context.viewer, new)
+
+    @strawberry.mutation(
+        graphql_type=Task | None,
+        description="Change one of your tasks; with `expectedVersion` only at that version.",
+    )
+    async def update_task(
+        self, info: Info, id: ID, input: UpdateTaskInput, expected_version: int | None = UNSET
+    ) -> tasks.Task:
+        """Change one task."""
+        changes = validate(TaskChanges, provided(input))
+        return await tasks.change(
+            info.context.db,
+            info.context.viewer,
+            parse_task_id(id, "id"),
+            changes,
+            _versions(expected_version),
+        )
+
+    @strawberry.mutation(
+        graphql_type=Task | None,
+        description="Delete one of your tasks, and see it as it was; with `expectedVersion` only "
+        "at that version.",
+    )
+    async def delete_task(
+        self, info: Info, id: ID, expected_version: int | None = UNSET
+    ) -> tasks.Task:
+        """Delete one task."""
+        return await tasks.remove(
+            info.context.db,
+            info.context.viewer,
+            parse_task_id(id, "id"),
+            _versions(expected_version),
+        )
+
+    @strawberry.mutation(
+        graphql_type=DeleteTasksResult | None,
+        description="Delete 1 to 1000 of your tasks at once; an id given twice counts once.",
+    )
+    async def delete_tasks(self, info: Info, ids: list[ID]) -> tasks.Deleted:
+        """Delete many tasks."""
+        deletion = validate(_DeleteTasks, {"ids": ids})
+        return await tasks.remove_many(info.context.db, info.context.viewer, deletion.ids)
+
+
+def _versions(expected: int | None) -> Sequence[int] | None:
+    return None if expected is None or expected is UNSET else [expected]
