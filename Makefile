@@ -42,7 +42,7 @@ BEHAVIOUR := $(addprefix tests/test_,concurrency.py edge.py equality.py errors.p
 	session_cache.py tasks.py) tests/sessions
 
 drill: .venv/installed ## Failures, deploys and attacks under load, for minutes; with Debian's nginx-light, all of them
-	@.venv/bin/pytest -n 0 -m drill -rs $(ARGS) tests/drills tests/siege
+	@.venv/bin/pytest -n 0 -m drill --timeout 300 -rs $(ARGS) tests/drills tests/siege
 
 test-pgbouncer: .venv/installed ## With Debian's pgbouncer: the behaviour suite through it, in transaction mode
 	@.venv/bin/pytest -n 2 -m pgbouncer -rs $(ARGS)
