@@ -21,19 +21,14 @@ import pytest
 from redis.asyncio import Redis
 
 from api.app import create_app
-from persistence.database import (
-    CANCEL_TIMEOUT,
-    RETRY_FOR,
-    Database,
-    PoolSettings,
-    create_engine,
-)
+from persistence.database import RETRY_FOR, Database
 from persistence.embedded.postgres import Postgres
 from persistence.embedded.postgres import postgres as embedded_postgres
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
 from persistence.errors import Unavailable
 from persistence.migrations import upgrade
+from persistence.pool import CANCEL_TIMEOUT, PoolSettings, create_engine
 from persistence.sql import Statement
 from tests.conftest import new_client, new_database, run_sql, settings_of_tests
 from tests.drills.crowd import LATENESS, Crowd
