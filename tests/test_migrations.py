@@ -27,7 +27,7 @@ from persistence.migrations import CannotMigrate, config, is_schema_current, upg
 from persistence.pool import PoolSettings, create_engine
 from persistence.sessions.layouts import UnusableSessions
 from tests.conftest import ROOT, new_database, run_sql, settings_of_tests
-from tests.drills.house import connected
+from tests.drills.service import connected
 from tests.people import SESSION_TABLES
 
 VERSIONS = sorted((ROOT / "alembic" / "versions").glob("*.py"))

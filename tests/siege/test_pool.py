@@ -21,7 +21,7 @@ from persistence.pool import FifoPool
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.people import Person, sign_in
 from tests.servers import served
-from tests.surfaces import GraphQLSurface, Refused, RestSurface, Task
+from tests.surfaces import ApiError, GraphQLSurface, RestSurface, Task
 from tests.test_concurrency import outcomes
 
 POOL = 4
@@ -158,7 +158,7 @@ async def times_of(person: Person, seconds: float) -> list[float]:
 
 async def change_until(over: asyncio.Event, person: Person, task: Task) -> None:
     while not over.is_set():
-        with suppress(Refused):
+        with suppress(ApiError):
             await person.change_task(task.id, completed=True)
 
 
