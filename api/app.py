@@ -25,7 +25,7 @@ from api.http.middleware import (
     TrailingSlashMiddleware,
     TrustedHostMiddleware,
 )
-from api.server.graceful_shutdown import Farewell, draining
+from api.server.graceful_shutdown import CloseWhileDraining, graceful_shutdown
 from api.server.readiness import require_ready
 from api.settings import Settings, load
 from api.state import State, opened
@@ -128,7 +128,7 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
         async with opened(settings) as state:
             app.state.twofold = state
             await _require_usable_sessions(state)
-            with draining(state):
+            with graceful_shutdown(state):
                 yield
 
     return lifespan
@@ -155,7 +155,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
     return [
         Middleware(StartupErrorMiddleware),
         Middleware(RequestIdMiddleware, headers=headers),
-        Middleware(Farewell),
+        Middleware(CloseWhileDraining),
         Middleware(
             ProblemCORSMiddleware,
             answer=_answer,

@@ -1,4 +1,7 @@
-"""From a request's bearer token to the viewer. Knows headers; the look-up is persistence's."""
+"""Authentication: from the bearer token of a request to its viewer.
+
+Reads the header; the session look-up itself is in ``persistence.sessions``.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,17 @@ from persistence.viewer import Viewer
 MAX_TOKEN: Final = 4096
 """The longest bearer token that is looked up, in bytes; better-auth's have 32 or 80."""
 
-
-MAX_GOOD_TOKENS: Final = 10_000
-"""Tokens that are remembered as good: a hash of 32 bytes each, about 2 MB in all."""
+MAX_VALID_TOKENS: Final = 10_000
+"""Tokens that are remembered as valid: a hash of 32 bytes each, about 2 MB in all."""
 
 LOOKUP_INTERVAL: Final = 0.1
 """Seconds from the end of one look-up to the next, for an address whose budget is spent."""
 
 MAX_WAITING: Final = 10
-"""Look-ups that wait at such an address; at most ``LOOKUP_PATIENCE`` seconds."""
+"""Look-ups that may wait for one such address."""
 
-LOOKUP_PATIENCE: Final = 2.0
+LOOKUP_TIMEOUT: Final = 2.0
+"""Seconds that one of them waits."""
 
 
 class LookupsExhausted(Exception):
@@ -41,38 +44,38 @@ class LookupsExhausted(Exception):
 
 
 class Authenticator:
-    """Tells who is asking, by the auth server's sessions in whichever layout it keeps them."""
+    """Finds the viewer of a request in the auth server's sessions, in any supported layout."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._sessions: SessionLookup | None = None
-        self._good = GoodTokens()
-        self._lookups = Lookups()
+        self._valid_tokens = ValidTokens()
+        self._lookups = LookupQueues()
 
     async def viewer(self, scope: Scope, db: Database, spent_address: str | None = None) -> Viewer:
-        """The viewer of a request. One SELECT, or none where sessions are remembered.
+        """The viewer of a request. One SELECT, or none if the session is cached.
 
         Args:
-            spent_address: where the request comes from, if the budget of that address is spent.
-                From there, tokens that were not good before are looked up one at a time.
+            spent_address: the address that the request comes from, if its budget is spent. Tokens
+                from there that were not valid before are looked up one at a time.
 
         Raises:
-            Unauthenticated: there is no token, or no session with it counts.
+            Unauthenticated: the request has no token, or no valid session has this token.
             LookupsExhausted: too many unknown tokens come from the spent address.
-            Unavailable: the database could not be asked.
-            UnusableSessions: the layout is still to be found, and cannot be.
+            Unavailable: the database did not answer.
+            UnusableSessions: the layout of the sessions is not known yet, and cannot be read.
         """
         token = bearer_token(scope)
-        digest = self._good.digest(token)
-        if spent_address is None or digest in self._good:
+        digest = self._valid_tokens.digest(token)
+        if spent_address is None or digest in self._valid_tokens:
             session = await self._look_up(db, token)
         else:
-            async with self._lookups.turn(spent_address):
+            async with self._lookups.acquire(spent_address):
                 session = await self._look_up(db, token)
         if session is None:
-            self._good.forget(digest)
+            self._valid_tokens.remove(digest)
             raise Unauthenticated
-        self._good.remember(digest)
+        self._valid_tokens.add(digest)
         return session.viewer
 
     async def _look_up(self, db: Database, token: bytes) -> SessionRecord | None:
@@ -80,13 +83,13 @@ class Authenticator:
         return await sessions.find(db, token)
 
     async def find_sessions(self, db: Database) -> SessionLookup:
-        """Look at the auth server's table, unless that was done before.
+        """Inspect the auth server's table, unless that was done before.
 
         Raises:
             UnusableSessions: the table is not as configured.
-            Unavailable: the database could not be asked; the next call tries again.
+            Unavailable: the database did not answer; the next call tries again.
         """
-        # No lock: requests that waited for one another's look would wait beyond their deadlines.
+        # Without a lock: requests that waited for another's query could miss their deadlines.
         if self._sessions is None:
             secret = self._settings.session_hash_secret
             sessions = await find_session_lookup(
@@ -101,10 +104,10 @@ class Authenticator:
         return self._sessions
 
 
-class GoodTokens:
-    """Hashes, under a key of this process, of tokens that had a session when last looked up.
+class ValidTokens:
+    """Hashes of the tokens that had a session at their last look-up, under a key of this process.
 
-    They are looked up again all the same: this only tells whose look-up need not wait.
+    They only decide whose look-up need not wait: every token is looked up again.
     """
 
     def __init__(self) -> None:
@@ -115,71 +118,71 @@ class GoodTokens:
         return digest in self._digests
 
     def digest(self, token: bytes) -> bytes:
-        """The hash under which a token is remembered."""
+        """The hash of a token, 32 bytes."""
         return hashlib.blake2b(token, key=self._key, digest_size=32).digest()
 
-    def remember(self, digest: bytes) -> None:
-        """The token has a session. Beyond ``MAX_GOOD_TOKENS`` the one used least recently goes."""
+    def add(self, digest: bytes) -> None:
+        """Add a token. Beyond ``MAX_VALID_TOKENS`` the least recently used one is removed."""
         self._digests[digest] = None
         self._digests.move_to_end(digest)
-        if len(self._digests) > MAX_GOOD_TOKENS:
+        if len(self._digests) > MAX_VALID_TOKENS:
             self._digests.popitem(last=False)
 
-    def forget(self, digest: bytes) -> None:
-        """The token has no session, or none any more."""
+    def remove(self, digest: bytes) -> None:
+        """Remove a token, if it is there."""
         self._digests.pop(digest, None)
 
 
-class Lookups:
+class LookupQueues:
     """Look-ups for addresses whose budget is spent: one at a time each, at a bounded rate."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, _Line] = {}
+        self._queues: dict[str, _Queue] = {}
 
     @asynccontextmanager
-    async def turn(self, address: str) -> AsyncIterator[None]:
-        """Wait for this address's turn, first in, first out.
+    async def acquire(self, address: str) -> AsyncIterator[None]:
+        """Wait until this address may look up a token, first in, first out.
 
         Raises:
-            LookupsExhausted: too many wait already, or it takes too long.
+            LookupsExhausted: too many requests wait already, or the wait was too long.
         """
-        line = self._lines.setdefault(address, _Line())
-        if line.waiting >= MAX_WAITING:
+        queue = self._queues.setdefault(address, _Queue())
+        if queue.waiting >= MAX_WAITING:
             raise LookupsExhausted
-        line.waiting += 1
+        queue.waiting += 1
         try:
-            async with asyncio.timeout(LOOKUP_PATIENCE):
-                await line.turn.acquire()
+            async with asyncio.timeout(LOOKUP_TIMEOUT):
+                await queue.slot.acquire()
         except TimeoutError:
             raise LookupsExhausted from None
         finally:
-            line.waiting -= 1
+            queue.waiting -= 1
         try:
             yield
         finally:
-            asyncio.get_running_loop().call_later(LOOKUP_INTERVAL, self._end, address, line)
+            asyncio.get_running_loop().call_later(LOOKUP_INTERVAL, self._release, address, queue)
 
-    def _end(self, address: str, line: _Line) -> None:
-        line.turn.release()
-        if not line.waiting:
-            del self._lines[address]
+    def _release(self, address: str, queue: _Queue) -> None:
+        queue.slot.release()
+        if not queue.waiting:
+            del self._queues[address]
 
 
-class _Line:
-    """One address's turn, and how many wait for it."""
+class _Queue:
+    """The slot of one address, and the number of requests that wait for it."""
 
-    __slots__ = ("turn", "waiting")
+    __slots__ = ("slot", "waiting")
 
     def __init__(self) -> None:
-        self.turn = asyncio.Semaphore(1)
+        self.slot = asyncio.Semaphore(1)
         self.waiting = 0
 
 
 def bearer_token(scope: Scope) -> bytes:
-    """The token of the one ``Authorization: Bearer`` header (RFC 6750, 2.1), as it was sent.
+    """The token in the ``Authorization: Bearer`` header (RFC 6750, 2.1), as it was sent.
 
     Raises:
-        Unauthenticated: there is none, or more than one, or it is no token.
+        Unauthenticated: the header is missing or repeated, or its value is not a bearer token.
     """
     values = header_values(scope, b"authorization")
     if len(values) != 1:

@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = options.pop("command")
     # Imported here, because neither `twofold --help` nor a worker of `twofold serve` needs them.
     from api.commands.errors import CommandError
+    from api.server.listener import AddressError
     from api.settings import SettingsError
 
     try:
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(*error.lines, sep="\n", file=sys.stderr)
         return error.exit_code
+    except AddressError as error:
+        print(error, file=sys.stderr)
+        return 1
     except SettingsError as error:
         problems = [f"  {problem}" for problem in error.problems]
         print("The settings cannot be used:", *problems, sep="\n", file=sys.stderr)

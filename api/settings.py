@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from persistence.database import PoolSettings
+from persistence.pool import PoolSettings
 from persistence.sessions.layouts import MAX_SECONDS_LEFT, SessionStore
 from persistence.task_inputs import MAX_PAGE
 from persistence.urls import parse_database_url

@@ -1,4 +1,4 @@
-"""What lives as long as the app: opened by the lifespan, handed out piece by piece."""
+"""What exists as long as the app: opened and closed by its lifespan."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from starlette.types import Scope
 from api.auth import Authenticator
 from api.rate_limit.budget import Budget
 from api.settings import Settings
-from persistence.database import Database, create_engine
+from persistence.database import Database
+from persistence.pool import create_engine
 
 PROBE_SECONDS: Final = 2.0
-"""How long a readiness probe waits for the database; probes themselves time out after seconds."""
+"""How long a readiness probe waits for the database, in seconds."""
 
 
-class Probed(NamedTuple):
+class ProbeResult(NamedTuple):
     """The result of a readiness probe.
 
     Attributes:
         at: when it ended, in monotonic seconds.
         failing: the part that fails, if any.
-        reason: what is the matter with it.
-        cause: the exception behind it.
+        reason: why it fails.
+        cause: the exception that it failed with.
     """
 
     at: float
@@ -41,8 +42,8 @@ class State:
     """The parts of a running app.
 
     Attributes:
-        draining: turns true once, when it is told to stop.
-        failing: the part that kept it from being ready when it was last looked at, if any.
+        draining: whether graceful shutdown has started.
+        failing: the part that failed in the last readiness probe, if any.
         probing: the latest readiness probe, running or done.
     """
 
@@ -52,20 +53,20 @@ class State:
     budget: Budget
     draining: bool = False
     failing: str = ""
-    probing: asyncio.Task[Probed] | None = None
+    probing: asyncio.Task[ProbeResult] | None = None
 
     def database(self) -> Database:
         """A request's access to the database, with the request's deadline."""
         return Database(self.engine, self.settings.request_deadline_seconds)
 
     def probe(self) -> Database:
-        """Access for a readiness probe: a short deadline, and a share that nobody else uses."""
+        """A readiness probe's access to the database: a short deadline, and a share of its own."""
         return Database(self.engine, PROBE_SECONDS, share="probe")
 
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[State]:
-    """Everything that a running app needs, closed again at the end. Connects to nothing yet."""
+    """Make the parts of a running app, and close them at the end. Connects to Redis only."""
     assert settings.database_url is not None
     engine = create_engine(settings.database_url.get_secret_value(), settings.pool)
     budget = Budget(settings)

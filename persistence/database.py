@@ -1,4 +1,4 @@
-"""How statements reach the database: the pool, one round trip each, and one deadline a request."""
+"""One request's access to the database: one round trip a statement, one deadline a request."""
 
 from __future__ import annotations
 
@@ -7,137 +7,43 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import event
 from sqlalchemy import exc as sa_exc
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
-from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
 
 from persistence.errors import Unavailable, connection_lost, server_at_fault
-from persistence.pgbouncer import describe_once, fetch
-from persistence.pool import IDLE_SINCE, UNIDENTIFIED, FairPool, Turn, in_turn
+from persistence.pgbouncer import fetch
+from persistence.pool import UNIDENTIFIED, Slot, acquire_slot
 from persistence.sql import Record, Statement
-from persistence.urls import parse_database_url
-
-COMMAND_TIMEOUT: Final = 10.0
-"""Seconds one statement, or one attempt to connect, may take."""
-
-PING_AFTER_IDLE: Final = 30.0
-"""Seconds a connection may lie idle and still be trusted without a ping (one round trip)."""
-
-PING_TIMEOUT: Final = 2.0
-"""Seconds after which a ping without an answer means that the connection is lost."""
-
-CANCEL_TIMEOUT: Final = 0.5
-"""Seconds for telling the server that nobody waits for its statement any more."""
 
 CONNECTING: Final = "connecting"
-"""The step in which a connection is made, or taken from the pool and looked at."""
+"""The step in which a connection is opened, or taken from the pool and checked."""
 
 MAX_CONCURRENT: Final = 4
-"""Statements that one request has under way at once; its others wait, at its deadline's cost."""
+"""Statements that one request runs at once; the time of waiting counts towards its deadline."""
 
 RETRY_FOR: Final = 8.0
-"""Seconds for which a lost connection is answered by a fresh one: a restart, a short crash.
+"""Seconds for which a lost connection is replaced, for a restart or a short crash of PostgreSQL.
 
-Below the usual deadline, so that the log has the reason rather than a time-out.
+Below the usual deadline, so that the log contains the reason instead of a time-out.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class PoolSettings:
-    """The pool's size and patience. Times are in seconds."""
-
-    size: int
-    max_overflow: int
-    timeout: float
-    recycle: int
-    pre_ping: bool
-
-
-def create_engine(url: str, pool: PoolSettings) -> AsyncEngine:
-    """The engine for a URL as people paste it. Opens no connection yet.
-
-    Raises:
-        ValueError: the URL cannot be understood; the sentence says why.
-    """
-    target = parse_database_url(url)
-    engine = create_async_engine(
-        target.url,
-        connect_args={
-            "connection_class": _Connection,
-            "timeout": COMMAND_TIMEOUT,
-            "command_timeout": COMMAND_TIMEOUT,
-            **target.connect_args,
-        },
-        poolclass=FairPool,
-        pool_size=pool.size,
-        max_overflow=pool.max_overflow,
-        pool_timeout=pool.timeout,
-        pool_recycle=pool.recycle,
-    )
-    _watch_idle_connections(engine, pool.pre_ping)
-    if target.pooled:
-        describe_once(engine)
-    return engine
-
-
-class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untyped
-    """asyncpg's own, which otherwise waits for ten seconds to be told good-bye."""
-
-    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  # theirs
-        """Close, and cancel a statement that runs; without an answer, after CANCEL_TIMEOUT."""
-        with suppress(TimeoutError, OSError):
-            await super().close(timeout=CANCEL_TIMEOUT)
-
-
-def _watch_idle_connections(engine: AsyncEngine, pre_ping: bool) -> None:
-    """Throw away what is known to be closed, and ping what has lain idle for long.
-
-    SQLAlchemy's own pre-ping asks before every use, which doubles the round trips.
-    """
-
-    def checkout(
-        connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
-    ) -> None:
-        driver = connection.driver_connection
-        if driver.is_closed():
-            raise sa_exc.DisconnectionError("closed while idle")
-        now = time.monotonic()
-        if pre_ping and now - record.info.get(IDLE_SINCE, now) > PING_AFTER_IDLE:
-            _ping(driver)
-
-    event.listen(engine.sync_engine, "checkout", checkout)
-
-
-def _ping(driver: Any) -> None:
-    try:
-        # One trip. The dialect's own ping opens a transaction: four.
-        await_only(driver.execute("SELECT 1", timeout=PING_TIMEOUT))
-    except BaseException as error:
-        # Or the pool says good-bye first, and waits two seconds for an answer.
-        driver.terminate()
-        if isinstance(error, Exception):
-            raise sa_exc.DisconnectionError("lost while idle") from error
-        raise
 
 
 class Database:
     """One request's access to the database: any number of statements, one deadline over all.
 
     Args:
-        engine: from ``create_engine``.
-        seconds: how long all statements may take together, waiting for the pool included. The
-            time between statements does not count, and that of concurrent ones counts once.
-        share: whose connections the statements use (``persistence.pool.Shares``).
+        engine: an engine of ``persistence.pool.create_engine``.
+        seconds: how long all statements may take together, including the wait for a connection.
+            The time between statements does not count; concurrent statements count once.
+        share: the share that the connections belong to (``persistence.pool.Shares``).
 
     Attributes:
-        share: may be changed, once it is known who asks.
+        share: may be changed when the request is authenticated.
     """
 
     __slots__ = ("_engine", "_running", "_seconds_left", "_since", "_slots", "share")
@@ -150,27 +56,27 @@ class Database:
         self._since = 0.0
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
-    async def read(self, wanted: Statement, /, **values: Any) -> Sequence[Record]:
-        """Run a statement that changes nothing; a lost connection is replaced, and it runs again.
+    async def read(self, statement: Statement, /, **values: Any) -> Sequence[Record]:
+        """Run a statement that changes nothing. If the connection is lost, run it on another one.
 
         Raises:
-            Unavailable: the database did not answer within the deadline, or cannot.
+            Unavailable: the database did not answer within the deadline, or failed.
         """
-        return await self._within_deadline(wanted, values, repeatable=True)
+        return await self._within_deadline(statement, values, repeatable=True)
 
-    async def write(self, wanted: Statement, /, **values: Any) -> Sequence[Record]:
+    async def write(self, statement: Statement, /, **values: Any) -> Sequence[Record]:
         """Run a statement that changes something, once.
 
-        Only getting a connection is tried again: when one is lost after the statement was sent,
-        nobody here knows whether it was carried out, so that is said and not repeated.
+        Only connecting is repeated. If the connection is lost after the statement was sent, it is
+        unknown whether the statement was executed, so the error is reported.
 
         Raises:
-            Unavailable: the database did not answer within the deadline, or cannot.
+            Unavailable: the database did not answer within the deadline, or failed.
         """
-        return await self._within_deadline(wanted, values, repeatable=False)
+        return await self._within_deadline(statement, values, repeatable=False)
 
     async def _within_deadline(
-        self, wanted: Statement, values: Mapping[str, Any], *, repeatable: bool
+        self, statement: Statement, values: Mapping[str, Any], *, repeatable: bool
     ) -> Sequence[Record]:
         now = time.monotonic()
         if not self._running:
@@ -183,14 +89,14 @@ class Database:
                 raise TimeoutError("none of the deadline is left")
             async with asyncio.timeout(seconds), self._slots:
                 return await self._with_fresh_connections(
-                    wanted, wanted.arguments(values), repeatable, progress
+                    statement, statement.arguments(values), repeatable, progress
                 )
         except Exception as error:
             cause = _driver_error(error)
-            # While connecting, whatever goes wrong is not the statement's fault.
-            is_theirs = server_at_fault(cause) or isinstance(cause, sa_exc.SQLAlchemyError)
-            if is_theirs or progress.step == CONNECTING:
-                raise Unavailable(f"database: {_told(cause, progress)}") from error
+            # An error while connecting is never the statement's fault.
+            is_server_fault = server_at_fault(cause) or isinstance(cause, sa_exc.SQLAlchemyError)
+            if is_server_fault or progress.step == CONNECTING:
+                raise Unavailable(f"database: {_reason(cause, progress)}") from error
             raise
         finally:
             self._running -= 1
@@ -198,18 +104,18 @@ class Database:
                 self._seconds_left -= time.monotonic() - self._since
 
     async def _with_fresh_connections(
-        self, wanted: Statement, arguments: list[Any], repeatable: bool, progress: _Progress
+        self, statement: Statement, arguments: list[Any], repeatable: bool, progress: _Progress
     ) -> Sequence[Record]:
-        give_up = time.monotonic() + RETRY_FOR
+        give_up_at = time.monotonic() + RETRY_FOR
         pause = 0.02
         while True:
             connection = None
             try:
-                async with in_turn(self._engine, self.share) as turn:
+                async with acquire_slot(self._engine, self.share) as slot:
                     progress.step = CONNECTING
                     connection = await self._engine.raw_connection()
                     progress.step = "running the statement"
-                    return await _run(connection, wanted, arguments, turn)
+                    return await _run(connection, statement, arguments, slot)
             except Exception as error:
                 progress.failure = error
                 may_repeat = (
@@ -217,15 +123,15 @@ class Database:
                     if connection is None
                     else repeatable and connection_lost(error)
                 )
-                if not may_repeat or time.monotonic() + pause > give_up:
+                if not may_repeat or time.monotonic() + pause > give_up_at:
                     raise
-            # Jitter, so that the requests that lost their connections together don't return so.
+            # With jitter, because many requests lose their connections at the same moment.
             await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(pause * 2, 0.5)
 
 
 class _Progress:
-    """How far a statement has come, for the log: a time-out says nothing by itself."""
+    """The current step of a statement and its last failure, for the log: a time-out has no text."""
 
     __slots__ = ("failure", "step")
 
@@ -234,84 +140,85 @@ class _Progress:
         self.failure: Exception | None = None
 
 
-_POOLER_IN_BETWEEN: Final = (
+_POOLER_ERRORS: Final = (
     asyncpg.InvalidSQLStatementNameError,
     asyncpg.DuplicatePreparedStatementError,
 )
 
 
-def _told(error: BaseException, progress: _Progress) -> str:
-    """What the driver or the server said, or else what was being done, and had failed before."""
-    # One line: what PostgreSQL adds as DETAIL may be somebody's data.
-    said = str(error).partition("\n")[0] or progress.step
+def _reason(error: BaseException, progress: _Progress) -> str:
+    """The message of the driver or the server; without one, the current step and last failure."""
+    # One line, because the DETAIL that PostgreSQL adds may contain a viewer's data.
+    text = str(error).partition("\n")[0] or progress.step
     before = progress.failure and _driver_error(progress.failure)
     if isinstance(error, TimeoutError) and before and before is not error:
-        said += f", after {_told(before, _Progress())}"
-    if isinstance(error, _POOLER_IN_BETWEEN):
-        said += " (behind a pooler in transaction mode, DATABASE_URL needs ?pgbouncer=true)"
-    return f"{type(error).__name__}: {said}"
+        text += f", after {_reason(before, _Progress())}"
+    if isinstance(error, _POOLER_ERRORS):
+        text += " (behind a pooler in transaction mode, DATABASE_URL needs ?pgbouncer=true)"
+    return f"{type(error).__name__}: {text}"
 
 
 def _may_connect_later(error: Exception) -> bool:
-    """Whether there may be a connection in a moment, a fresh one or one that comes back."""
+    """Whether another attempt may get a connection, a new one or a returned one."""
     if isinstance(error, sa_exc.InvalidRequestError):
-        return True  # Closed again and again before it was handed out.
+        return True  # SQLAlchemy gave up: each connection that it tried was closed.
     cause = _driver_error(error)
     return connection_lost(cause) or isinstance(cause, asyncpg.TooManyConnectionsError)
 
 
 async def _run(
-    connection: PoolProxiedConnection, wanted: Statement, arguments: list[Any], turn: Turn
+    connection: PoolProxiedConnection, statement: Statement, arguments: list[Any], slot: Slot
 ) -> Sequence[Record]:
     driver = connection.driver_connection
     assert driver is not None
     try:
         records: Sequence[Record] = await fetch(
-            connection, wanted.sql, arguments, typed=wanted.typed
+            connection, statement.sql, arguments, typed=statement.typed
         )
     except BaseException as error:
         if _is_reusable_after(error, driver):
             await greenlet_spawn(connection.close)
         else:
-            _abandon(connection, driver, turn)
+            _abandon(connection, driver, slot)
         raise
     await greenlet_spawn(connection.close)
     return records
 
 
 def _is_reusable_after(error: BaseException, driver: Any) -> bool:
-    """Whether the server answered, and will go on answering on this connection."""
-    answered = isinstance(error, asyncpg.PostgresError)
-    return answered and not connection_lost(error) and not driver.is_closed()
+    """Whether the error came from the server, on a connection that still works."""
+    is_from_server = isinstance(error, asyncpg.PostgresError)
+    return is_from_server and not connection_lost(error) and not driver.is_closed()
 
 
-def _abandon(connection: PoolProxiedConnection, driver: Any, turn: Turn) -> None:
-    """Give up a connection that is closed or busy, and what the server is doing on it.
+def _abandon(connection: PoolProxiedConnection, driver: Any, slot: Slot) -> None:
+    """Close a connection that is lost or busy, and cancel the statement that runs on it.
 
-    Closing cancels a running statement, which would otherwise go on, holding its locks and its
-    place among the server's connections. Nobody waits for that: the request's time is up, and
-    whoever cancelled it may do so again. Its turn ends when it is gone.
+    Without that the statement would go on, and hold its locks and one of the server's connections.
+    It happens in the background, because the request's time is up and its task may be cancelled
+    again. The slot is released when the connection is closed.
     """
-    turn.keep()
-    task = asyncio.create_task(_closed(connection, driver, turn))
-    _abandoned.add(task)
-    task.add_done_callback(_abandoned.discard)
+    slot.keep()
+    task = asyncio.create_task(_close(connection, driver, slot))
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
 
 
-_abandoned: Final[set[asyncio.Task[None]]] = set()  # An event loop alone would lose them.
+# References to running tasks; the event loop itself keeps only weak ones.
+_closing: Final[set[asyncio.Task[None]]] = set()
 
 
-async def _closed(connection: PoolProxiedConnection, driver: Any, turn: Turn) -> None:
+async def _close(connection: PoolProxiedConnection, driver: Any, slot: Slot) -> None:
     try:
         with suppress(Exception):
             await driver.close()
         await greenlet_spawn(connection.invalidate)
     finally:
-        turn.end()
+        slot.end()
 
 
 def _driver_error(error: BaseException) -> BaseException:
-    """What the driver said, beneath SQLAlchemy's and its adapter's wrappings."""
+    """The driver's exception, without the wrappers of SQLAlchemy and its adapter."""
     while True:
         inner = getattr(error, "orig", None) or getattr(error, "driver_exception", None)
         if not isinstance(inner, BaseException):

@@ -1,8 +1,8 @@
-"""Behind PgBouncer in transaction mode: one round trip a statement, with nothing kept there.
+"""PgBouncer in transaction mode: one round trip a statement, without prepared statements.
 
-There each transaction may meet another server, so asyncpg's named statements cannot be used;
-and with its cache off it asks what a statement's types are, each time, before it runs it: two
-trips. Here the answer is kept. Each run sends the SQL again, together with its values.
+There each transaction may run on another server, so asyncpg's named statements cannot be used.
+With its statement cache off, asyncpg asks for a statement's types before each run: two round
+trips. Here the types are cached for each connection, and each run sends the SQL with its values.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-_DESCRIBED: Final = "statements that were described"
+_DESCRIPTIONS: Final = "described statements"
+"""The key in a connection's ``info`` for its described statements, by their SQL."""
 
 
-def describe_once(engine: AsyncEngine) -> None:
-    """Let this engine's connections remember the types of the statements they ran."""
+def cache_descriptions(engine: AsyncEngine) -> None:
+    """Let this engine's connections cache the types of the statements that they run."""
 
     def connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-        record.info[_DESCRIBED] = {}
+        record.info[_DESCRIPTIONS] = {}
 
     event.listen(engine.sync_engine, "connect", connect)
 
@@ -29,18 +30,18 @@ def describe_once(engine: AsyncEngine) -> None:
 async def fetch(
     connection: PoolProxiedConnection, sql: str, arguments: list[Any], *, typed: bool
 ) -> Any:
-    """The records of a statement.
+    """Run a statement and return its records.
 
     Args:
-        typed: the SQL itself fixes the type of every parameter and of every column. Otherwise
-            the types are asked for anew: nobody would notice that a column has got another, and
-            what is sent as text would be read as a number.
+        typed: whether the SQL itself fixes the type of every parameter and column. If it does not,
+            the types are not cached: a column could get another type unnoticed, and a text would
+            be read as a number.
     """
     driver: Any = connection.driver_connection
-    described = connection.info.get(_DESCRIBED)
-    if described is None or not typed:
+    descriptions = connection.info.get(_DESCRIPTIONS)
+    if descriptions is None or not typed:
         return await driver.fetch(sql, *arguments)
-    if sql not in described:
-        # Without a name, because the connection's statement_cache_size is 0.
-        described[sql] = await driver.prepare(sql)
-    return await described[sql].fetch(*arguments)
+    if sql not in descriptions:
+        # The statement gets no name, because the connection's statement_cache_size is 0.
+        descriptions[sql] = await driver.prepare(sql)
+    return await descriptions[sql].fetch(*arguments)

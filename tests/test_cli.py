@@ -25,10 +25,9 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from api import cli
-from api.commands.errors import CommandError
-from api.commands.listener import listening
 from api.commands.serve import server_options
 from api.dotenv import DotenvVariables
+from api.server.listener import AddressError, listening
 from api.settings import SettingsError, load
 from tests.servers import served
 from tests.test_embedded import family, linux, lives, wait_until_gone
@@ -505,12 +504,12 @@ def test_nothing_of_dev_outlives_it_or_its_parent_when_killed(start: Start) -> N
 def test_dev_says_in_a_sentence_that_the_port_is_taken(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("api.commands.listener.PORT_TIMEOUT", 0)
+    monkeypatch.setattr("api.server.listener.PORT_TIMEOUT", 0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
 
         with (
-            pytest.raises(CommandError, match=f"Port {port} of 127.0.0.1 is in use"),
+            pytest.raises(AddressError, match=f"Port {port} of 127.0.0.1 is in use"),
             listening("127.0.0.1", port),
         ):
             pass

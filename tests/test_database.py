@@ -15,12 +15,12 @@ from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from persistence import database as engine_module
-from persistence.database import Database, PoolSettings, create_engine
+from persistence import database, pool
+from persistence.database import Database
 from persistence.embedded.postgres import Postgres
 from persistence.embedded.postgres import postgres as embedded_postgres
 from persistence.errors import Unavailable, connection_lost
-from persistence.pool import in_turn
+from persistence.pool import PoolSettings, acquire_slot, create_engine
 from persistence.sql import Statement
 from tests.conftest import new_database, run_sql
 from tests.trips import TripCounter
@@ -124,7 +124,7 @@ async def terminate(url: str, pids: str) -> None:
 
 
 async def test_the_deadline_covers_waiting_for_the_pool(engine: AsyncEngine) -> None:
-    async with in_turn(engine):
+    async with acquire_slot(engine):
         with (
             taking(0.2, 1),
             pytest.raises(Unavailable, match=r"TimeoutError: waiting for a connection$"),
@@ -215,7 +215,7 @@ async def test_more_requests_than_connections_take_turns(url: str) -> None:
 
 
 async def test_a_pool_that_gives_up_before_the_deadline_is_as_unavailable(url: str) -> None:
-    async with an_engine(url, timeout=0.1) as engine, in_turn(engine):
+    async with an_engine(url, timeout=0.1) as engine, acquire_slot(engine):
         with taking(0.1, 1), pytest.raises(Unavailable, match="no connection within"):
             await Database(engine, 10).read(ONE)
 
@@ -245,7 +245,7 @@ async def test_a_ping_of_a_stopped_server_ends_with_the_deadline_too(
     server: Postgres, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await backend_of(engine)
-    monkeypatch.setattr(engine_module, "PING_AFTER_IDLE", 0.0)
+    monkeypatch.setattr(pool, "PING_AFTER_IDLE", 0.0)
 
     with stopped(*everyone(server)), taking(0.3, 2), pytest.raises(Unavailable):
         await Database(engine, 0.3).read(ONE)
@@ -255,8 +255,8 @@ async def test_a_connection_lost_in_silence_costs_a_write_a_ping_and_no_failure(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = await backend_of(engine)
-    monkeypatch.setattr(engine_module, "PING_AFTER_IDLE", 0.0)
-    monkeypatch.setattr(engine_module, "PING_TIMEOUT", 0.2)
+    monkeypatch.setattr(pool, "PING_AFTER_IDLE", 0.0)
+    monkeypatch.setattr(pool, "PING_TIMEOUT", 0.2)
 
     with stopped(silent), taking(0.2, 1):
         [[fresh]] = await Database(engine, 5).write(BACKEND)
@@ -271,14 +271,14 @@ async def test_only_a_connection_that_lay_idle_for_long_is_pinged(
         await Database(engine, 5).read(ONE)
 
         assert await trips_of(trips, engine) == 1
-        monkeypatch.setattr(engine_module, "PING_AFTER_IDLE", 0.0)
+        monkeypatch.setattr(pool, "PING_AFTER_IDLE", 0.0)
         assert await trips_of(trips, engine) == 2
 
 
 async def test_without_pre_ping_nothing_is_pinged(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "PING_AFTER_IDLE", 0.0)
+    monkeypatch.setattr(pool, "PING_AFTER_IDLE", 0.0)
 
     async with TripCounter.before(url) as trips, an_engine(trips.url, pre_ping=False) as engine:
         await Database(engine, 5).read(ONE)
@@ -335,7 +335,7 @@ async def test_a_server_that_is_down_is_unavailable_by_the_deadline(
 async def test_a_server_that_stays_down_is_given_up_before_the_deadline(
     server: Postgres, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "RETRY_FOR", 0.1)
+    monkeypatch.setattr(database, "RETRY_FOR", 0.1)
 
     async with down(server):
         with taking(at_most=2), pytest.raises(Unavailable, match="ConnectionRefusedError"):
@@ -559,7 +559,7 @@ RAISE = "DO $$ BEGIN RAISE EXCEPTION 'as told' USING ERRCODE = '{}'; END $$"
 async def test_what_is_the_servers_fault_is_unavailable(
     engine: AsyncEngine, sqlstate: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "RETRY_FOR", 0.1)
+    monkeypatch.setattr(database, "RETRY_FOR", 0.1)
 
     with taking(at_most=2), pytest.raises(Unavailable, match="as told"):
         await Database(engine, 5).read(Statement(RAISE.format(sqlstate), ()))

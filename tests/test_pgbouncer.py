@@ -19,10 +19,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.app import create_app
-from persistence.database import Database, PoolSettings, create_engine
+from persistence.database import Database
 from persistence.embedded.postgres import Postgres
 from persistence.errors import Unavailable
 from persistence.migrations import upgrade
+from persistence.pool import PoolSettings, create_engine
 from persistence.sql import Statement
 from persistence.urls import parse_database_url
 from tests.conftest import (

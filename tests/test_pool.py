@@ -10,10 +10,10 @@ from contextlib import suppress
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from persistence import pool as turns
-from persistence.database import Database, PoolSettings, create_engine
+from persistence import pool
+from persistence.database import Database
 from persistence.errors import Unavailable
-from persistence.pool import FairPool, in_turn
+from persistence.pool import FifoPool, PoolSettings, acquire_slot, create_engine
 from persistence.sql import Statement
 from tests.trips import TripCounter
 
@@ -47,7 +47,7 @@ async def test_nobody_waits_while_others_are_served_again_and_again(engine: Asyn
 
 
 async def test_who_waits_longer_than_the_pools_time_out_is_told(engine: AsyncEngine) -> None:
-    async with in_turn(engine, "ada"), in_turn(engine, "bob"):
+    async with acquire_slot(engine, "ada"), acquire_slot(engine, "bob"):
         with pytest.raises(Unavailable, match=r"no connection within 0\.2 s"):
             await Database(engine, 5).read(NUMBER, number=7)
 
@@ -55,7 +55,7 @@ async def test_who_waits_longer_than_the_pools_time_out_is_told(engine: AsyncEng
 
 
 async def test_who_gives_up_waiting_holds_up_nobody(engine: AsyncEngine) -> None:
-    async with in_turn(engine, "ada"), in_turn(engine, "bob"):
+    async with acquire_slot(engine, "ada"), acquire_slot(engine, "bob"):
         waiting = [
             asyncio.create_task(Database(engine, 5).read(NUMBER, number=7)) for _ in range(5)
         ]
@@ -66,7 +66,7 @@ async def test_who_gives_up_waiting_holds_up_nobody(engine: AsyncEngine) -> None
     [*given_up, [[number]]] = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(each) for each in given_up] == [asyncio.CancelledError] * 4
     assert number == 7
-    async with in_turn(engine, "ada"), in_turn(engine, "bob"):
+    async with acquire_slot(engine, "ada"), acquire_slot(engine, "bob"):
         pass
 
 
@@ -89,7 +89,7 @@ async def test_what_a_rush_opened_is_closed_when_it_has_been_idle_for_long(
     far: AsyncEngine, trips: TripCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await rush(far)
-    monkeypatch.setattr(turns, "LINGER", 0.05)
+    monkeypatch.setattr(pool, "LINGER", 0.05)
     await asyncio.sleep(0.1)
     trips.delay = 0.3
 
@@ -107,7 +107,7 @@ async def test_what_a_rush_opened_is_closed_when_it_has_been_idle_for_long(
 async def test_there_are_never_more_connections_than_turns(
     far: AsyncEngine, trips: TripCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "LINGER", 0.0)
+    monkeypatch.setattr(pool, "LINGER", 0.0)
     trips.delay = 0.02
     most = 0
 
@@ -141,7 +141,7 @@ async def test_a_connection_that_was_given_up_leaves_no_place_behind(far: AsyncE
     reading.cancel()
     with suppress(asyncio.CancelledError):
         await reading
-    assert isinstance(far.pool, FairPool)
+    assert isinstance(far.pool, FifoPool)
     async with asyncio.timeout(5):
         while far.pool.checkedout():  # noqa: ASYNC110  # no event
             await asyncio.sleep(0.02)
@@ -188,7 +188,7 @@ async def far(trips: TripCounter) -> AsyncIterator[AsyncEngine]:
 
 def idle(engine: AsyncEngine) -> int:
     """How many connections lie idle."""
-    assert isinstance(engine.pool, FairPool)
+    assert isinstance(engine.pool, FifoPool)
     assert engine.pool.checkedout() == 0
     return engine.pool.checkedin()
 
@@ -205,7 +205,7 @@ async def four(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 
 def shares_in_use(engine: AsyncEngine) -> int:
-    assert isinstance(engine.pool, FairPool)
+    assert isinstance(engine.pool, FifoPool)
     return len(engine.pool.shares)
 
 
@@ -240,7 +240,7 @@ async def test_a_share_is_served_in_the_order_of_arrival(four: AsyncEngine) -> N
         await Database(four, 5, share="ada").read(NAP)
         order.append(number)
 
-    async with in_turn(four, "ada"):
+    async with acquire_slot(four, "ada"):
         await asyncio.gather(*(ask(number) for number in range(20)))
 
     assert order == list(range(20))
@@ -249,8 +249,8 @@ async def test_a_share_is_served_in_the_order_of_arrival(four: AsyncEngine) -> N
 async def test_a_line_that_is_full_is_told_at_once(
     four: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "MAX_WAITING", 3)
-    async with in_turn(four, "ada"), in_turn(four, "ada"):
+    monkeypatch.setattr(pool, "MAX_WAITING", 3)
+    async with acquire_slot(four, "ada"), acquire_slot(four, "ada"):
         waiting = [
             asyncio.create_task(Database(four, 5, share="ada").read(NUMBER, number=n))
             for n in range(3)
@@ -266,7 +266,7 @@ async def test_a_line_that_is_full_is_told_at_once(
 
 
 async def test_who_waits_in_a_share_is_told_by_the_deadline(four: AsyncEngine) -> None:
-    async with in_turn(four, "ada"), in_turn(four, "ada"):
+    async with acquire_slot(four, "ada"), acquire_slot(four, "ada"):
         with pytest.raises(Unavailable, match="TimeoutError: waiting for a connection"):
             await Database(four, 0.1, share="ada").read(NUMBER, number=7)
 
@@ -278,7 +278,9 @@ async def test_who_gives_up_waiting_gives_everything_back(
     four: AsyncEngine, holds_the_pool: bool
 ) -> None:
     others = ["bob", "bob"] if holds_the_pool else []
-    holders = [in_turn(four, name) for name in ["ada", "eve" if holds_the_pool else "ada", *others]]
+    holders = [
+        acquire_slot(four, name) for name in ["ada", "eve" if holds_the_pool else "ada", *others]
+    ]
     for holder in holders:
         await holder.__aenter__()
     waiting = [
@@ -294,7 +296,12 @@ async def test_who_gives_up_waiting_gives_everything_back(
 
     assert [type(each) for each in results] == [asyncio.CancelledError] * 5
     assert shares_in_use(four) == 0
-    async with in_turn(four, "ada"), in_turn(four, "ada"), in_turn(four, "b"), in_turn(four, "b"):
+    async with (
+        acquire_slot(four, "ada"),
+        acquire_slot(four, "ada"),
+        acquire_slot(four, "b"),
+        acquire_slot(four, "b"),
+    ):
         pass
 
 

@@ -17,7 +17,7 @@ from api.settings import (
     SettingsError,
     load,
 )
-from persistence.database import PoolSettings
+from persistence.pool import PoolSettings
 from persistence.sessions.layouts import SessionStore
 from tests.conftest import ROOT
 

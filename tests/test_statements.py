@@ -14,9 +14,10 @@ import asyncpg
 import pytest
 
 from persistence import migrations, task_sql
-from persistence.database import Database, PoolSettings, create_engine
+from persistence.database import Database
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
+from persistence.pool import PoolSettings, create_engine
 from persistence.sessions.layouts import (
     SessionStore,
     find_session_lookup,

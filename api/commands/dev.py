@@ -26,10 +26,10 @@ from uvicorn.supervisors.statreload import StatReload
 
 from api.app import create_app
 from api.commands.errors import CommandError
-from api.commands.listener import listening
 from api.commands.migrate import upgrade
 from api.commands.serve import log_config, server_options
 from api.dotenv import read_variable
+from api.server.listener import listening
 from api.settings import Settings, load
 from persistence.embedded import demo
 from persistence.embedded.errors import EmbeddedError
@@ -59,7 +59,8 @@ def dev(parent: int | None) -> None:
 
     Raises:
         SettingsError: the settings are invalid.
-        CommandError: an embedded server cannot run, or the address cannot be listened on.
+        CommandError: an embedded server cannot run.
+        AddressError: the address cannot be listened on.
     """
     _handle_signals(parent)
     try:

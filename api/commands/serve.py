@@ -14,9 +14,9 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 
-from api.commands.listener import require_free
-from api.commands.workers import Workers
 from api.dotenv import DotenvVariables
+from api.server.listener import require_free
+from api.server.workers import Workers
 from api.settings import Settings, load
 
 _log = logging.getLogger("twofold")
@@ -40,7 +40,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
 
     Raises:
         SettingsError: the settings are invalid.
-        CommandError: the address cannot be listened on.
+        AddressError: the address cannot be listened on.
     """
     # Through the environment, so that every worker reads the same values.
     for name, value in (("HOST", host), ("PORT", port), ("WEB_CONCURRENCY", workers)):

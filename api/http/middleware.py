@@ -309,7 +309,7 @@ class ProblemMiddleware:
         except asyncio.CancelledError:
             # The server stops at once; without a response from here it would answer 500.
             if not is_started:
-                error = Unavailable("the server was told to leave at once")
+                error = Unavailable("the server was told to stop at once")
                 await self._answer(scope, error)(scope, receive, send)
             raise
         except Exception as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """Opens after several failures in a row; whoever owns it closes it again.
+    """Opens after several failures in a row; its owner closes it again.
 
     One failure proves nothing, because a busy event loop can cause a time-out. A breaker that
     opened at the first failure let more than the limit through.

@@ -1,4 +1,4 @@
-"""What all connections of a process share: its file descriptors, and bounded log lines."""
+"""What all connections of a process share: file descriptors, and bounded log lines."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import time
 from typing import ClassVar, Final
 
 RESERVED_DESCRIPTORS: Final = 128
-"""File descriptors that clients' connections leave free, for those to PostgreSQL and to Redis, for
-the log and for files. Where the limit is below twice as many, half of the limit."""
+"""File descriptors that clients may not use, for PostgreSQL, Redis, the log and files. If the limit
+is below twice as many, half of the limit."""
 
 _log = logging.getLogger("twofold")
 
 
 def descriptors_for_clients() -> int | None:
-    """File descriptors that may be in use when another client connects; ``None`` without a limit.
+    """The file descriptor from which on a client is refused; ``None`` without a limit.
 
-    The operating system gives out the lowest free number, so the number of a new connection says
-    how many are in use.
+    The operating system assigns the lowest free number, so the number of a new connection shows
+    how many descriptors are in use.
     """
     if sys.platform == "win32":
         return None
@@ -34,11 +34,11 @@ def descriptors_for_clients() -> int | None:
 class Episode:
     """Logs an event that a client can cause thousands of times a second.
 
-    One line when it begins, with the reason; one every ``seconds`` while it goes on; one when it
-    did not happen for ``seconds``.
+    Writes one line at the first event, with the reason; one every ``seconds`` while events go on;
+    one when there was none for ``seconds``.
 
     Args:
-        name: of the event, as the lines begin.
+        name: the name of the event, with which each line begins.
     """
 
     seconds: ClassVar[float] = 10.0
@@ -50,7 +50,7 @@ class Episode:
         self._total = 0
         self._recent = 0
 
-    def happened(self, reason: str) -> None:
+    def record(self, reason: str) -> None:
         """Count one event."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
@@ -58,18 +58,18 @@ class Episode:
             self._began = time.monotonic()
             self._total = self._recent = 0
             _log.warning("%s: %s", self._name, reason)
-            loop.call_later(self.seconds, self._tell)
+            loop.call_later(self.seconds, self._summarize)
         self._total += 1
         self._recent += 1
 
-    def _tell(self) -> None:
+    def _summarize(self) -> None:
         if self._loop is not asyncio.get_running_loop():
-            return  # Of a loop that has ended.
+            return  # The timer of an event loop that has ended.
         elapsed = time.monotonic() - self._began
         if self._recent:
             _log.warning("%s: %d times in %.0f s", self._name, self._total, elapsed)
             self._recent = 0
-            self._loop.call_later(self.seconds, self._tell)
+            self._loop.call_later(self.seconds, self._summarize)
         else:
             _log.warning("%s: over, after %d times in %.0f s", self._name, self._total, elapsed)
             self._loop = None

@@ -1,4 +1,4 @@
-"""When a connection is read from, and kept: two changes to what uvicorn does for every request."""
+"""Two changes to how uvicorn reads from a connection and keeps it open."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Flow(FlowControl):
-    """uvicorn's flow control, which reads on only when it may, and never when closed.
+    """uvicorn's flow control, except that it resumes reading only if that is useful.
 
     Args:
-        must_not_read: whether what was read already has to be used first.
+        must_not_read: whether data that was already read has to be processed first.
     """
 
     def __init__(self, transport: asyncio.Transport, must_not_read: Callable[[], bool]) -> None:
@@ -31,15 +31,15 @@ class Flow(FlowControl):
             super().pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on, if that is of use."""
+        """Resume reading, unless the connection closes or unprocessed data is left."""
         if self.read_paused and not (self._transport.is_closing() or self._must_not_read()):
             super().resume_reading()
 
 
-def close_unless_asked(cycle: RequestResponseCycle) -> None:
-    """Close after an answer that a client gets in place of 100 (Continue) (RFC 9110, 10.1.1).
+def close_without_continue(cycle: RequestResponseCycle) -> None:
+    """Close the connection after a final response instead of 100 Continue (RFC 9110, 10.1.1).
 
-    Whether its body still comes is its own choice: its next bytes may be that, or a request.
+    The client may then send the body or not, so its next bytes could be the body or a request.
     """
     send = cycle.send
 

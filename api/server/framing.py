@@ -1,4 +1,4 @@
-"""Which request heads are answered at all, before any app sees them: pure functions on heads."""
+"""Which request heads are refused before the app is called. Pure functions on heads."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Headers = list[tuple[bytes, bytes]]
 def refusal(
     method: bytes, target: bytes, version: str, headers: Headers
 ) -> PlainTextResponse | None:
-    """What to answer in place of the app, closing the connection; ``None`` to a request for it.
+    """The response to a refused head, after which the connection closes; ``None`` for others.
 
-    505 to a version other than 1.0 and 1.1 (RFC 9110, 15.6.6). 400 to a target that is not one of
-    RFC 9112, 3.2. 400 or 501 to a body that is coded in a way not known here (RFC 9112, 6.1).
+    505 for a version other than 1.0 and 1.1 (RFC 9110, 15.6.6). 400 for a target in none of the
+    forms of RFC 9112, 3.2. 400 or 501 for an unsupported transfer coding (RFC 9112, 6.1).
     """
     if version not in ("1.1", "1.0"):
         return _VERSION
@@ -39,7 +39,7 @@ def refusal(
 
 
 def _is_other_form(method: bytes, target: bytes) -> bool:
-    """Whether a target is one in absolute form, or the asterisk of OPTIONS."""
+    """Whether a target has absolute form, or is the asterisk of OPTIONS."""
     if target == b"*":
         return method == b"OPTIONS"
     try:
@@ -50,24 +50,24 @@ def _is_other_form(method: bytes, target: bytes) -> bool:
 
 
 def with_authority(target: bytes, headers: Headers) -> bytes:
-    """The origin form of a target in absolute form; its authority is put in place of ``Host``.
+    """The origin form of a target in absolute form; its authority replaces ``Host``.
 
-    RFC 9112, 3.2.2. Two ``Host`` headers stay two, which is an error of its own.
+    RFC 9112, 3.2.2. Two ``Host`` headers remain two, which is another error.
     """
     if target == b"*":
         return target
     authority, slash, path = target.partition(b"://")[2].partition(b"/")
     authority, mark, query = authority.partition(b"?")
-    for place, (name, _) in enumerate(headers):
+    for index, (name, _) in enumerate(headers):
         if name == b"host":
-            headers[place] = (name, authority)
+            headers[index] = (name, authority)
     if mark:
         return b"/?" + query + slash + path
     return b"/" + path
 
 
 def head_without_upgrade(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:
-    """A request's head again, as the parser reads it, but for ``Upgrade``."""
+    """A request's head as bytes for the parser, without its ``Upgrade`` headers."""
     lines = [b"%s %s HTTP/%s" % (method, target, version.encode())]
     lines += [b"%s: %s" % header for header in headers if header[0] != b"upgrade"]
     return b"\r\n".join([*lines, b"", b""])

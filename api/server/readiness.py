@@ -1,4 +1,4 @@
-"""Whether this instance can serve: asked at its start, and by load balancers ever after."""
+"""Readiness: whether this instance can serve. Checked at startup and for load balancers."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ import time
 from typing import Final
 
 from api.errors import NotReady
-from api.state import Probed, State
+from api.state import ProbeResult, State
 from persistence.errors import Unavailable
 from persistence.migrations import is_schema_current
 from persistence.sessions.layouts import UnusableSessions
 
 REUSE_SECONDS: Final = 1.0
-"""For how long the result of a probe is used again. Anybody may ask, without a budget."""
+"""Seconds for which the result of a probe is reused. Anybody may call it, without a budget."""
 
 _log = logging.getLogger("twofold")
 
 
 async def require_ready(state: State) -> None:
-    """Look at all that serving needs, at most once in ``REUSE_SECONDS``, however many ask.
+    """Check everything that serving needs, at most once in ``REUSE_SECONDS``.
 
-    Whoever asks while a probe runs waits for its result. The log is told when what fails changes.
+    A caller that arrives while a probe runs waits for its result. A change of the failing part is
+    logged.
 
     Raises:
         NotReady: the instance drains, or the database, the auth server's sessions or this build's
-            schema is missing; it names the part.
+            schema is missing; the error names the part.
     """
     _require_serving(state)
-    probed = await _latest_probe(state)
-    _require_serving(state)  # It may have begun to drain meanwhile.
-    if probed.failing:
-        raise NotReady(probed.failing, probed.reason) from probed.cause
+    probe = await _latest_probe(state)
+    _require_serving(state)  # Draining may have started meanwhile.
+    if probe.failing:
+        raise NotReady(probe.failing, probe.reason) from probe.cause
 
 
 def _require_serving(state: State) -> None:
@@ -40,50 +41,50 @@ def _require_serving(state: State) -> None:
         raise NotReady("instance", "it is draining")
 
 
-async def _latest_probe(state: State) -> Probed:
+async def _latest_probe(state: State) -> ProbeResult:
     task = state.probing
     if task is None or (task.done() and _is_outdated(task)):
         task = state.probing = asyncio.create_task(_probe(state))
-    # One who gives up does not cancel it for the others.
+    # Shielded, because a caller that is cancelled must not cancel it for the others.
     return await asyncio.shield(task)
 
 
-def _is_outdated(task: asyncio.Task[Probed]) -> bool:
+def _is_outdated(task: asyncio.Task[ProbeResult]) -> bool:
     if task.cancelled() or task.exception():
         return True
     return time.monotonic() - task.result().at >= REUSE_SECONDS
 
 
-async def _probe(state: State) -> Probed:
+async def _probe(state: State) -> ProbeResult:
     db = state.probe()
     try:
         await state.authenticator.find_sessions(db)
         is_current = await is_schema_current(db)
     except Unavailable as error:
-        _tell(state, "database", error.reason)
+        _log_change(state, "database", error.reason)
         return _failed("database", "it does not answer", error)
     except UnusableSessions as error:
-        _tell(state, "sessions", f"sessions: {error}")
-        # Strangers may ask, and are not told how the auth server keeps its sessions.
+        _log_change(state, "sessions", f"sessions: {error}")
+        # Anybody can read this, so it does not say how the auth server stores its sessions.
         return _failed("sessions", "they cannot be read; the log says why", error)
     if not is_current:
-        _tell(state, "schema", f"schema: {_BEHIND}")
+        _log_change(state, "schema", f"schema: {_BEHIND}")
         return _failed("schema", _BEHIND)
-    _tell(state, "", "")
-    return Probed(time.monotonic())
+    _log_change(state, "", "")
+    return ProbeResult(time.monotonic())
 
 
-def _failed(part: str, reason: str, cause: Exception | None = None) -> Probed:
-    return Probed(time.monotonic(), part, reason, cause)
+def _failed(part: str, reason: str, cause: Exception | None = None) -> ProbeResult:
+    return ProbeResult(time.monotonic(), part, reason, cause)
 
 
 _BEHIND: Final = "it is behind this build: twofold migrate"
 
 
-def _tell(state: State, failing: str, why: str) -> None:
+def _log_change(state: State, failing: str, reason: str) -> None:
     if failing != state.failing:
         state.failing = failing
         if failing:
-            _log.warning("not ready: %s", why)
+            _log.warning("not ready: %s", reason)
         else:
             _log.info("ready again")

@@ -1,9 +1,9 @@
-"""The HTTP of ``twofold serve``: uvicorn's httptools protocol, with a bound and a deadline for all.
+"""uvicorn's httptools protocol, with limits on header size and on slow clients.
 
-What uvicorn and the parser leave open, and this closes: headers, chunk extensions and trailers of
-any length; any number of pipelined requests; clients that never finish a request or never read an
-answer; trailers taken for headers (identity could arrive after the proxy that checks it); a body
-taken for the next request behind a request to switch protocols; transfer codings taken for none.
+It also closes these gaps of uvicorn and its parser: chunk extensions and trailers of any length;
+any number of pipelined requests; trailers treated as headers, so that a client could add identity
+headers behind a proxy that checks them; the body of an upgrade request treated as the next request;
+unknown transfer codings treated as none.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.server.connections import INVALID_REQUESTS, REFUSED_CONNECTIONS, descriptors_for_clients
-from api.server.flow import Flow, close_unless_asked
+from api.server.flow import Flow, close_without_continue
 from api.server.framing import INVALID, head_without_upgrade, refusal, with_authority
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
 MAX_HEADERS: Final = 64 * 1024
-"""The most bytes of one message that are not its body: request line, headers, chunk sizes and
-their extensions, trailers. In one packet (up to 256 KiB) there may be more."""
+"""The most bytes of one message outside its body: request line, headers, chunk sizes and their
+extensions, trailers. One packet (up to 256 KiB) may exceed it."""
 
 MAX_PIPELINED: Final = 16
-"""The most requests of one connection that wait for the answer to the one before them."""
+"""The most requests of one connection that wait for the response to an earlier one."""
 
 MAX_UNUSED: Final = 1024 * 1024
-"""The most bytes of a body that are read, and thrown away, after its request was answered."""
+"""The most bytes of a body that are read and discarded after its request was answered."""
 
 _HEAD_END: Final = b"\r\n\r\n"  # The parser takes no line feed without a carriage return.
 
 _PIECES: Final = 64
-"""Pieces of a packet that are parsed in one turn of the event loop, at most."""
+"""The most pieces of a packet that are parsed in one iteration of the event loop."""
 
 _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _FULL: Final = (
@@ -45,53 +45,53 @@ _FULL: Final = (
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also bounds what a client sends, and how long it may take.
+    """uvicorn's protocol, with bounds on what a client sends and on how long it may take.
 
-    It answers 400 to what is not HTTP, after the answers that are due before, and 505 to other
-    versions than 1.0 and 1.1. It passes over trailers (RFC 9110, 6.5.1) and switches to no other
-    protocol: the request is answered in this one (RFC 9110, 7.8). A connection for which no file
-    descriptor is left is answered 503 and closed.
+    It answers 400 to anything that is not HTTP, after the responses to earlier requests, and 505
+    to versions other than 1.0 and 1.1. It ignores trailers (RFC 9110, 6.5.1) and ``Upgrade``: the
+    request is answered in HTTP/1.1 (RFC 9110, 7.8). A connection beyond the file descriptors for
+    clients is answered 503 and closed.
     """
 
     head_seconds: ClassVar[float] = 10.0
-    """How long a request line and its headers may take to arrive."""
+    """Seconds in which a request line and its headers have to arrive."""
 
     body_seconds: ClassVar[float] = 10.0
-    """How long the rest of a body may take to arrive, after its request was answered."""
+    """Seconds in which the rest of a body has to arrive, after its request was answered."""
 
     unread_seconds: ClassVar[float] = 20.0
-    """How long a client may read nothing of what waits for it."""
+    """Seconds after which a client that reads nothing of its response is disconnected."""
 
     unread_rate: ClassVar[float] = 4096.0
-    """Bytes a second that a client has to read of what waits for it, after ``unread_seconds``."""
+    """Bytes a second that a client has to read of its response, after ``unread_seconds``."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         # Reading
-        self._packet = b""  # The rest of one that was parsed in part.
-        self._at = 0  # Where in it parsing goes on.
-        self._reading_on: asyncio.Handle | None = None
+        self._packet = b""  # The rest of a packet that was parsed in part.
+        self._at = 0  # Where in the packet parsing continues.
+        self._next_parse: asyncio.Handle | None = None
         self._is_refused = False
         self._in_headers = True
-        self._begun = False  # The request whose headers are being read.
-        self._framing = 0  # Bytes of the message so far that are not its body.
-        self._unused = 0  # Bytes of its body after its answer.
+        self._begun = False  # Whether a request line has begun.
+        self._framing = 0  # Bytes of the current message outside its body.
+        self._unused = 0  # Bytes of its body after its response.
         self._body_left = 0  # Bytes of a body of known length that are still to come.
         self._plain_head = b""
         self._arrival_timer: asyncio.TimerHandle | None = None
         # Writing
-        self._answered: RequestResponseCycle | None = None  # The one that is, or was last.
-        self._slow_since = 0.0  # When this answer first waited for its client; 0 if it never did.
-        self._taken = 0  # Bytes that the client has read since.
+        self._answered: RequestResponseCycle | None = None  # The current cycle, or the last one.
+        self._slow_since = 0.0  # When this response first waited for its client; 0 if it never did.
+        self._read_bytes = 0  # Bytes that the client has read since.
         self._unread = 0
         self._unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request no longer than for the next."""
-        most = descriptors_for_clients()
-        place = transport.get_extra_info("socket")
-        if most is not None and place.fileno() >= most:
-            REFUSED_CONNECTIONS.happened(f"{most} file descriptors are in use, no more are for it")
+        """Apply the keep-alive time-out to the first request, too."""
+        limit = descriptors_for_clients()
+        socket = transport.get_extra_info("socket")
+        if limit is not None and socket.fileno() >= limit:
+            REFUSED_CONNECTIONS.record(f"{limit} file descriptors are in use, no more are for it")
             self.transport = transport
             transport.write(_FULL)
             transport.close()
@@ -101,10 +101,10 @@ class Protocol(HttpToolsProtocol):
         self._keep_alive()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more, and tell every request that its client is gone."""
+        """Stop all timers, and mark every request as disconnected."""
         self._unset_keepalive_if_required()
         self._stop_arrival_timer()
-        self._stop_watching()
+        self._stop_watching_reads()
         self._drop_packet()
         for cycle in (self._answered, *(cycle for cycle, _ in self.pipeline)):
             if cycle and not cycle.response_complete:
@@ -114,19 +114,19 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
-        """Close, which the transport does, once the client has read its answer."""
-        self._watch()
+        """The transport closes when the client has read its response."""
+        self._watch_reads()
 
     def shutdown(self) -> None:
-        """Answer what is being answered, and close."""
+        """Finish the current response, then close."""
         self._drop_packet()
         super().shutdown()
-        self._watch()
+        self._watch_reads()
 
     # --- Reading ------------------------------------------------------------------------------
 
     def must_not_read(self) -> bool:
-        """Whether enough of what was read still waits to be used, or no more is of use."""
+        """Whether unprocessed data is left, or further data would not be used."""
         cycle = self.cycle
         return bool(
             self._packet
@@ -136,14 +136,14 @@ class Protocol(HttpToolsProtocol):
         )
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived, in pieces where it may hold too many requests."""
+        """Parse a packet, in pieces if it may contain too many requests."""
         self._unset_keepalive_if_required()
         if not self._is_refused:
             self._packet += data  # A rest is only there while reading is paused.
-            self._read_on()
+            self._parse_packet()
 
-    def _read_on(self) -> None:
-        self._reading_on = None
+    def _parse_packet(self) -> None:
+        self._next_parse = None
         for _ in range(_PIECES):
             self._feed(self._next_piece())
             if self._is_refused or self.transport.is_closing():
@@ -155,11 +155,11 @@ class Protocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             if not self.pipeline:
-                self._reading_on = self.loop.call_soon(self._read_on)
+                self._next_parse = self.loop.call_soon(self._parse_packet)
         self._start_arrival_timer()
 
     def _next_piece(self) -> bytes:
-        """What can be parsed without more requests in it than may wait."""
+        """The next piece of the packet, with at most ``MAX_PIPELINED`` request heads."""
         packet, start = self._packet, self._at
         end = start + self._body_left
         for _ in range(MAX_PIPELINED):
@@ -175,7 +175,7 @@ class Protocol(HttpToolsProtocol):
         try:
             self._parse(piece)
         except (HttpParserError, HttpParserUpgrade):
-            # An upgrade still, without Upgrade: CONNECT. What follows is no HTTP, and is not read.
+            # CONNECT counts as an upgrade without the header. What follows is not HTTP.
             self._refuse("what arrived is not HTTP/1.1")
         else:
             if self._framing > MAX_HEADERS:
@@ -184,11 +184,10 @@ class Protocol(HttpToolsProtocol):
                 self._close()
 
     def _parse(self, data: bytes) -> None:
-        """Parse, as if nobody had asked to switch to another protocol (RFC 9110, 7.8).
+        """Parse, ignoring requests to switch to another protocol (RFC 9110, 7.8).
 
-        After the headers of such a request the parser stops, for good: it can neither be told to
-        go on to the body nor be trusted with what follows. Another takes over, from the same
-        headers but for ``Upgrade``.
+        The parser stops after the headers of such a request and cannot continue with its body. A
+        new parser gets the same headers without ``Upgrade``, then the rest.
         """
         rest: bytes | memoryview = data
         while True:
@@ -205,17 +204,17 @@ class Protocol(HttpToolsProtocol):
                 return
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Start a request."""
         self._begun = True
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; leave a trailer."""
+        """Store a header; ignore a trailer."""
         if self._in_headers:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Go on to the body; if the parser would not, have these headers read again."""
+        """Continue with the body; for an upgrade, prepare to parse the headers again."""
         version = self.parser.get_http_version()
         if self.parser.should_upgrade():
             self._plain_head = head_without_upgrade(
@@ -224,9 +223,9 @@ class Protocol(HttpToolsProtocol):
             return
         self._in_headers = False
         self._stop_arrival_timer()
-        if refused := refusal(self.parser.get_method(), self.url, version, self.headers):
-            # Whatever else comes on this connection: it is closed after this answer.
-            self.app = refused
+        if response := refusal(self.parser.get_method(), self.url, version, self.headers):
+            # The connection is closed after this response.
+            self.app = response
             self.url = b"/"
         elif self.url[:1] != b"/":
             self.url = with_authority(self.url, self.headers)
@@ -235,11 +234,11 @@ class Protocol(HttpToolsProtocol):
                 self._body_left = int(value)
         super().on_headers_complete()
         if self.expect_100_continue:
-            close_unless_asked(self.cycle)
+            close_without_continue(self.cycle)
 
     def on_body(self, body: bytes) -> None:
-        """Keep a part of a body; of one whose request was answered, its length."""
-        # Of a packet that began with another message, no more than all is taken off.
+        """Store a part of a body; if its request was answered, only count it."""
+        # Not below 0: the packet may have started with another message.
         self._framing = max(0, self._framing - len(body))
         self._body_left = max(0, self._body_left - len(body))
         if self.cycle.response_complete:
@@ -247,9 +246,9 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Go on to the next request."""
+        """Continue with the next request."""
         if self.parser.should_upgrade():
-            # Only its headers are: they are read again, and its body is still to come.
+            # Only its headers are complete: they are parsed again, and its body follows.
             return
         self._in_headers = True
         self._begun = False
@@ -258,13 +257,13 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _refuse(self, reason: str) -> None:
-        """Read nothing more, and answer 400 after the answers that are due."""
-        INVALID_REQUESTS.happened(reason)
+        """Stop reading, and answer 400 after the responses to earlier requests."""
+        INVALID_REQUESTS.record(reason)
         self._is_refused = True
         self._stop_arrival_timer()
         self.flow.pause_reading()
         if not self._in_headers and not self.cycle.response_complete:
-            # The rest of its body cannot be read.
+            # The rest of the body cannot be parsed.
             if self.cycle is self._answered:
                 self.cycle.disconnected = True
                 self.cycle.message_event.set()
@@ -276,18 +275,18 @@ class Protocol(HttpToolsProtocol):
     def _answer_refused(self) -> None:
         answered = self._answered
         if answered and answered.response_started and not answered.response_complete:
-            self._close()  # Not into an answer that was begun.
+            self._close()  # A response that has started cannot become a 400.
         elif not self.transport.is_closing():
             self.send_400_response(INVALID)
-            self._watch()
+            self._watch_reads()
 
     def _drop_packet(self) -> None:
         self._packet, self._at = b"", 0
-        if self._reading_on:
-            self._reading_on.cancel()
-            self._reading_on = None
+        if self._next_parse:
+            self._next_parse.cancel()
+            self._next_parse = None
 
-    # --- What the client still owes -----------------------------------------------------------
+    # --- Time-outs ------------------------------------------------------------------------------
 
     def _is_answering(self) -> bool:
         cycle = self._answered
@@ -299,9 +298,10 @@ class Protocol(HttpToolsProtocol):
         )
 
     def _start_arrival_timer(self) -> None:
-        """Time the rest of a head, or of a body whose request was answered.
+        """Start the time-out for the rest of a head, or of a body whose request was answered.
 
-        Not while a request before is being answered; the app itself times a body that it reads.
+        Not while an earlier request is being answered. The app itself limits the time of a body
+        that it reads.
         """
         if self._is_answering() or self._arrival_timer or self.transport.is_closing():
             return
@@ -327,18 +327,18 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answered = cycle
         self._slow_since = 0.0
-        self._taken = 0
+        self._read_bytes = 0
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Answer the request that waits next; when none does, read on."""
+        """Start the next waiting request; if there is none, resume reading."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._drop_packet()
-            self._watch()
+            self._watch_reads()
         elif not self.pipeline:
-            if self._packet and not self._reading_on:
-                self._reading_on = self.loop.call_soon(self._read_on)
+            if self._packet and not self._next_parse:
+                self._next_parse = self.loop.call_soon(self._parse_packet)
             self.flow.resume_reading()
             if self._is_answering():
                 return
@@ -347,50 +347,50 @@ class Protocol(HttpToolsProtocol):
             self._start_arrival_timer()
 
     def _close(self) -> None:
-        """Close, once the client has read what waits for it."""
+        """Close when the client has read what is written."""
         self.transport.close()
-        self._watch()
+        self._watch_reads()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close, once the client has read its answer."""
+        """Close when the client has read its response."""
         super().timeout_keep_alive_handler()
-        self._watch()
+        self._watch_reads()
 
     def pause_writing(self) -> None:
-        """Wait until the client has read some of its answer."""
+        """Stop writing until the client has read some of its response."""
         super().pause_writing()
-        self._watch()
+        self._watch_reads()
 
     def resume_writing(self) -> None:
-        """Go on: it reads."""
-        self._stop_watching()
+        """Continue to write."""
+        self._stop_watching_reads()
         super().resume_writing()
         if self.transport.is_closing():
-            self._watch()
+            self._watch_reads()
 
-    def _watch(self) -> None:
-        """Cut the connection when what waits is not read, or is read too slowly."""
-        self._stop_watching()
+    def _watch_reads(self) -> None:
+        """Abort the connection if the client reads nothing, or reads too slowly."""
+        self._stop_watching_reads()
         self._unread = self.transport.get_write_buffer_size()
         if self._unread:
             self._slow_since = self._slow_since or self.loop.time()
             if self._is_read_too_slowly():
                 self.transport.abort()
             else:
-                self._unread_timer = self.loop.call_later(self.unread_seconds, self._look)
+                self._unread_timer = self.loop.call_later(self.unread_seconds, self._check_reads)
 
-    def _look(self) -> None:
+    def _check_reads(self) -> None:
         if self.transport.get_write_buffer_size() < self._unread:
-            self._watch()
+            self._watch_reads()
         else:
             self.transport.abort()
 
-    def _stop_watching(self) -> None:
+    def _stop_watching_reads(self) -> None:
         if self._unread_timer:
             self._unread_timer.cancel()
             self._unread_timer = None
-            self._taken += max(0, self._unread - self.transport.get_write_buffer_size())
+            self._read_bytes += max(0, self._unread - self.transport.get_write_buffer_size())
 
     def _is_read_too_slowly(self) -> bool:
         seconds = self.loop.time() - self._slow_since - self.unread_seconds
-        return self._taken < seconds * self.unread_rate
+        return self._read_bytes < seconds * self.unread_rate

@@ -15,9 +15,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.app import create_app
-from persistence.database import CANCEL_TIMEOUT, Database, PoolSettings, create_engine
+from persistence.database import Database
 from persistence.embedded.valkey import Valkey
 from persistence.errors import Unavailable
+from persistence.pool import CANCEL_TIMEOUT, PoolSettings, create_engine
 from persistence.sql import Statement
 from tests.conftest import new_client, settings_of_tests
 from tests.control import Control

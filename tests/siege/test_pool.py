@@ -16,12 +16,12 @@ import pytest
 from fastapi import FastAPI
 
 from api.app import create_app
-from persistence import pool as turns
-from persistence.pool import FairPool
+from persistence import pool
+from persistence.pool import FifoPool
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.people import Person, sign_in
 from tests.servers import served
-from tests.surfaces import GraphQLSurface, Refused, RestSurface, Task
+from tests.surfaces import ApiError, GraphQLSurface, RestSurface, Task
 from tests.test_concurrency import outcomes
 
 POOL = 4
@@ -54,7 +54,7 @@ async def client(small: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 def in_use(app: FastAPI) -> tuple[int, int]:
     """Connections, and shares of them."""
     pool = app.state.twofold.engine.pool
-    assert isinstance(pool, FairPool)
+    assert isinstance(pool, FifoPool)
     return pool.checkedout(), len(pool.shares)
 
 
@@ -158,7 +158,7 @@ async def times_of(person: Person, seconds: float) -> list[float]:
 
 async def change_until(over: asyncio.Event, person: Person, task: Task) -> None:
     while not over.is_set():
-        with suppress(Refused):
+        with suppress(ApiError):
             await person.change_task(task.id, completed=True)
 
 
@@ -194,7 +194,7 @@ async def test_a_document_of_many_fields_has_no_more_than_its_share(
 async def test_beyond_a_full_line_a_person_is_told_at_once_and_nobody_else_is(
     ada: Person, bob: Person, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "MAX_WAITING", 5)
+    monkeypatch.setattr(pool, "MAX_WAITING", 5)
     task = await ada.create_task("water the plants")
     await bob.list_tasks()
 

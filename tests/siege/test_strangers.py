@@ -113,7 +113,7 @@ async def test_who_was_let_in_before_is_let_in_during_a_flood(
     client: httpx.AsyncClient, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auth, "LOOKUP_INTERVAL", 5.0)
-    monkeypatch.setattr(auth, "LOOKUP_PATIENCE", 5.0)
+    monkeypatch.setattr(auth, "LOOKUP_TIMEOUT", 5.0)
     ada = await newcomer(client, sql, "ada")
     await ada.list_tasks()
     await flood(client, ALLOWED + 1)
@@ -170,13 +170,13 @@ async def test_a_flood_leaves_nothing_behind(
 ) -> None:
     lookups = app.state.twofold.authenticator._lookups
     flooding = [asyncio.create_task(ask(spent, str(number))) for number in range(50)]
-    await until(lambda: len(lookups._lines) == 1)
+    await until(lambda: len(lookups._queues) == 1)
 
     for request in flooding:
         request.cancel()
     await asyncio.gather(*flooding, return_exceptions=True)
 
-    await until(lambda: not lookups._lines)
+    await until(lambda: not lookups._queues)
     assert (await (await newcomer(spent, sql, "ada")).list_tasks()).tasks == []
 
 
@@ -190,15 +190,17 @@ async def test_only_hashes_of_good_tokens_are_kept_and_few(
     client: httpx.AsyncClient, sql: asyncpg.Connection, app: FastAPI,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(auth, "MAX_GOOD_TOKENS", 3)
+    monkeypatch.setattr(auth, "MAX_VALID_TOKENS", 3)
     people = [await newcomer(client, sql, f"person {number}") for number in range(5)]
 
     for person in people:
         await Person(person.user_id, person.token, GraphQLSurface(client)).list_tasks()
 
-    good = app.state.twofold.authenticator._good
-    assert [good.digest(each.token.encode()) in good for each in people] == [False] * 2 + [True] * 3
-    assert not any(person.token.encode() in good._digests for person in people)
+    valid = app.state.twofold.authenticator._valid_tokens
+    assert [valid.digest(each.token.encode()) in valid for each in people] == [False] * 2 + [
+        True
+    ] * 3
+    assert not any(person.token.encode() in valid._digests for person in people)
 
 
 # --- Readiness, which is free -------------------------------------------------------------

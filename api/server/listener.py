@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from api.commands.errors import CommandError
-
 # Seconds to wait for a server that was just stopped to release the port.
 PORT_TIMEOUT: Final = 2.0
+
+
+class AddressError(Exception):
+    """The server cannot listen on an address; the message is one sentence for the operator."""
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         port: the port; 0 takes any free one.
 
     Raises:
-        CommandError: the port is in use, or the host is not an address of this machine.
+        AddressError: the port is in use, or the host is not an address of this machine.
     """
     host = host.strip("[]")
     family, address = _resolve(host, port)
@@ -37,9 +39,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
                 raise _no_such_address(host, error)
             # A server that was just stopped may still be answering its last request.
             if error.errno != errno.EADDRINUSE:
-                raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}.")
+                raise AddressError(f"Cannot listen on {host}:{port}: {error.strerror}.")
             if time.monotonic() > deadline:
-                raise CommandError(
+                raise AddressError(
                     f"Port {port} of {host} is in use: stop what uses it, or set PORT."
                 )
             time.sleep(0.1)
@@ -50,7 +52,7 @@ def require_free(host: str, port: int) -> None:
     """Check that a server can bind an address, by binding and releasing it.
 
     Raises:
-        CommandError: the port is in use, or the host is not an address of this machine.
+        AddressError: the port is in use, or the host is not an address of this machine.
     """
     with listening(host, port):
         pass
@@ -66,9 +68,9 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
     return family, address
 
 
-def _no_such_address(host: str, error: OSError | UnicodeError) -> CommandError:
+def _no_such_address(host: str, error: OSError | UnicodeError) -> AddressError:
     reason = error.strerror if isinstance(error, OSError) else error
-    return CommandError(f"HOST: {host!r} is not an address of this machine: {reason}.")
+    return AddressError(f"HOST: {host!r} is not an address of this machine: {reason}.")
 
 
 def _bind(listener: socket.socket, address: Any) -> OSError | None:
