@@ -32,9 +32,9 @@ test-node: .venv/installed $(call packages,auth_server node) ## With Node: auth 
 test-browser: .venv/installed $(call packages,browser) ## With Node and Chromium: GraphiQL and the docs as a person meets them
 	@.venv/bin/pytest -n 2 -m browser -rs $(ARGS)
 
-prove: .venv/installed ## The doors are equal on 2,000 random sequences (PROVE_SEQUENCES, PROVE_SEED)
+prove: .venv/installed ## REST and GraphQL are equal on 2,000 random sequences (PROVE_SEQUENCES, PROVE_SEED)
 	@PROVE_SEQUENCES=$${PROVE_SEQUENCES:-2000} PROVE_SEED=$${PROVE_SEED:-$$(date +%s)000} \
-		.venv/bin/pytest -q -n 2 -k doors_are_equal tests/test_equality.py
+		.venv/bin/pytest -q -n 2 -k rest_and_graphql_are_equal tests/test_equality.py
 
 # The behaviour tests, which also run through a pooler.
 BEHAVIOUR := $(addprefix tests/test_,concurrency.py edge.py equality.py errors.py far_database.py \

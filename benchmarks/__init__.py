@@ -1,1 +1,1 @@
-"""What a request costs the server. Figures are ratios within one run; nothing asserts seconds."""
+"""Benchmarks. They compare costs within one run, and assert no absolute figure."""

@@ -1,9 +1,9 @@
-"""What a far database costs each operation: round trips and milliseconds, warm and at first.
+"""Measures each operation with a far database: round trips and milliseconds, warm and at first.
 
     python -m benchmarks.latency [milliseconds of a round trip]
 
-At first means: on a connection that is just being opened, for someone not seen before. The
-proxy in between speaks plain text; TLS adds two round trips to opening a connection.
+At first means: on a new connection to the database, with a token that is not cached. The proxy
+in between uses no TLS, which would add two round trips to opening a connection.
 """
 
 from __future__ import annotations
@@ -14,68 +14,38 @@ import secrets
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from benchmarks.house import TOKEN, database, house, request
+from benchmarks.operations import (
+    CHANGE,
+    CREATE,
+    DELETE,
+    DELETE_MANY,
+    GET,
+    list_of,
+    message,
+    on_task,
+)
+from benchmarks.service import TOKEN, database, running_service
+from tests.operations import Api, Operation
 from tests.trips import TripCounter
 
 ROUNDS: Final = 5
 
-Ask = Callable[[int], bytes]
-"""The request for an operation on the task with this id."""
+OPERATIONS: Final = ("list 50", GET, "create", CHANGE, DELETE, DELETE_MANY)
 
 
-def rest(method: str, path: str, body: Callable[[int], Any] | None = None) -> Ask:
-    """An operation of the REST door; ``{}`` in the path is the id."""
-    return lambda task_id: request(
-        method, path.format(task_id), json.dumps(body(task_id)).encode() if body else b""
-    )
-
-
-def graphql(document: str) -> Ask:
-    """An operation of the GraphQL door, the id in a variable as clients send it."""
-    return lambda task_id: request(
-        "POST", "/graphql", json.dumps({"query": document, "variables": {"id": task_id}}).encode()
-    )
-
-
-_TASK: Final = "{ id userId title description completed version createdAt updatedAt }"
-
-CREATE: Final = rest("POST", "/tasks", lambda _: {"title": "Water the plants"})
-
-OPERATIONS: Final[dict[str, tuple[Ask, Ask]]] = {
-    "list 50": (
-        rest("GET", "/tasks?limit=50"),
-        graphql(f"{{ tasks {{ nodes {_TASK} pageInfo {{ endCursor }} }} }}"),
-    ),
-    "get": (rest("GET", "/tasks/{}"), graphql(f"query ($id: ID!) {{ task(id: $id) {_TASK} }}")),
-    "create": (
-        CREATE,
-        graphql(f'mutation {{ createTask(input: {{title: "Water the plants"}}) {_TASK} }}'),
-    ),
-    "change": (
-        rest("PATCH", "/tasks/{}", lambda _: {"completed": True}),
-        graphql(
-            f"mutation ($id: ID!) {{ updateTask(id: $id, input: {{completed: true}}) {_TASK} }}"
-        ),
-    ),
-    "delete": (
-        rest("DELETE", "/tasks/{}"),
-        graphql("mutation ($id: ID!) { deleteTask(id: $id) { id } }"),
-    ),
-    "delete many": (
-        rest("POST", "/tasks/bulk-delete", lambda task_id: {"task_ids": [task_id]}),
-        graphql("mutation ($id: ID!) { deleteTasks(ids: [$id]) { deleted } }"),
-    ),
-}
+def operation_on(name: str, task_id: int) -> Operation:
+    """The operation of this name, on a task if it needs one."""
+    return {"list 50": list_of(50), "create": CREATE, **on_task(task_id)}[name]
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one request took."""
+    """The cost of one request."""
 
     trips: float
     milliseconds: float
@@ -85,7 +55,7 @@ class Cost:
 
 
 class Caller:
-    """Somebody on one kept-alive connection to the server."""
+    """A client with one connection to the service."""
 
     def __init__(
         self, trips: TripCounter, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -94,35 +64,37 @@ class Caller:
         self._reader = reader
         self._writer = writer
 
-    async def warm(self, ask: Ask) -> Cost:
-        """A request by someone who has just been here."""
+    async def warm(self, api: Api, name: str) -> Cost:
+        """The cost of an operation after the same operation."""
         costs = []
         for _ in range(ROUNDS):
-            message = ask(await self._new_task())
-            await self._cost(message)
-            costs.append(await self._cost(ask(await self._new_task())))
+            await self._cost(await self._message(api, name))
+            costs.append(await self._cost(await self._message(api, name)))
         return _median(costs)
 
-    async def at_first(self, ask: Ask) -> Cost:
-        """A request by someone who was never here, when there is no connection."""
+    async def at_first(self, api: Api, name: str) -> Cost:
+        """The cost of an operation with a new token and without a connection to the database."""
         costs = []
         for _ in range(ROUNDS):
-            message = _as_someone_new(ask(await self._new_task()))
+            request = _with_new_token(await self._message(api, name))
             await self._trips.drop()
-            costs.append(await self._cost(message))
+            costs.append(await self._cost(request))
         return _median(costs)
+
+    async def _message(self, api: Api, name: str) -> bytes:
+        return message(api, operation_on(name, await self._new_task()))
 
     async def _new_task(self) -> int:
-        task_id: int = json.loads(await self._answer(CREATE(0)))["id"]
+        task_id: int = json.loads(await self._answer(message(Api.REST, CREATE)))["id"]
         return task_id
 
-    async def _cost(self, message: bytes) -> Cost:
+    async def _cost(self, request: bytes) -> Cost:
         trips, started = self._trips.count, time.perf_counter()
-        await self._answer(message)
+        await self._answer(request)
         return Cost(self._trips.count - trips, (time.perf_counter() - started) * 1000)
 
-    async def _answer(self, message: bytes) -> bytes:
-        self._writer.write(message)
+    async def _answer(self, request: bytes) -> bytes:
+        self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
         body = await self._reader.readexactly(int(headers.get(b"content-length", 0)))
@@ -138,24 +110,25 @@ def _median(costs: list[Cost]) -> Cost:
     )
 
 
-def _as_someone_new(message: bytes) -> bytes:
-    # Each signature, which nobody checks here, makes another token of the same session.
+def _with_new_token(request: bytes) -> bytes:
+    # Without a secret the service ignores the signature, but caches each form of the token.
     signature = secrets.token_hex(21) + "A="
-    return message.replace(TOKEN.encode(), f"{TOKEN}.{signature}".encode())
+    return request.replace(TOKEN.encode(), f"{TOKEN}.{signature}".encode())
 
 
 @asynccontextmanager
 async def calling(trips: TripCounter, cache_seconds: int) -> AsyncIterator[Caller]:
-    """A server on the far database, and somebody who calls it."""
+    """A service on the far database, and a client of it."""
     with ExitStack() as stack:
         settings = {
             "SESSION_CACHE_SECONDS": str(cache_seconds),
             "RATE_LIMIT_ENABLED": "false",
             "SQLALCHEMY_POOL_SIZE": "1",
         }
-        # In a thread: the proxy lives on this one.
-        server = await asyncio.to_thread(stack.enter_context, house(trips.url, **settings))
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        # In another thread: the proxy needs this one.
+        running = running_service(trips.url, **settings)
+        service = await asyncio.to_thread(stack.enter_context, running)
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
         yield Caller(trips, reader, writer)
         writer.close()
 
@@ -167,12 +140,13 @@ async def main(url: str, delay: float) -> None:
             print(f"\nSESSION_CACHE_SECONDS={cache_seconds}, {delay * 1000:g} ms a round trip")
             print(f"{'':20}{'warm':>5}{'ms':>9}{'first':>7}{'ms':>7}")
             async with calling(trips, cache_seconds) as caller:
-                for name, doors in OPERATIONS.items():
-                    for door, ask in zip(("REST", "GraphQL"), doors, strict=True):
-                        warm, at_first = await caller.warm(ask), await caller.at_first(ask)
-                        print(f"{name:12}{door:8}{warm}{at_first}", flush=True)
+                for name in OPERATIONS:
+                    for api in Api:
+                        warm = await caller.warm(api, name)
+                        first = await caller.at_first(api, name)
+                        print(f"{name:12}{api:8}{warm}{first}", flush=True)
 
 
 if __name__ == "__main__":
-    with database(tasks=50) as found:
-        asyncio.run(main(found, float(sys.argv[1] if len(sys.argv) > 1 else 20) / 1000))
+    with database(tasks=50) as url:
+        asyncio.run(main(url, float(sys.argv[1] if len(sys.argv) > 1 else 20) / 1000))

@@ -1,4 +1,4 @@
-"""The house under test: a real PostgreSQL, the app on it, and the people who use it."""
+"""Fixtures: a real PostgreSQL, the app on it, and the people who use it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,21 @@ from persistence.embedded.postgres import Postgres
 from persistence.embedded.postgres import postgres as embedded_postgres
 from persistence.migrations import upgrade
 from tests import documented, pgbouncer
-from tests.people import SESSION_TABLES, Person, sign_in
+from tests.people import HASH_SECRET, SESSION_TABLES, Person, sign_in
 from tests.surfaces import GraphQLSurface, RestSurface, Surface
 from tests.trips import TripCounter
-
-HASH_SECRET = "a secret of the tests, shared with nobody"
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A server of its own, in a temporary directory that goes with it."""
+    """A PostgreSQL in a temporary directory."""
     with embedded_postgres(durable=False) as server:
         yield server
 
 
 @pytest.fixture(scope="session", autouse=pgbouncer.THROUGH)
 def _pooled(postgres: Postgres) -> Iterator[None]:
-    """PgBouncer between every app of this process and the server."""
+    """PgBouncer between PostgreSQL and every app in this process."""
     with pgbouncer.redirected(postgres.url()):
         yield
 
@@ -50,7 +48,7 @@ async def database_url(postgres: Postgres) -> str:
 
 @pytest.fixture(scope="session")
 async def trips(database_url: str) -> AsyncIterator[TripCounter]:
-    """Stands between the app and PostgreSQL, and counts the round trips."""
+    """Counts the round trips between the app and PostgreSQL."""
     async with TripCounter.before(pgbouncer.through(database_url)) as counter:
         yield counter
 
@@ -71,14 +69,14 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture(scope="session")
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that knows nobody's token."""
+    """A client without a token."""
     async with new_client(app) as client:
         yield client
 
 
 @pytest.fixture
 async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A look at the database behind the app's back."""
+    """A connection to the database of the app."""
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
@@ -94,25 +92,25 @@ async def _empty_tables(request: pytest.FixtureRequest) -> AsyncIterator[None]:
 
 @pytest.fixture(params=["rest", "graphql"])
 def surface(request: pytest.FixtureRequest, client: httpx.AsyncClient) -> Surface:
-    """A door of the house; what is asked of a surface holds for every door."""
+    """Each protocol in turn: a test with this fixture runs through both."""
     return {"rest": RestSurface, "graphql": GraphQLSurface}[request.param](client)
 
 
 @pytest.fixture
 async def ada(surface: Surface, sql: asyncpg.Connection) -> Person:
-    """Someone with a session."""
+    """A user with a session."""
     return await sign_in(sql, surface, "ada", HASH_SECRET)
 
 
 @pytest.fixture
 async def bob(surface: Surface, sql: asyncpg.Connection) -> Person:
-    """Someone else with a session."""
+    """Another user with a session."""
     return await sign_in(sql, surface, "bob", HASH_SECRET)
 
 
 @pytest.fixture
 async def adas(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
-    """Ada's own HTTP client: her token goes with everything she sends. For what is REST alone."""
+    """An HTTP client that sends Ada's token with every request. For what is specific to REST."""
     async with new_client(app) as client:
         ada = await sign_in(sql, RestSurface(client), "ada", HASH_SECRET)
         client.headers["Authorization"] = f"Bearer {ada.token}"
@@ -121,7 +119,7 @@ async def adas(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[httpx.Asy
 
 @pytest.fixture
 async def bobs(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
-    """Bob's."""
+    """The same for Bob."""
     async with new_client(app) as client:
         bob = await sign_in(sql, RestSurface(client), "bob", HASH_SECRET)
         client.headers["Authorization"] = f"Bearer {bob.token}"
@@ -130,7 +128,7 @@ async def bobs(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[httpx.Asy
 
 @pytest.fixture
 async def penniless(adas: httpx.AsyncClient, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Ada's client of an app that allows one request of each kind a minute, after those."""
+    """Ada's client after she spent her budgets, of one read and one write a minute."""
     allowance = {"rate_limit_enabled": True} | dict.fromkeys(
         ("rate_limit_read", "rate_limit_write"), "1/minute"
     )
@@ -155,27 +153,27 @@ async def without_database(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[htt
 
 @pytest.fixture
 def stranger(surface: Surface) -> Person:
-    """Someone without a session."""
+    """A user without a session."""
     return Person("stranger", "", surface)
 
 
-def settings_of_tests(**given: object) -> Settings:
-    """Settings of the tests' own; the environment and ``.env`` of whoever runs them don't count."""
+def settings_of_tests(**values: object) -> Settings:
+    """The defaults of the tests with these values. The environment and ``.env`` are ignored."""
     defaults = {
         "environment": "testing",
         "session_hash_secret": HASH_SECRET,
         "sqlalchemy_pool_size": 5,
-        # Tests of anything else would run into it.
+        # Most tests send more requests than a budget allows.
         "rate_limit_enabled": False,
     }
-    settings = defaults | given
+    settings = defaults | values
     if isinstance(url := settings.get("database_url"), str):
         settings["database_url"] = pgbouncer.through(url)
     return Settings(_env_file=None, **settings)  # type: ignore[arg-type]
 
 
 def new_client(app: FastAPI) -> httpx.AsyncClient:
-    """A client of an app in this process. An answer that is not documented fails the test."""
+    """A client of an app in this process. It fails on a response that OpenAPI does not document."""
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app, raise_app_exceptions=False),
         base_url="http://localhost",
@@ -190,7 +188,7 @@ async def new_database(postgres: Postgres, name: str) -> str:
 
 
 async def run_sql(url: str, statements: str) -> None:
-    """Run statements on a connection of their own."""
+    """Run statements on a new connection."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(statements)

@@ -1,4 +1,4 @@
-"""Holds every answer of the app against the OpenAPI document: nothing undocumented is answered."""
+"""Compares the status of every response with the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ OPERATIONS = {
 
 
 def statuses(method: str, path: str) -> set[int]:
-    """What the document says an operation can answer; nothing, when it knows no such operation.
+    """The documented statuses of an operation; none if it is not documented.
 
     Args:
-        path: as a client sends it, with or without a slash at its end.
+        path: as sent, with or without a slash at its end.
     """
     method = "get" if method == "HEAD" else method.lower()
-    found = (
+    documented = (
         operations[method]["responses"]
         for template, operations in DOCUMENT["paths"].items()
         if method in operations and _matches(template, path)
     )
-    return {int(status) for status in next(found, ())}
+    return {int(status) for status in next(documented, ())}
 
 
 def _matches(template: str, path: str) -> bool:
@@ -40,7 +40,7 @@ def _matches(template: str, path: str) -> bool:
 
 
 async def check(response: httpx.Response) -> None:
-    """For a client's ``event_hooks``: fail on a status that the document does not have."""
+    """For the ``event_hooks`` of a client: fail on a status that is not documented."""
     request = response.request
-    known = statuses(request.method, request.url.path)
-    assert not known or response.status_code in known, f"{request} -> {response.status_code}"
+    status, documented = response.status_code, statuses(request.method, request.url.path)
+    assert not documented or status in documented, f"{request} -> {status}"

@@ -1,4 +1,4 @@
-"""Data that looks like people's own, for tests that need some and don't care which."""
+"""Realistic data, for tests that need some and do not depend on its values."""
 
 # factory-boy's types do not export the names that its documentation uses.
 # mypy: ignore-errors

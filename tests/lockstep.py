@@ -1,18 +1,19 @@
-"""Ada's life through REST and Grace's through GraphQL: the same, step by step, or it is said where.
+"""Compares REST with GraphQL: two clients do the same operations, each through one of the APIs.
 
-Knows what has to hold after a step; knows not which steps there are.
+After each operation both answers and both sets of rows must be those of the model. Which
+operations there are is not decided here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import itertools
-import json
+import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import unquote
@@ -21,74 +22,232 @@ import asyncpg
 from fastapi import FastAPI
 
 from api.app import create_app
-from tests import model
-from tests.conftest import HASH_SECRET, settings_of_tests
-from tests.doors import ASK, READ, Life, Received, Sent
-from tests.model import Door, Kind, Model, Operation
+from tests import model, operations
+from tests.conftest import settings_of_tests
+from tests.model import Answer, Expected, Failure, Model, Problem, Success, TypeFailure
+from tests.operations import Api, BulkDelete, Create, Deleted, List, Operation
+from tests.people import token_hash
+from tests.surfaces import SURFACES, ApiError, Response, authorization
 
-ALLOWED: Final = 1_000_000
-"""How much of each budget everyone has."""
+LIMIT: Final = 1_000_000
+"""Each user's budget of reads and of writes."""
+
+OTHER: Final = {Api.REST: Api.GRAPHQL, Api.GRAPHQL: Api.REST}
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-"""Runs a coroutine to its end on the house's loop."""
+"""Runs a coroutine on the event loop of the app, and returns its result."""
 
 
-# --- The house ----------------------------------------------------------------------------
+class ServerError(Exception):
+    """The app failed. That is never a difference between the APIs, but a defect."""
 
 
-class House:
-    """The app in this process, on an event loop of its own, and a look behind its back."""
+# --- A client -----------------------------------------------------------------------------
+
+
+@dataclass
+class Client:
+    """A user, with the translation between the ids of the app and those of the model.
+
+    Attributes:
+        real_ids: the ids of the tasks, by the model's ids.
+        model_ids: the model's ids, by the real ones.
+        cursors: the cursors, by the model's id of the task that each follows.
+        times: creation and latest change of each task in the latest answer, by the model's id.
+        messages: of the errors in the latest answer, by code.
+        spent: how much of each budget was spent.
+        created: how many tasks were created.
+    """
+
+    user_id: str
+    token: str = field(repr=False)
+    real_ids: dict[int, int] = field(default_factory=dict)
+    model_ids: dict[int, int] = field(default_factory=dict)
+    cursors: dict[int, str] = field(default_factory=dict)
+    times: dict[int, tuple[str, str]] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
+    spent: Counter[str] = field(default_factory=Counter)
+    created: int = 0
+
+    def add_task(self, real_id: int, model_id: int | None = None) -> None:
+        """Register a task; without an id of the model it is the next one of this user."""
+        if model_id is None:
+            self.created += 1
+            model_id = self.created
+        self.real_ids[model_id] = real_id
+        self.model_ids[real_id] = model_id
+
+    def add_cursor(self, model_id: int, cursor: str) -> None:
+        """Register the cursor after a task, which is the same in both APIs and at any time."""
+        assert self.cursors.setdefault(model_id, cursor) == cursor
+
+    def translate(self, operation: Operation) -> Operation:
+        """An operation of the model, with the real ids and cursors."""
+        match operation:
+            case Create():
+                return operation
+            case List({"cursor": int(after)} as query):
+                query = query | {"cursor": self.cursors[after]}
+                return replace(operation, query=query, detailed=True)
+            case List():
+                return replace(operation, detailed=True)
+            case BulkDelete(list(ids)):
+                return BulkDelete([self._real_id(each) for each in ids])
+            case BulkDelete():
+                return operation
+        return replace(operation, id=self._real_id(operation.id))
+
+    def _real_id(self, value: Any) -> Any:
+        if isinstance(value, str):
+            is_canonical = re.fullmatch("[1-9][0-9]{,8}", value)
+            return str(self.real_ids.get(int(value), value)) if is_canonical else value
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return type(value)(self.real_ids.get(value, value)) if is_number else value
+
+    def read(self, api: Api, operation: Operation, response: Response) -> Answer:
+        """The answer in a response, with the model's ids and cursors.
+
+        Raises:
+            AssertionError: the response contradicts itself or an earlier one.
+            ServerError: the app failed.
+        """
+        self.times.clear()
+        self.messages.clear()
+        try:
+            result = SURFACES[api].decode(operation, response)
+        except ApiError as error:
+            return self._failure(error)
+        match result:
+            case operations.Task():
+                if isinstance(operation, Create):
+                    self.add_task(result.id)
+                return Success(self._task(result))
+            case operations.Page():
+                return Success(self._page(result))
+            case Deleted(deleted, not_found):
+                return Success(Deleted(self._model_ids(deleted), self._model_ids(not_found)))
+        return Success(None)
+
+    def _failure(self, error: ApiError) -> Failure | TypeFailure:
+        problem = error.problem
+        if problem["status"] >= 500:
+            raise ServerError(problem)
+        if problem.get("code") == "GRAPHQL_VALIDATION_FAILED":
+            return TypeFailure(problem["type"], problem["status"])
+        errors = problem.get("errors", [])
+        self.messages.update({each["code"]: each["message"] for each in errors})
+        problems = [Problem(each["field"], each["code"], each["value"]) for each in errors]
+        return Failure(
+            problem["type"],
+            problem["status"],
+            self._detail(problem["detail"]),
+            sorted(problems, key=lambda it: it.field),
+        )
+
+    def _detail(self, text: str) -> str:
+        match = re.fullmatch("Task with ID ([0-9]{1,18}) not found", text)
+        return text.replace(match[1], str(self._model_ids([match[1]])[0])) if match else text
+
+    def _task(self, task: operations.Task) -> model.Task:
+        assert task.user_id == self.user_id
+        [model_id] = self._model_ids([task.id])
+        self.times[model_id] = (task.created_at, task.updated_at)
+        return model.Task(model_id, task.title, task.description, task.completed, task.version)
+
+    def _page(self, page: operations.Page) -> model.Page:
+        tasks = [self._task(task) for task in page.tasks]
+        for task, cursor in zip(tasks, page.cursors or (), strict=page.cursors is not None):
+            self.add_cursor(task.id, cursor)
+        if page.next_cursor is not None:
+            self.add_cursor(tasks[-1].id, page.next_cursor)
+        after = tasks[-1].id if page.next_cursor is not None else None
+        return model.Page(tasks, after, page.total, page.has_previous)
+
+    def _model_ids(self, real_ids: list[Any]) -> list[int]:
+        return [self.model_ids.get(int(each), int(each)) for each in real_ids]
+
+
+# --- The app ------------------------------------------------------------------------------
+
+
+class RunningApp:
+    """The app in this process on an event loop of its own, and a connection to its database.
+
+    Attributes:
+        run: runs a coroutine on that loop.
+        sequences: how many sequences of operations were compared so far.
+    """
 
     def __init__(self, app: FastAPI, sql: asyncpg.Connection, run: Run) -> None:
         self.run = run
+        self.sequences = 0
         self._app = app
         self._sql = sql
         self._numbers = itertools.count()
-        self.lived = 0
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, run: Run) -> AsyncIterator[House]:
-        """A house on a migrated database."""
-        budgets = dict.fromkeys(("rate_limit_read", "rate_limit_write"), f"{ALLOWED}/minute")
-        app = create_app(settings_of_tests(database_url=url, rate_limit_enabled=True, **budgets))
-        sql = await asyncpg.connect(url)
+    async def on(cls, database_url: str, run: Run) -> AsyncIterator[RunningApp]:
+        """The app on a migrated database."""
+        budgets = dict.fromkeys(("rate_limit_read", "rate_limit_write"), f"{LIMIT}/minute")
+        settings = settings_of_tests(database_url=database_url, rate_limit_enabled=True, **budgets)
+        app = create_app(settings)
+        sql = await asyncpg.connect(database_url)
         async with app.router.lifespan_context(app):
             yield cls(app, sql, run)
         await sql.close()
 
-    async def move_in(self) -> tuple[dict[Door, Life], Life]:
-        """Ada and Grace, who have nothing yet, and Eve, who has two tasks."""
+    async def sign_in(self) -> tuple[dict[Api, Client], Client]:
+        """New users: one for each API, who have no tasks, and another one, who has two."""
         number = next(self._numbers)
-        people = [
-            Life(f"{name} {number}", secrets.token_urlsafe(32)) for name in ("ada", "grace", "eve")
+        clients = [
+            Client(f"{name} {number}", secrets.token_urlsafe(32)) for name in (*Api, "other")
         ]
-        ada, grace, eve = people
-        digests = [_digest(life.token) for life in people]
-        eves = await self._sql.fetch(_MOVE_IN, [life.user_id for life in people], digests)
-        for life in people:
-            for ours, row in zip(model.STRANGERS, eves, strict=True):
-                life.learn(ours, row["id"])
-        return {Door.REST: ada, Door.GRAPHQL: grace}, eve
+        *_, other = clients
+        rows = await self._sql.fetch(
+            _SIGN_IN,
+            [client.user_id for client in clients],
+            [token_hash(client.token) for client in clients],
+        )
+        for client in clients:
+            for model_id, row in zip(model.FOREIGN_IDS, rows, strict=True):
+                client.add_task(row["id"], model_id)
+        return dict(zip(Api, clients, strict=False)), other
 
-    async def answer(self, sent: Sent, life: Life) -> Received:
-        """Send a request in someone's name. Straight to the app: httpx takes as long as it does."""
-        headers = {"host": "localhost", "authorization": f"Bearer {life.token}", **sent.headers}
-        if sent.body:
-            headers["content-type"] = "application/json"
+    async def insert(self, client: Client, tasks: list[model.Task]) -> None:
+        """Store tasks of a client, all at the same time, without the app."""
+        rows = await self._sql.fetch(
+            _INSERT,
+            client.user_id,
+            [task.title for task in tasks],
+            [task.description for task in tasks],
+            [task.completed for task in tasks],
+        )
+        for row in rows:
+            client.add_task(row["id"])
+
+    async def rows(self, *clients: Client) -> list[list[asyncpg.Record]]:
+        """The stored tasks of each client."""
+        rows = await self._sql.fetch(_ROWS, [client.user_id for client in clients])
+        return [[row for row in rows if row["user_id"] == each.user_id] for each in clients]
+
+    async def do(self, api: Api, operation: Operation, token: str) -> Response:
+        """Do an operation. Calls the app directly: httpx would take as long as the app does."""
+        request = SURFACES[api].encode(operation)
+        headers = {"host": "localhost", **authorization(token), **request.headers}
         scope = {
             "type": "http",
-            "method": sent.method,
-            "path": unquote(sent.path),
-            "raw_path": sent.path.encode(),
-            "query_string": sent.query.encode(),
+            "method": request.method,
+            "path": unquote(request.path),
+            "raw_path": request.path.encode(),
+            "query_string": request.query.encode(),
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
             "client": ("127.0.0.1", 1),
         }
         messages: list[Any] = []
 
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": (sent.body or "").encode()}
+            return {"type": "http.request", "body": request.body or b""}
 
         async def send(message: Any) -> None:
             messages.append(message)
@@ -96,41 +255,19 @@ class House:
         await self._app(scope, receive, send)
         start, *bodies = messages
         answered = {name.decode(): value.decode() for name, value in start["headers"]}
-        body = b"".join(message.get("body", b"") for message in bodies)
-        return Received(start["status"], answered, json.loads(body) if body else None)
-
-    async def bequeath(self, lives: Iterable[Life], tasks: list[model.Task]) -> None:
-        """Give everyone tasks that were all made at once, behind the app's back."""
-        for life in lives:
-            rows = await self._sql.fetch(
-                _BEQUEATH,
-                life.user_id,
-                [task.title for task in tasks],
-                [task.description for task in tasks],
-                [task.completed for task in tasks],
-            )
-            for row in rows:
-                life.made += 1
-                life.learn(life.made, row["id"])
-
-    async def rows(self, lives: list[Life]) -> list[list[asyncpg.Record]]:
-        """What is stored of everyone's."""
-        rows = await self._sql.fetch(_ROWS, [life.user_id for life in lives])
-        return [[row for row in rows if row["user_id"] == life.user_id] for life in lives]
+        return Response(
+            start["status"], answered, b"".join(each.get("body", b"") for each in bodies)
+        )
 
 
-def _digest(token: str) -> str:
-    return hmac.new(HASH_SECRET.encode(), token.encode(), hashlib.sha256).hexdigest()
-
-
-_MOVE_IN: Final = """
+_SIGN_IN: Final = """
 WITH people AS (INSERT INTO users (id) SELECT unnest($1::text[])),
 sessions AS (INSERT INTO user_sessions (user_id, token_hash, expires_at)
     SELECT id, hash, now() + interval '1 day' FROM unnest($1::text[], $2::text[]) _(id, hash))
-INSERT INTO tasks (user_id, title) SELECT $1[3], 'hands off' FROM generate_series(1, 2) RETURNING id
+INSERT INTO tasks (user_id, title) SELECT $1[3], 'other' FROM generate_series(1, 2) RETURNING id
 """
 
-_BEQUEATH: Final = """
+_INSERT: Final = """
 INSERT INTO tasks (user_id, title, description, completed)
 SELECT $1, * FROM unnest($2::text[], $3::text[], $4::boolean[]) RETURNING id
 """
@@ -138,79 +275,82 @@ SELECT $1, * FROM unnest($2::text[], $3::text[], $4::boolean[]) RETURNING id
 _ROWS: Final = "SELECT * FROM tasks WHERE user_id = ANY($1) ORDER BY id"
 
 
-# --- What has to hold after each step ------------------------------------------------------
+# --- The comparison -----------------------------------------------------------------------
 
 
-class Lives:
-    """Ada's and Grace's, step by step the same, beside the model's."""
+class Comparison:
+    """Two clients that do the same operations, and the model of what they get and store."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, app: RunningApp) -> None:
         self.model = Model()
+        self._app = app
 
-    async def begin(self) -> None:
-        """Ada and Grace move in."""
-        self._lives, self._eve = await self._house.move_in()
-        self._rows: dict[Door, dict[int, asyncpg.Record]] = {door: {} for door in Door}
+    async def start(self) -> None:
+        """Create the users."""
+        self._clients, self._other = await self._app.sign_in()
+        self._rows: dict[Api, dict[int, asyncpg.Record]] = {api: {} for api in Api}
 
-    async def inherit(self, number: int) -> None:
-        """Ada and Grace get so many tasks."""
-        tasks = self.model.inherit(number)
-        await self._house.bequeath(self._lives.values(), tasks)
+    async def add(self, number: int) -> None:
+        """Give each client so many tasks."""
+        tasks = self.model.add(number)
+        for client in self._clients.values():
+            await self._app.insert(client, tasks)
         await self._require_rows()
 
-    async def do(self, asked: Operation) -> None:
-        """Each does the same at her door; an ``AssertionError`` says where they are not equal."""
-        if isinstance(asked, model.List) and asked.query.get("cursor") == model.LONG_AGO:
-            await self._borrow_a_cursor()
-        expected = self.model.do(asked)
-        at = {home: _door(home, asked) for home in Door}
-        received = await asyncio.gather(*(self._ask(home, at[home], asked) for home in Door))
-        for home, answer in zip(Door, received, strict=True):
-            door, life = at[home], self._lives[home]
-            found = READ[door](asked, answer, life)
-            assert found == expected[door].answer, f"{asked!r} at {door}: {answer}"
-            _require_price(door, life, expected[door].paid_with, answer)
-        self._require_same_words()
+    async def do(self, operation: Operation, swapped: bool = False) -> None:
+        """Do an operation as each client.
+
+        Args:
+            swapped: each client uses the other API this once.
+
+        Raises:
+            AssertionError: the APIs differ from the model.
+        """
+        if isinstance(operation, List) and operation.query.get("cursor") == model.FOREIGN_CURSOR:
+            await self._share_a_foreign_cursor()
+        expected = self.model.do(operation)
+        clients = {OTHER[api] if swapped else api: each for api, each in self._clients.items()}
+        translated = {api: client.translate(operation) for api, client in clients.items()}
+        responses = await asyncio.gather(
+            *(self._app.do(api, translated[api], clients[api].token) for api in clients)
+        )
+        for (api, client), response in zip(clients.items(), responses, strict=True):
+            answer = client.read(api, translated[api], response)
+            assert answer == expected[api].answer, f"{operation!r} through {api}: {response}"
+            _require_charge(api, client, expected[api], response)
+        self._require_same_messages()
         await self._require_rows()
 
-    async def _ask(self, home: Door, door: Door, asked: Operation) -> Received:
-        life = self._lives[home]
-        life.times.clear()
-        life.messages.clear()
-        return await self._house.answer(ASK[door](asked, life), life)
+    async def _share_a_foreign_cursor(self) -> None:
+        page = List({"limit": 1})
+        response = await self._app.do(Api.REST, page, self._other.token)
+        self._other.read(Api.REST, page, response)
+        [cursor] = self._other.cursors.values()
+        for client in self._clients.values():
+            client.add_cursor(model.FOREIGN_CURSOR, cursor)
 
-    async def _borrow_a_cursor(self) -> None:
-        page = model.List({"limit": 1})
-        received = await self._house.answer(ASK[Door.REST](page, self._eve), self._eve)
-        READ[Door.REST](page, received, self._eve)
-        assert len(self._eve.cursors) == 1, received
-        for life in self._lives.values():
-            life.learn_cursor(model.LONG_AGO, *self._eve.cursors.values())
-
-    def _require_same_words(self) -> None:
-        ada, grace = (self._lives[door].messages for door in Door)
-        assert {code: ada[code] for code in ada.keys() & grace} == {
-            code: grace[code] for code in ada.keys() & grace
-        }
+    def _require_same_messages(self) -> None:
+        rest, graphql = (self._clients[api].messages for api in Api)
+        shared = rest.keys() & graphql.keys()
+        assert {code: rest[code] for code in shared} == {code: graphql[code] for code in shared}
 
     async def _require_rows(self) -> None:
-        *rows_by_door, eves = await self._house.rows([*self._lives.values(), self._eve])
-        assert [(row["title"], row["version"]) for row in eves] == [("hands off", 1)] * 2
-        for door, rows in zip(Door, rows_by_door, strict=True):
-            life = self._lives[door]
-            stored = {life.ours[row["id"]]: row for row in rows if row["id"] in life.ours}
-            tasks = [_task(ours, row) for ours, row in stored.items()]
-            assert len(stored) == len(rows), f"{door} stored what it did not answer with"
-            assert tasks == [task for _, task in sorted(self.model.tasks.items())], door
-            self._require_times(door, stored)
-            self._rows[door] = stored
+        *rows_by_api, foreign = await self._app.rows(*self._clients.values(), self._other)
+        assert [(row["title"], row["version"]) for row in foreign] == [("other", 1)] * 2
+        for api, rows in zip(Api, rows_by_api, strict=True):
+            model_ids = self._clients[api].model_ids
+            stored = {model_ids[row["id"]]: row for row in rows if row["id"] in model_ids}
+            tasks = [_task(model_id, row) for model_id, row in stored.items()]
+            assert len(stored) == len(rows), f"{api} stored a task that it did not answer"
+            assert tasks == [task for _, task in sorted(self.model.tasks.items())], api
+            self._require_times(api, stored)
+            self._rows[api] = stored
 
-    def _require_times(self, door: Door, stored: dict[int, asyncpg.Record]) -> None:
-        """A version's times never change; and they are what the answer said, to the byte."""
-        known = self._rows[door]
-        for ours, row in stored.items():
-            before = known.get(ours)
+    def _require_times(self, api: Api, stored: dict[int, asyncpg.Record]) -> None:
+        """Require that a version's times never change, and that the answer has them exactly."""
+        earlier = self._rows[api]
+        for model_id, row in stored.items():
+            before = earlier.get(model_id)
             if before is None:
                 assert row["created_at"] == row["updated_at"]
             elif before["version"] == row["version"]:
@@ -218,31 +358,28 @@ class Lives:
             else:
                 assert before["created_at"] == row["created_at"]
                 assert before["updated_at"] < row["updated_at"]
-        for ours, times in self._lives[door].times.items():
-            row = stored.get(ours) or known[ours]
+        for model_id, times in self._clients[api].times.items():
+            row = stored.get(model_id) or earlier[model_id]
             assert times == (_rfc3339(row["created_at"]), _rfc3339(row["updated_at"]))
 
 
-def _door(home: Door, asked: Operation) -> Door:
-    elsewhere = isinstance(asked, model.List) and asked.elsewhere
-    return {Door.REST: Door.GRAPHQL, Door.GRAPHQL: Door.REST}[home] if elsewhere else home
-
-
-def _require_price(door: Door, life: Life, paid_with: Kind, answer: Received) -> None:
-    """One of the right kind, as the headers say, and in GraphQL the extensions, too."""
-    life.spent[paid_with] += 1
-    remaining = ALLOWED - life.spent[paid_with]
-    assert answer.headers["ratelimit-policy"].startswith(f'"{paid_with}";'), answer
-    assert answer.headers["x-ratelimit-remaining"] == str(remaining), answer
-    if door is Door.GRAPHQL:
-        cost = {**answer.json["extensions"]["cost"], "reset": None}
+def _require_charge(api: Api, client: Client, expected: Expected, response: Response) -> None:
+    """Require a charge of one to the right budget, in the headers and in GraphQL's extensions."""
+    kind = expected.charged
+    client.spent[kind] += 1
+    remaining = LIMIT - client.spent[kind]
+    assert response.headers["ratelimit-policy"].startswith(f'"{kind}";'), response
+    assert response.headers["x-ratelimit-remaining"] == str(remaining), response
+    if api is Api.GRAPHQL:
+        cost = {**response.json["extensions"]["cost"], "reset": None}
         assert cost == {
-            "kind": paid_with, "requested": 1, "remaining": remaining, "reset": None
-        }, answer  # fmt: skip
+            "kind": kind, "requested": 1, "remaining": remaining, "reset": None
+        }, response  # fmt: skip
 
 
-def _task(ours: int, row: asyncpg.Record) -> model.Task:
-    return model.Task(ours, row["title"], row["description"], row["completed"], row["version"])
+def _task(model_id: int, row: asyncpg.Record) -> model.Task:
+    values = (row["title"], row["description"], row["completed"], row["version"])
+    return model.Task(model_id, *values)
 
 
 def _rfc3339(instant: datetime) -> str:

@@ -1,7 +1,7 @@
-"""The contract as a model: one person's tasks in plain Python, and what each door has to answer.
+"""The contract as a model: the tasks of one user in plain Python, and the answer of each API.
 
-Knows nothing of the code. Ids are the model's own, the k-th task that a person made has id k, and
-a cursor is the id of the task that it stands after; whoever compares translates.
+It knows nothing of the code. Ids are the model's own: the k-th task that a user created has id k.
+A cursor is the id of the task that it follows. A comparison has to translate both.
 """
 
 from __future__ import annotations
@@ -13,101 +13,49 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from tests.operations import (
+    READ_ONLY,
+    Api,
+    BulkDelete,
+    Change,
+    Create,
+    Delete,
+    Deleted,
+    Get,
+    List,
+    Operation,
+)
+
 MAX_ID: Final = 2**63 - 1
 MAX_PAGE: Final = 1000
 MAX_INT: Final = 2**31 - 1
-"""The largest of GraphQL's ``Int``."""
+"""The largest value of GraphQL's ``Int``."""
 
 # Unicode's property White_Space; not U+001C to U+001F, U+180E, U+200B or U+FEFF.
 WHITE_SPACE: Final = "".join(
     map(chr, [*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029])
 ) + "\u202f\u205f\u3000"  # fmt: skip
 
-READ_ONLY: Final = {"id", "user_id", "version", "created_at", "updated_at"}
+FOREIGN_IDS: Final = (10**6 + 1, 10**6 + 2)
+"""The ids of another user's tasks."""
 
-STRANGERS: Final = (10**6 + 1, 10**6 + 2)
-"""The ids of someone else's tasks."""
-
-LONG_AGO: Final = 0
-"""Someone else's cursor, at a position before anything of yours."""
-
-
-class Door(StrEnum):
-    """Where an operation is asked for."""
-
-    REST = "rest"
-    GRAPHQL = "graphql"
+FOREIGN_CURSOR: Final = 0
+"""Another user's cursor, at a position after all of the user's own tasks."""
 
 
 class Kind(StrEnum):
-    """What a request is paid with."""
+    """The budget that a request is charged to."""
 
     READ = "read"
     WRITE = "write"
 
 
-# --- What is asked ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Create:
-    """Add a task with these members."""
-
-    members: Any
-
-
-@dataclass(frozen=True)
-class Get:
-    """Read one task."""
-
-    id: str
-
-
-@dataclass(frozen=True)
-class List:
-    """List tasks: ``completed``, ``limit`` and ``cursor`` where given; ``None`` says nothing.
-
-    ``elsewhere``: at the other door than usual, as everyone may.
-    """
-
-    query: dict[str, Any]
-    elsewhere: bool = False
-
-
-@dataclass(frozen=True)
-class Change:
-    """Change these members; ``whole``: as frontends do it, with the rest of the task besides."""
-
-    id: str
-    members: Any
-    version: int | None = None
-    whole: bool = False
-
-
-@dataclass(frozen=True)
-class Delete:
-    """Delete one task."""
-
-    id: str
-    version: int | None = None
-
-
-@dataclass(frozen=True)
-class BulkDelete:
-    """Delete many."""
-
-    ids: Any
-
-
-Operation = Create | Get | List | Change | Delete | BulkDelete
-
-
-# --- What is answered ---------------------------------------------------------------------
+# --- Answers ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task, without what the server says of it (its owner and its times)."""
+    """A task, without what the server adds: its owner and its times."""
 
     id: int
     title: str
@@ -117,37 +65,30 @@ class Task:
 
 
 class Page(NamedTuple):
-    """A part of the list. The last two are GraphQL's alone."""
+    """A part of the list. Only GraphQL answers ``total`` and ``has_previous``."""
 
     tasks: list[Task]
     cursor: int | None
     total: int | None = None
-    is_continued: bool | None = None
+    has_previous: bool | None = None
 
 
-class Deleted(NamedTuple):
-    """What a bulk deletion did."""
-
-    deleted: list[int]
-    not_found: list[int]
-
-
-class Done(NamedTuple):
-    """It was done, with this to show for it."""
+class Success(NamedTuple):
+    """The operation was done; the value is the answer."""
 
     value: Task | Page | Deleted | None
 
 
 class Problem(NamedTuple):
-    """One thing wrong with an input."""
+    """One error of an input."""
 
     field: str
     code: str
     value: Any
 
 
-class Refused(NamedTuple):
-    """It was not done."""
+class Failure(NamedTuple):
+    """The operation was refused."""
 
     type: str
     status: int
@@ -155,170 +96,174 @@ class Refused(NamedTuple):
     problems: list[Problem]
 
 
-class Unreadable(NamedTuple):
-    """GraphQL's own types refuse the variables: in its own words, but as a validation error."""
+class TypeFailure(NamedTuple):
+    """GraphQL's own type system refuses the variables, in graphql-core's words."""
 
     type: str = "validation_error"
     status: int = 400
 
 
-Answer = Done | Refused | Unreadable
+Answer = Success | Failure | TypeFailure
 
 
 class Expected(NamedTuple):
-    """What a door has to answer, and what that has to cost: one of this kind."""
+    """The answer of an API, and the budget that one unit is taken from."""
 
     answer: Answer
-    paid_with: Kind
+    charged: Kind
 
 
 class Model:
-    """One person's tasks."""
+    """The tasks of one user.
+
+    Attributes:
+        tasks: those that exist, by id.
+        created: how many were ever created.
+        cursors: those that were answered so far, and another user's.
+        next_cursor: of the latest page.
+    """
 
     def __init__(self) -> None:
         self.tasks: dict[int, Task] = {}
-        self.made = 0
-        self.cursors: list[int] = [LONG_AGO]
+        self.created = 0
+        self.cursors: list[int] = [FOREIGN_CURSOR]
         self.next_cursor: int | None = None
 
-    def inherit(self, number: int) -> list[Task]:
-        """So many tasks come from elsewhere: every second is described, every third is done."""
-        made = [
-            Task(self.made + n, f"heirloom {n % 5}", "an heirloom" if n % 2 else None, n % 3 == 0)
+    def add(self, number: int) -> list[Task]:
+        """Add tasks without a request. Every second has a description, every third is completed."""
+        new = [
+            Task(self.created + n, f"import {n % 5}", "imported" if n % 2 else None, n % 3 == 0)
             for n in range(1, number + 1)
         ]
-        self.tasks |= {task.id: task for task in made}
-        self.made += number
-        return made
+        self.tasks |= {task.id: task for task in new}
+        self.created += number
+        return new
 
-    def do(self, asked: Operation) -> dict[Door, Expected]:
-        """What each door answers. What they store, or don't, is the same."""
-        if _is_unstorable_json(asked):
+    def do(self, operation: Operation) -> dict[Api, Expected]:
+        """Do an operation. The APIs answer differently in places, but store the same."""
+        if _is_unstorable_json(operation):
             malformed = _invalid([Problem("", "json_invalid", None)])
-            answers: dict[Door, Answer] = dict.fromkeys(Door, malformed)
+            answers: dict[Api, Answer] = dict.fromkeys(Api, malformed)
         else:
-            at_rest = self._answer_rest(asked)
-            answers = {Door.REST: at_rest, Door.GRAPHQL: self._answer_graphql(asked, at_rest)}
+            rest = self._answer_rest(operation)
+            answers = {Api.REST: rest, Api.GRAPHQL: self._answer_graphql(operation, rest)}
         return {
-            door: Expected(answer, _kind(asked, door, answer)) for door, answer in answers.items()
+            api: Expected(answer, _charged(operation, api, answer))
+            for api, answer in answers.items()
         }
 
-    def _answer_rest(self, asked: Operation) -> Answer:
-        problems = [*_problems(asked, Door.REST)]
-        return _invalid(problems) if problems else self._perform(asked)
+    def _answer_rest(self, operation: Operation) -> Answer:
+        problems = [*_problems(operation, Api.REST)]
+        return _invalid(problems) if problems else self._perform(operation)
 
-    def _answer_graphql(self, asked: Operation, at_rest: Answer) -> Answer:
-        """What GraphQL answers where REST answers that: where they differ, it stands here."""
-        if _is_unreadable(asked):
-            assert isinstance(at_rest, Refused), "a door must not store what the other refuses"
-            return Unreadable()
-        problems = [*_problems(asked, Door.GRAPHQL)]
-        assert bool(problems) == (isinstance(at_rest, Refused) and at_rest.status == 400)
+    def _answer_graphql(self, operation: Operation, rest: Answer) -> Answer:
+        """The answer of GraphQL, from that of REST. All differences are here."""
+        if _is_mistyped(operation):
+            assert isinstance(rest, Failure), "one API must not store what the other refuses"
+            return TypeFailure()
+        problems = [*_problems(operation, Api.GRAPHQL)]
+        assert bool(problems) == (isinstance(rest, Failure) and rest.status == 400)
         if problems:
             return _invalid(problems)
-        match asked, at_rest:
-            case Get(), Refused(status=404):
-                return Done(None)
-            case Delete(), Done():
-                return Done(self._deleted)
-            case List(query), Done():
+        match operation, rest:
+            case Get(), Failure(status=404):
+                return Success(None)
+            case Delete(), Success():
+                return Success(self._deleted)
+            case List(query), Success():
                 page = self._list(query, default_limit=50)
-                is_continued = query.get("cursor") is not None
-                return Done(page._replace(total=self._count(query), is_continued=is_continued))
-        return at_rest
+                has_previous = query.get("cursor") is not None
+                total = len(self._filtered(query))
+                return Success(page._replace(total=total, has_previous=has_previous))
+        return rest
 
-    def _perform(self, asked: Operation) -> Answer:
-        match asked:
+    def _perform(self, operation: Operation) -> Answer:
+        match operation:
             case Create(members):
-                self.made += 1
-                task = Task(
-                    self.made, **({"description": None, "completed": False} | _kept(members))
-                )
-                return self._store(task)
+                self.created += 1
+                values = {"description": None, "completed": False} | _stored(members)
+                return self._store(Task(self.created, **values))
             case List(query):
                 page = self._list(query, default_limit=MAX_PAGE)
                 self.next_cursor = page.cursor
                 if page.cursor is not None and page.cursor not in self.cursors:
                     self.cursors.append(page.cursor)
-                return Done(page)
+                return Success(page)
             case BulkDelete(ids):
-                return Done(self._delete_many([*dict.fromkeys(int(task_id) for task_id in ids)]))
+                return Success(self._delete_many([*dict.fromkeys(int(each) for each in ids)]))
             case _:
-                return self._perform_on_one(asked)
+                return self._perform_on_one(operation)
 
-    def _perform_on_one(self, asked: Get | Change | Delete) -> Answer:
-        task = self.tasks.get(int(asked.id))
+    def _perform_on_one(self, operation: Get | Change | Delete) -> Answer:
+        task = self.tasks.get(int(operation.id))
         if task is None:
-            return Refused("not_found_error", 404, f"Task with ID {asked.id[:200]} not found", [])
-        match asked:
+            detail = f"Task with ID {operation.id[:200]} not found"
+            return Failure("not_found_error", 404, detail, [])
+        match operation:
             case Change(version=int(version)) | Delete(version=int(version)) if (
                 version != task.version
             ):
                 detail = f"The task is at version {task.version}"
-                return Refused("precondition_failed", 412, detail, [])
+                return Failure("precondition_failed", 412, detail, [])
             case Change(members=members):
-                changed = replace(task, **_kept(members))
+                changed = replace(task, **_stored(members))
                 return self._store(
                     task if changed == task else replace(changed, version=task.version + 1)
                 )
             case Delete():
                 self._deleted = self.tasks.pop(task.id)
-                return Done(None)
-        return Done(task)
+                return Success(None)
+        return Success(task)
 
     def _store(self, task: Task) -> Answer:
         self.tasks[task.id] = task
-        return Done(task)
+        return Success(task)
 
     def _list(self, query: dict[str, Any], default_limit: int) -> Page:
         limit = default_limit if query.get("limit") is None else query["limit"]
         after = MAX_ID if query.get("cursor") is None else query["cursor"]
-        found = [task for task in self._wanted(query) if task.id < after]
-        more = len(found) > limit
-        return Page(found[:limit], found[limit - 1].id if more else None)
+        rest = [task for task in self._filtered(query) if task.id < after]
+        return Page(rest[:limit], rest[limit - 1].id if len(rest) > limit else None)
 
-    def _count(self, query: dict[str, Any]) -> int:
-        return len(self._wanted(query))
-
-    def _wanted(self, query: dict[str, Any]) -> list[Task]:
-        wanted = {None: (True, False)}.get(query.get("completed"), (query.get("completed"),))
-        return [
-            task for _, task in sorted(self.tasks.items(), reverse=True) if task.completed in wanted
-        ]
+    def _filtered(self, query: dict[str, Any]) -> list[Task]:
+        completed = query.get("completed")
+        accepted = (True, False) if completed is None else (completed,)
+        newest_first = sorted(self.tasks.items(), reverse=True)
+        return [task for _, task in newest_first if task.completed in accepted]
 
     def _delete_many(self, ids: list[int]) -> Deleted:
         deleted = [task_id for task_id in ids if self.tasks.pop(task_id, None)]
         return Deleted(deleted, [task_id for task_id in ids if task_id not in deleted])
 
 
-def _kind(asked: Operation, door: Door, answer: Answer) -> Kind:
-    """A document that cannot be run is one read, whatever it would have written."""
+def _charged(operation: Operation, api: Api, answer: Answer) -> Kind:
+    """A GraphQL document that cannot be executed costs one read, also if it is a mutation."""
     malformed = Problem("", "json_invalid", None)
     match answer:
-        case _ if isinstance(asked, Get | List):
+        case _ if isinstance(operation, Get | List):
             return Kind.READ
-        case Unreadable():
+        case TypeFailure():
             return Kind.READ
-        case Refused(problems=[problem]) if problem == malformed and door is Door.GRAPHQL:
+        case Failure(problems=[problem]) if problem == malformed and api is Api.GRAPHQL:
             return Kind.READ
     return Kind.WRITE
 
 
-# --- What is stored of what was sent ------------------------------------------------------
+# --- What is stored -----------------------------------------------------------------------
 
 
-def _kept(members: dict[str, Any]) -> dict[str, Any]:
-    return {name: _KEPT[name](value) for name, value in members.items() if name in _KEPT}
+def _stored(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: _STORED[name](value) for name, value in members.items() if name in _STORED}
 
 
-_KEPT: Final = {
+_STORED: Final = {
     "title": lambda title: title.strip(WHITE_SPACE),
     "description": lambda text: text if text and text.strip(WHITE_SPACE) else None,
     "completed": lambda completed: completed,
 }
 
 
-# --- What is refused ----------------------------------------------------------------------
+# --- What is refused, and why -------------------------------------------------------------
 
 _SPELLING: Final = {
     "task_id": "id",
@@ -327,43 +272,43 @@ _SPELLING: Final = {
     "cursor": "after",
     "completed": "filter.completed",
 }
-"""GraphQL's names for what ids and lists are asked with."""
+"""GraphQL's names for ids and for the arguments of lists."""
 
 
-def _invalid(problems: list[Problem]) -> Refused:
+def _invalid(problems: list[Problem]) -> Failure:
     detail = "One or more validation errors occurred"
-    return Refused("validation_error", 400, detail, sorted(problems, key=lambda it: it.field))
+    return Failure("validation_error", 400, detail, sorted(problems, key=lambda it: it.field))
 
 
-def _problems(asked: Operation, door: Door) -> Iterator[Problem]:
-    """What is wrong with an input: its body, and only if that is right, its id."""
-    match asked:
+def _problems(operation: Operation, api: Api) -> Iterator[Problem]:
+    """The errors of an input: those of its body, or else those of its id."""
+    match operation:
         case Create(members):
-            yield from _problems_of_members(members, needed=["title"])
+            yield from _problems_of_members(members, required=["title"])
         case List(query):
-            yield from _spelled(_problems_of_query(query, door), door)
+            yield from _spelled(_problems_of_query(query, api), api)
         case BulkDelete(ids):
-            yield from _spelled(_problems_of_ids(ids, door), door)
+            yield from _spelled(_problems_of_ids(ids, api), api)
         case Change(task_id, members):
-            wrong = [*_problems_of_members(members, needed=[])]
-            yield from wrong or _spelled(_problems_of_id(task_id), door)
+            errors = [*_problems_of_members(members, required=[])]
+            yield from errors or _spelled(_problems_of_id(task_id), api)
         case Get(task_id) | Delete(task_id):
-            yield from _spelled(_problems_of_id(task_id), door)
+            yield from _spelled(_problems_of_id(task_id), api)
 
 
-def _spelled(problems: Iterator[Problem], door: Door) -> Iterator[Problem]:
+def _spelled(problems: Iterator[Problem], api: Api) -> Iterator[Problem]:
     for problem in problems:
         first, *rest = problem.field.split(".")
-        if door is Door.GRAPHQL:
+        if api is Api.GRAPHQL:
             first = _SPELLING[first]
         yield problem._replace(field=".".join([first, *rest]))
 
 
-def _problems_of_members(members: Any, needed: list[str]) -> Iterator[Problem]:
+def _problems_of_members(members: Any, required: list[str]) -> Iterator[Problem]:
     if not isinstance(members, dict):
         yield Problem("", "model_type", members)
         return
-    for name in needed:
+    for name in required:
         if name not in members:
             yield Problem(name, "missing", None)
     for name, value in members.items():
@@ -372,7 +317,7 @@ def _problems_of_members(members: Any, needed: list[str]) -> Iterator[Problem]:
             yield Problem(name, code, value[:200] if isinstance(value, str) else value)
 
 
-def _wrong_title(value: Any) -> str | None:
+def _title_error(value: Any) -> str | None:
     if not isinstance(value, str):
         return "string_type"
     length = len(value.strip(WHITE_SPACE))
@@ -384,7 +329,7 @@ def _wrong_title(value: Any) -> str | None:
     )  # fmt: skip
 
 
-def _wrong_description(value: Any) -> str | None:
+def _description_error(value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
@@ -392,29 +337,29 @@ def _wrong_description(value: Any) -> str | None:
     return "string_too_long" if len(value) > 1000 else "string_nul" if "\0" in value else None
 
 
-def _wrong_completed(value: Any) -> str | None:
+def _completed_error(value: Any) -> str | None:
     return None if isinstance(value, bool) else "bool_type"
 
 
 _MEMBERS: Final = {
-    "title": _wrong_title,
-    "description": _wrong_description,
-    "completed": _wrong_completed,
+    "title": _title_error,
+    "description": _description_error,
+    "completed": _completed_error,
 }
 
 
-def _problems_of_query(query: dict[str, Any], door: Door) -> Iterator[Problem]:
-    said = {name: value for name, value in query.items() if value is not None}
-    if door is Door.REST and "" in said.values():
-        # Decided before anything else is looked at; GraphQL's values have no such form.
-        yield from (Problem(name, "empty_parameter", "") for name in said if said[name] == "")
+def _problems_of_query(query: dict[str, Any], api: Api) -> Iterator[Problem]:
+    sent = {name: value for name, value in query.items() if value is not None}
+    if api is Api.REST and "" in sent.values():
+        # REST refuses these before it looks at anything else. GraphQL has no such values.
+        yield from (Problem(name, "empty_parameter", "") for name in sent if sent[name] == "")
         return
-    match said.get("completed"):
+    match sent.get("completed"):
         case None | bool():
             pass
         case garbage:
             yield Problem("completed", "bool_parsing", _in_query(garbage))
-    match said.get("limit"):
+    match sent.get("limit"):
         case int(limit) if not isinstance(limit, bool):
             if limit < 1:
                 yield Problem("limit", "greater_than_equal", limit)
@@ -424,7 +369,7 @@ def _problems_of_query(query: dict[str, Any], door: Door) -> Iterator[Problem]:
             pass
         case garbage:
             yield Problem("limit", "int_parsing", _in_query(garbage))
-    match said.get("cursor"):
+    match sent.get("cursor"):
         case str(garbage):
             yield Problem("cursor", "cursor_invalid", garbage[:200])
 
@@ -433,26 +378,26 @@ def _in_query(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _problems_of_ids(ids: Any, door: Door) -> Iterator[Problem]:
+def _problems_of_ids(ids: Any, api: Api) -> Iterator[Problem]:
     if not isinstance(ids, list):
         yield Problem("task_ids", "list_type", ids)
     elif not ids:
         yield Problem("task_ids", "too_short", ids)
     elif len(ids) > MAX_PAGE:
         # In GraphQL ids are text.
-        sent = [str(task_id) for task_id in ids] if door is Door.GRAPHQL else ids
-        yield Problem("task_ids", "too_long", json.dumps(sent, separators=(",", ":"))[:200])
+        texts = [str(task_id) for task_id in ids] if api is Api.GRAPHQL else ids
+        yield Problem("task_ids", "too_long", json.dumps(texts, separators=(",", ":"))[:200])
     else:
         for place, value in enumerate(ids):
-            code = _wrong_id(value, door)
+            code = _id_error(value, api)
             if code:
                 yield Problem(f"task_ids.{place}", code, value)
 
 
-def _wrong_id(value: Any, door: Door) -> str | None:
+def _id_error(value: Any, api: Api) -> str | None:
     match value:
         case str():
-            return "int_type" if door is Door.REST else _wrong_text(value)
+            return "int_type" if api is Api.REST else _text_error(value)
         case bool():
             return "int_type"
         case int():
@@ -463,22 +408,22 @@ def _wrong_id(value: Any, door: Door) -> str | None:
 
 
 def _problems_of_id(text: str) -> Iterator[Problem]:
-    code = _wrong_text(text)
+    code = _text_error(text)
     if code:
         yield Problem("task_id", code, text[:200])
 
 
-def _wrong_text(text: str) -> str | None:
+def _text_error(text: str) -> str | None:
     return None if re.fullmatch(r"(0|-?[1-9][0-9]*)", text, re.ASCII) else "int_parsing"
 
 
-def _is_unreadable(asked: Operation) -> bool:
-    """Whether GraphQL's types refuse it, before validation is even begun."""
-    match asked:
+def _is_mistyped(operation: Operation) -> bool:
+    """Whether GraphQL's type system refuses the variables, which happens before validation."""
+    match operation:
         case Create(members):
-            return _are_unreadable(members) or members.get("title") is None
+            return _are_mistyped(members) or members.get("title") is None
         case Change(members=members, version=version):
-            return _are_unreadable(members) or _is_beyond_int(version)
+            return _are_mistyped(members) or _is_beyond_int(version)
         case Delete(version=version):
             return _is_beyond_int(version)
         case List(query):
@@ -493,7 +438,7 @@ def _is_unreadable(asked: Operation) -> bool:
     return False
 
 
-def _are_unreadable(members: Any) -> bool:
+def _are_mistyped(members: Any) -> bool:
     types = {"title": str | None, "description": str | None, "completed": bool | None}
     return not isinstance(members, dict) or any(
         not isinstance(value, types.get(name, ())) for name, value in members.items()
@@ -514,9 +459,9 @@ def _is_an_id(value: Any) -> bool:
     return isinstance(value, str | int)
 
 
-def _is_unstorable_json(asked: Operation) -> bool:
-    """Whether a lone surrogate is in it: that is no JSON to either door."""
-    match asked:
+def _is_unstorable_json(operation: Operation) -> bool:
+    """Whether the input has a lone surrogate, which neither API accepts as JSON."""
+    match operation:
         case Create(dict(members)) | Change(members=dict(members)):
             texts = [text for text in members.values() if isinstance(text, str)]
             return any("\ud800" <= character <= "\udfff" for text in texts for character in text)

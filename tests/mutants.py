@@ -1,37 +1,50 @@
-"""Faults to plant: each breaks one promise of the contract, in one place, while it lasts.
+"""Faults to plant: each breaks one promise of the contract while it is planted.
 
-A test that watches the doors has to catch every one of them, or it watches nothing.
+A comparison of the APIs that misses one of them is too weak.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
-from unittest.mock import patch
 
-from api.errors import describe
-from api.rate_limit.budget import Cost, Kind
-from graphql_schema import connections
-from graphql_schema import endpoint as http
-from graphql_schema import errors as graphql_errors
-from graphql_schema import tasks as graphql_tasks
-from persistence import cursors, task_inputs, task_sql, tasks, validation
-from persistence.errors import InvalidInput, NotFound, VersionConflict
-from persistence.task_inputs import NewTask, Page, TaskChanges
-from persistence.tasks import Deleted, TaskPage
-from rest import preconditions as conditions
-from rest import route as operation
-
-Fault = AbstractContextManager[Any]
+from api.rate_limit.budget import Kind
+from tests.operations import (
+    EDITABLE,
+    READ_ONLY,
+    Api,
+    Change,
+    Create,
+    Delete,
+    Get,
+    List,
+    Operation,
+)
+from tests.planting import (
+    Fault,
+    changed_costs,
+    changed_deletions,
+    changed_documents,
+    changed_errors,
+    changed_operations,
+    changed_page_info,
+    changed_problems,
+    changed_responses,
+    changed_sql,
+    graphql_error,
+    not_found,
+    problem_of,
+    unvalidated,
+)
+from tests.surfaces import Response
 
 FAULTS: Final[dict[str, Callable[[], Fault]]] = {}
 
 
 def fault(plant: Callable[[], Fault]) -> Callable[[], Fault]:
-    """Keep a fault under its name, which says what is wrong."""
+    """Register a fault. Its name says what is wrong."""
     FAULTS[plant.__name__] = plant
     return plant
 
@@ -41,272 +54,281 @@ def fault(plant: Callable[[], Fault]) -> Callable[[], Fault]:
 
 @fault
 def graphql_does_not_trim_titles() -> Fault:
-    def untrimmed(new: Any, data: Any) -> Any:
-        return new.model_copy(update={"title": data["title"]}) if "title" in data else new
-
-    return _parsed_otherwise(graphql_tasks, untrimmed)
+    return unvalidated(Api.GRAPHQL, "title")
 
 
 @fault
 def rest_keeps_a_blank_description() -> Fault:
-    def kept(new: Any, data: Any) -> Any:
-        is_described = isinstance(new, NewTask) and "description" in data
-        return new.model_copy(update={"description": data["description"]}) if is_described else new
-
-    return _parsed_otherwise(operation, kept)
+    return unvalidated(Api.REST, "description")
 
 
 @fault
 def graphql_forgets_that_a_new_task_is_completed() -> Fault:
-    def forgotten(new: Any, data: Any) -> Any:
-        is_new = isinstance(new, NewTask)
-        return new.model_copy(update={"completed": False}) if is_new else new
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case Create(dict(members)):
+                return Create({name: members[name] for name in members if name != "completed"})
+        return operation
 
-    return _parsed_otherwise(graphql_tasks, forgotten)
+    return changed_operations(edit, Api.GRAPHQL)
 
 
 @fault
-def rest_loses_an_unknown_member() -> Fault:
-    def known(model: Any, data: Any, *rest: Any) -> Any:
-        if model in (NewTask, TaskChanges) and isinstance(data, dict):
-            data = {name: value for name, value in data.items() if name in model.model_fields}
-        return validation.validate(model, data, *rest)
+def rest_ignores_an_unknown_member() -> Fault:
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case Create(dict(members)) | Change(_, dict(members)):
+                known = {*EDITABLE, *READ_ONLY}
+                kept = {name: value for name, value in members.items() if name in known}
+                return replace(operation, members=kept)
+        return operation
 
-    return patch.object(operation, "validate", known)
+    return changed_operations(edit, Api.REST)
 
 
 @fault
 def an_error_repeats_its_value_to_the_end() -> Fault:
-    return patch.object(validation, "VALUE_LENGTH", 100_000)
+    def edit(operation: Operation, error: dict[str, Any]) -> dict[str, Any]:
+        value = error["value"]
+        is_cut = isinstance(value, str) and len(value) == 200
+        return error | {"value": value * 2} if is_cut else error
+
+    return changed_errors(edit, *Api)
 
 
 @fault
 def graphql_names_fields_as_rest_does() -> Fault:
-    return patch.object(graphql_tasks, "_SPELLING", {})
-
-
-@fault
-def graphql_finds_no_task_where_an_id_is_garbage() -> Fault:
-    def lenient(text: str, field: str) -> Any:
-        try:
-            return task_inputs.parse_task_id(text, field)
-        except InvalidInput:
-            raise NotFound("Task", text) from None
-
-    return patch.object(graphql_tasks, "parse_task_id", lenient)
+    names = {"id": "task_id", "ids": "task_ids", "first": "limit", "after": "cursor"}
+    return changed_errors(
+        lambda operation, error: error | {"field": names.get(error["field"], error["field"])},
+        Api.GRAPHQL,
+    )
 
 
 @fault
 def graphql_words_an_error_otherwise() -> Fault:
-    def terse(*said: Any) -> Any:
-        try:
-            return task_inputs.parse_task_id(*said)
-        except InvalidInput as error:
-            raise InvalidInput(
-                [replace(found, message="No id") for found in error.errors]
-            ) from None
+    def edit(operation: Operation, error: dict[str, Any]) -> dict[str, Any]:
+        return error | {"message": "No id"} if error["field"] == "id" else error
 
-    return patch.object(graphql_tasks, "parse_task_id", terse)
+    return changed_errors(edit, Api.GRAPHQL)
 
 
-# --- Whose it is, and which version -------------------------------------------------------
+@fault
+def graphql_finds_no_task_where_an_id_is_garbage() -> Fault:
+    def edit(operation: Operation, problem: dict[str, Any]) -> dict[str, Any]:
+        fields = [error["field"] for error in problem.get("errors", ())]
+        if fields != ["id"] or isinstance(operation, Get):
+            return problem
+        return not_found(operation.id)  # type: ignore[union-attr]  # it has an id
+
+    return changed_problems(edit, Api.GRAPHQL)
+
+
+# --- Owners and versions ------------------------------------------------------------------
 
 
 @fault
 def everyone_can_read_everything() -> Fault:
-    return _rewritten("GET", r"tasks\.user_id = (\$\d+::VARCHAR)", r"\1 IS NOT NULL")
+    return changed_sql(
+        r"\w+\.user_id = (\$\d+\S*)(?= AND tasks\.id = \$\d+\S*\s*$)", r"\1 IS NOT NULL"
+    )
 
 
 @fault
 def everyone_can_delete_everything() -> Fault:
-    return _rewritten("REMOVE_MANY", r"tasks\.user_id = (\$\d+::VARCHAR)", r"\1 IS NOT NULL")
+    return changed_sql(r"\w+\.user_id = (\$\d+\S*)(?= AND tasks\.id = any)", r"\1 IS NOT NULL")
 
 
 @fault
 def graphql_has_an_error_for_no_such_task() -> Fault:
-    return patch.object(graphql_tasks, "NotFound", StopAsyncIteration)
+    def edit(operation: Operation, document: Any) -> Any:
+        is_null = isinstance(operation, Get) and document.get("data") == {"result": None}
+        if not is_null or "errors" in document:
+            return document
+        problem = not_found(operation.id)  # type: ignore[union-attr]  # it has an id
+        return document | {"errors": [graphql_error(problem)]}
+
+    return changed_documents(edit, Api.GRAPHQL)
 
 
 @fault
 def the_version_is_compared_before_the_task_is_found() -> Fault:
-    def swapped(records: Any, kind: str, task_id: int, versions: Any) -> Any:
-        if not records and versions is not None:
-            raise VersionConflict(kind, 1)
-        return _changed_row(records, kind, task_id, versions)
+    def edit(operation: Operation, problem: dict[str, Any]) -> dict[str, Any]:
+        match operation, problem:
+            case Change(version=int()) | Delete(version=int()), {"type": "not_found_error"}:
+                return problem_of("precondition_failed", 412, "The task is at version 1")
+        return problem
 
-    return patch.object(tasks, "changed_row", swapped)
-
-
-_changed_row: Final = tasks.changed_row
+    return changed_problems(edit, *Api)
 
 
 @fault
 def rest_loses_updates() -> Fault:
-    return patch.object(conditions, "_condition", lambda request, header: None)
+    def edit(operation: Operation) -> Operation:
+        is_conditional = isinstance(operation, Change | Delete)
+        return replace(operation, version=None) if is_conditional else operation
+
+    return changed_operations(edit, Api.REST)
 
 
 @fault
 def graphql_takes_version_0_for_none() -> Fault:
-    return patch.object(
-        graphql_tasks,
-        "_versions",
-        lambda expected: [expected] if isinstance(expected, int) and expected else None,
-    )
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case Change(version=0) | Delete(version=0):
+                return replace(operation, version=None)
+        return operation
+
+    return changed_operations(edit, Api.GRAPHQL)
 
 
 @fault
-def graphql_tells_another_detail_of_a_conflict() -> Fault:
-    def otherwise(error: Exception) -> Any:
-        problem = describe(error)
-        is_conflict = isinstance(error, VersionConflict)
-        return replace(problem, detail="The task was changed") if is_conflict else problem
+def graphql_has_another_detail_of_a_conflict() -> Fault:
+    def edit(operation: Operation, problem: dict[str, Any]) -> dict[str, Any]:
+        is_conflict = problem["type"] == "precondition_failed"
+        return problem | {"detail": "The task was changed"} if is_conflict else problem
 
-    return patch.object(graphql_errors, "describe", otherwise)
+    return changed_problems(edit, Api.GRAPHQL)
 
 
-# --- Changing -----------------------------------------------------------------------------
+# --- Changes ------------------------------------------------------------------------------
 
 
 @fault
 def a_change_of_nothing_raises_the_version() -> Fault:
-    return _rewritten("CHANGE", r"IS DISTINCT FROM locked\.title", "IS NOT NULL")
+    return changed_sql(r"IS DISTINCT FROM \w+\.title", "IS NOT NULL")
 
 
 @fault
 def a_change_leaves_the_time_as_it_was() -> Fault:
-    return _rewritten("CHANGE", r"greatest\(.*?, locked\.updated_at\)", "locked.updated_at")
+    return changed_sql(r"greatest\([^,]*, (\w+\.updated_at)\)", r"\1")
 
 
 @fault
 def null_does_not_clear_a_description() -> Fault:
-    def provided(changes: TaskChanges) -> dict[str, Any]:
-        return {name: value for name, value in _provided(changes).items() if value is not None}
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case Change(members={"description": None, **others}):
+                return replace(operation, members=others)
+        return operation
 
-    return patch.object(TaskChanges, "provided", provided)
-
-
-@fault
-def what_is_absent_is_cleared() -> Fault:
-    return patch.object(
-        TaskChanges, "provided", lambda changes: {"description": None, **_provided(changes)}
-    )
-
-
-_provided: Final = TaskChanges.provided
-
-
-# --- Deleting many ------------------------------------------------------------------------
+    return changed_operations(edit, *Api)
 
 
 @fault
-def an_id_given_twice_is_answered_twice() -> Fault:
-    def doubled(done: Deleted, ids: list[int]) -> Deleted:
-        return Deleted(*([each for each in ids if each in part] for part in done))
+def an_absent_description_is_cleared() -> Fault:
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case Change(members=dict(members)):
+                return replace(operation, members={"description": None} | members)
+        return operation
 
-    return _many_removed_otherwise(doubled)
+    return changed_operations(edit, *Api)
+
+
+# --- Bulk deletions -----------------------------------------------------------------------
+
+
+@fault
+def an_id_sent_twice_is_answered_twice() -> Fault:
+    def edit(operation: Operation, ids: list[int]) -> list[int]:
+        sent = [int(each) for each in operation.ids]  # type: ignore[union-attr]  # it has ids
+        return [each for each in sent if each in ids]
+
+    return changed_deletions(edit)
 
 
 @fault
 def deletions_are_answered_in_the_order_of_ids() -> Fault:
-    return _many_removed_otherwise(lambda done, ids: Deleted(*map(sorted, done)))
+    return changed_deletions(lambda operation, ids: sorted(ids))
 
 
-# --- Listing ------------------------------------------------------------------------------
+# --- Lists --------------------------------------------------------------------------------
 
 
 @fault
 def a_page_begins_one_task_late() -> Fault:
-    late = {
-        (completed, cursor): replace(found, sql=found.sql + " OFFSET 1") if cursor else found
-        for (completed, cursor), found in task_sql.LIST.items()
-    }
-    return patch.object(task_sql, "LIST", late)
+    return changed_sql(r"(\(tasks\.created_at, tasks\.id\) < .* LIMIT \S+)\s*$", r"\1 OFFSET 1")
 
 
 @fault
-def a_page_loses_what_was_made_at_the_same_time() -> Fault:
-    """The cursor's id does not count."""
-    compared, instead = (
-        "(tasks.created_at, tasks.id) <",
-        f"(tasks.created_at, {validation.MAX_ID}) <",
-    )
-    alike = {
-        key: replace(found, sql=found.sql.replace(compared, instead))
-        for key, found in task_sql.LIST.items()
-    }
-    return patch.object(task_sql, "LIST", alike)
+def a_page_loses_tasks_of_the_same_time() -> Fault:
+    """The id in the cursor does not count."""
+    return changed_sql(r"\(tasks\.created_at, tasks\.id\) <", f"(tasks.created_at, {2**63 - 1}) <")
 
 
 @fault
 def a_page_has_one_task_too_many() -> Fault:
-    async def leaky(db: Any, viewer: Any, page: Page) -> TaskPage:
-        return await _list_page(db, viewer, page.model_copy(update={"limit": page.limit + 1}))
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case List({"limit": int(limit)} as query) if 1 <= limit < 1000:
+                return replace(operation, query=query | {"limit": limit + 1})
+        return operation
 
-    return patch.object(tasks, "list_page", leaky)
+    return changed_operations(edit, *Api)
 
 
 @fault
-def a_full_page_promises_another() -> Fault:
-    async def promising(db: Any, viewer: Any, page: Page) -> TaskPage:
-        found = await _list_page(db, viewer, page)
-        return TaskPage(found.tasks, len(found.tasks) == page.limit)
-
-    return patch.object(tasks, "list_page", promising)
+def graphql_promises_a_page_after_the_last_one() -> Fault:
+    return changed_page_info(lambda page: {"hasNextPage": bool(page["nodes"])})
 
 
-_list_page: Final = tasks.list_page
+@fault
+def rest_has_no_link_to_the_next_page() -> Fault:
+    def edit(operation: Operation, response: Response) -> Response:
+        headers = {name: text for name, text in response.headers.items() if name != "link"}
+        return response._replace(headers=headers)
+
+    return changed_responses(edit, Api.REST)
 
 
 @fault
 def rest_filters_the_other_way_round() -> Fault:
-    def inverted(page: Any, data: Any) -> Any:
-        is_filtered = isinstance(page, Page) and page.completed is not None
-        return page.model_copy(update={"completed": not page.completed}) if is_filtered else page
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case List({"completed": bool(completed)} as query):
+                return replace(operation, query=query | {"completed": not completed})
+        return operation
 
-    return _parsed_otherwise(operation, inverted)
+    return changed_operations(edit, Api.REST)
 
 
 @fault
-def the_filter_does_not_count() -> Fault:
-    async def total(db: Any, viewer: Any, wanted: Any) -> int:
-        return await _count(db, viewer, wanted.model_copy(update={"completed": None}))
-
-    return patch.object(tasks, "count", total)
-
-
-_count: Final = tasks.count
+def the_total_ignores_the_filter() -> Fault:
+    return changed_sql(
+        r"(SELECT count\(.*)(\btasks\.completed = \$\d+\S*?)(\)?\s*)$", r"\1(\2 OR true)\3"
+    )
 
 
 @fault
 def graphql_says_that_every_page_is_the_first() -> Fault:
-    return patch.object(connections.PageView, "has_previous_page", False)
+    return changed_page_info(lambda page: {"hasPreviousPage": False})
 
 
 @fault
-def graphql_has_cursors_of_its_own() -> Fault:
-    def turned(model: Any, data: Any, *rest: Any) -> Any:
-        if model is not Page:
-            return validation.validate(model, data, *rest)
-        cursor = data.get("cursor")
-        turned_back = cursor and cursors.decode_cursor(cursor[::-1]) and cursor[::-1]
-        return validation.validate(model, data | {"cursor": turned_back}, *rest)
+@contextmanager
+def graphql_has_cursors_of_its_own() -> Iterator[None]:
+    own: set[str] = set()
 
-    class Both(AbstractContextManager[None]):
-        def __enter__(self) -> None:
-            self.patches = [
-                patch.object(
-                    connections, "encode_cursor", lambda it: cursors.encode_cursor(it)[::-1]
-                ),
-                patch.object(graphql_tasks, "validate", turned),
-            ]
-            for each in self.patches:
-                each.start()
+    def turn(cursor: str | None) -> str | None:
+        if cursor is not None:
+            own.add(cursor[::-1])
+        return cursor and cursor[::-1]
 
-        def __exit__(self, *error: object) -> None:
-            for each in self.patches:
-                each.stop()
+    def accept(operation: Operation) -> Operation:
+        match operation:
+            case List({"cursor": str(cursor)} as query) if cursor in own:
+                return replace(operation, query=query | {"cursor": cursor[::-1]})
+        return operation
 
-    return Both()
+    def answer(page: dict[str, Any]) -> dict[str, Any]:
+        for edge in page["edges"]:
+            edge["cursor"] = turn(edge["cursor"])
+        info = page["pageInfo"]
+        return {name: turn(info[name]) for name in ("startCursor", "endCursor")}
+
+    with changed_operations(accept, Api.GRAPHQL, required=False), changed_page_info(answer):
+        yield
 
 
 # --- The budget ---------------------------------------------------------------------------
@@ -314,46 +336,9 @@ def graphql_has_cursors_of_its_own() -> Fault:
 
 @fault
 def graphql_charges_one_less() -> Fault:
-    cost = http._cost
-    return patch.object(http, "_cost", lambda *said: Cost(cost(*said).kind, cost(*said).amount - 1))
+    return changed_costs(lambda cost: cost._replace(amount=cost.amount - 1), Api.GRAPHQL)
 
 
 @fault
 def rest_takes_writes_from_the_reads() -> Fault:
-    def mistaken(scope: Any, budget: Any, payer: str, cost: Cost) -> Any:
-        return _charge(scope, budget, payer, Cost(Kind.READ, cost.amount))
-
-    return patch.object(operation, "charge", mistaken)
-
-
-_charge: Final = operation.charge
-
-
-# --- How they are planted -----------------------------------------------------------------
-
-
-def _parsed_otherwise(door: Any, spoil: Callable[[Any, Any], Any]) -> Fault:
-    """What a door parsed, spoilt."""
-
-    def validate(model: Any, data: Any, *rest: Any) -> Any:
-        return spoil(validation.validate(model, data, *rest), data)
-
-    return patch.object(door, "validate", validate)
-
-
-def _many_removed_otherwise(spoil: Callable[[Deleted, list[int]], Deleted]) -> Fault:
-    remove_many = tasks.remove_many
-
-    async def spoilt(db: Any, viewer: Any, ids: Iterable[int]) -> Deleted:
-        asked = list(ids)
-        return spoil(await remove_many(db, viewer, asked), asked)
-
-    return patch.object(tasks, "remove_many", spoilt)
-
-
-def _rewritten(name: str, pattern: str, by: str) -> Fault:
-    """A statement with a part of its SQL replaced."""
-    known = getattr(task_sql, name)
-    sql, times = re.subn(pattern, by, known.sql)
-    assert times, f"{name} has changed: {known.sql}"
-    return patch.object(task_sql, name, replace(known, sql=sql))
+    return changed_costs(lambda cost: cost._replace(kind=Kind.READ), Api.REST)

@@ -1,4 +1,4 @@
-"""People who use the API, and how the auth server would let them in."""
+"""Users of the API, and how the auth server would sign them in."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import hmac
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
-from tests.surfaces import Deleted, Listed, Refused, Surface, Task
+from tests.operations import Deleted, Page, Task
+from tests.surfaces import ApiError, Surface
+
+HASH_SECRET = "the secret of the tests, of more than 32 characters"
+"""The key of the token digests in ``user_sessions``."""
 
 SESSION_TABLES = """
 CREATE TABLE users (id text PRIMARY KEY, email text UNIQUE);
@@ -31,14 +35,13 @@ CREATE TABLE user_sessions (
 
 @dataclass(slots=True)
 class Person:
-    """Someone at one of the doors. Their verbs are the surface's, in their name."""
+    """A user of one of the protocols. Each method is that of ``Surface``, with their token."""
 
     user_id: str
     token: str
     surface: Surface
-    _refusals: list[Refused] = field(default_factory=list)
 
-    async def list_tasks(self, **query: Any) -> Listed:
+    async def list_tasks(self, **query: Any) -> Page:
         """See ``Surface.list_tasks``."""
         return await self.surface.list_tasks(self.token, **query)
 
@@ -63,28 +66,32 @@ class Person:
         return await self.surface.delete_tasks(self.token, task_ids)
 
     @contextmanager
-    def refused(self, error_type: str) -> Iterator[pytest.ExceptionInfo[Refused]]:
-        """What is done in the block must be refused, with this type of the catalogue."""
-        with pytest.raises(Refused) as refusal:
+    def refused(self, error_type: str) -> Iterator[pytest.ExceptionInfo[ApiError]]:
+        """Require that the request in the block is refused with this type of the catalogue."""
+        with pytest.raises(ApiError) as refusal:
             yield refusal
         assert refusal.value.problem["type"] == error_type, refusal.value.problem
+
+
+def token_hash(token: str, secret: str = HASH_SECRET) -> str:
+    """The digest of a token, as the auth server stores it."""
+    return hmac.new(secret.encode(), token.encode(), hashlib.sha256).hexdigest()
 
 
 async def sign_in(
     sql: asyncpg.Connection,
     surface: Surface,
     name: str,
-    secret: str,
+    secret: str = HASH_SECRET,
     lasting: timedelta = timedelta(hours=1),
 ) -> Person:
-    """Give someone a session, as the auth server does."""
+    """Create a session, and the user if there is none of this name, as the auth server does."""
     token = secrets.token_urlsafe(32)
-    digest = hmac.new(secret.encode(), token.encode(), hashlib.sha256).hexdigest()
     await sql.execute("INSERT INTO users (id) VALUES ($1) ON CONFLICT DO NOTHING", name)
     await sql.execute(
         "INSERT INTO user_sessions (user_id, token_hash, expires_at) VALUES ($1, $2, now() + $3)",
         name,
-        digest,
+        token_hash(token, secret),
         lasting,
     )
     return Person(name, token, surface)

@@ -24,25 +24,25 @@ from persistence.embedded.private_files import write_private
 REQUIRED = os.environ.get("TWOFOLD_REQUIRE_PGBOUNCER") == "1"
 
 THROUGH = os.environ.get("TWOFOLD_TEST_THROUGH") == "pgbouncer"
-"""Whether every app in the tests' own process reaches PostgreSQL through PgBouncer."""
+"""Whether every app in this process reaches PostgreSQL through PgBouncer."""
 
 POOLED_HOST = "ep-cool-name-123456-pooler.localhost"
-"""Recognised by its name, as Neon's pooled hosts are."""
+"""A host name that is recognised as a pooler, as Neon's are."""
 
 SERVERS = 3
-"""The connections to PostgreSQL that all clients of a database share: few, so that they change
-hands."""
+"""The connections to PostgreSQL that all clients of a database share. They are few, so that
+different clients use the same one."""
 
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 
 
 def executable() -> str:
-    """Where PgBouncer is; without one the test is skipped, or fails where one is required."""
-    found = shutil.which("pgbouncer", path=_PATH)
-    if found is None:
+    """The path of PgBouncer. Without one the test is skipped, or fails where it is required."""
+    path = shutil.which("pgbouncer", path=_PATH)
+    if path is None:
         missing = "PgBouncer is not installed (Debian: apt-get install pgbouncer)"
         pytest.fail(missing) if REQUIRED else pytest.skip(missing)
-    return found
+    return path
 
 
 @contextmanager
@@ -75,8 +75,8 @@ def pgbouncer(database_url: str, servers: int = SERVERS) -> Iterator[str]:
 
 
 def _configuration(home: Path, server_port: int | None, port: int, servers: int) -> str:
-    # SCRAM on both sides, for which the file of users has to hold the password itself. Its
-    # servers take turns: what one client leaves in one is met by another.
+    # SCRAM on both sides needs the password itself in the file of users. Connections are used in
+    # turn, so that what one client leaves in a connection reaches another client.
     return f"""
 [databases]
 * = host=127.0.0.1 port={server_port}
@@ -140,7 +140,7 @@ _pooled: dict[str, str] = {}
 
 @contextmanager
 def redirected(database_url: str) -> Iterator[None]:
-    """Meanwhile, what is ``through`` of this server's databases leads through a PgBouncer."""
+    """During the block, ``through`` returns URLs through a PgBouncer for this server."""
     with pgbouncer(database_url) as pooled_url:
         _pooled[urlsplit(database_url).netloc] = urlsplit(pooled_url).netloc
         yield

@@ -1,4 +1,4 @@
-"""The Node programs beside the tests: whether they can be run here, and running one to its end."""
+"""The Node programs of the tests: whether they can run here, and how to run one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
-from tests.conftest import HASH_SECRET, ROOT, new_database, run_sql
+from tests.conftest import ROOT, new_database, run_sql
 from tests.people import SESSION_TABLES, sign_in
 from tests.servers import served
 from tests.surfaces import RestSurface
@@ -29,26 +29,26 @@ OLDEST_NODE: Final = 20
 
 
 def what_is_missing(folder: Path) -> str | None:
-    """Why the programs in a folder cannot be run here, as a sentence; ``None`` when they can."""
-    node, where = shutil.which("node"), folder.relative_to(ROOT)
+    """Why the programs in a folder cannot run here, as a sentence; ``None`` if they can."""
+    node, place = shutil.which("node"), folder.relative_to(ROOT)
     if node is None:
-        return f"Node is not installed: version {OLDEST_NODE} or newer runs {where}"
+        return f"Node is not installed: version {OLDEST_NODE} or newer runs {place}"
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
     if int(version.strip().removeprefix("v").split(".")[0]) < OLDEST_NODE:
-        return f"Node {version.strip()} is too old: {where} needs {OLDEST_NODE}"
-    if _installed(folder) != _wanted(folder):
-        return f"The packages of {where} are not installed: run `npm ci` there"
+        return f"Node {version.strip()} is too old: {place} needs {OLDEST_NODE}"
+    if _installed(folder) != _required(folder):
+        return f"The packages of {place} are not installed: run `npm ci` there"
     return None
 
 
-def _wanted(folder: Path) -> dict[str, str]:
+def _required(folder: Path) -> dict[str, str]:
     package = json.loads((folder / "package.json").read_text())
-    wanted: dict[str, str] = package.get("dependencies", {}) | package.get("devDependencies", {})
-    return wanted
+    required: dict[str, str] = package.get("dependencies", {}) | package.get("devDependencies", {})
+    return required
 
 
 def _installed(folder: Path) -> dict[str, str]:
-    packages = {name: folder / "node_modules" / name / "package.json" for name in _wanted(folder)}
+    packages = {name: folder / "node_modules" / name / "package.json" for name in _required(folder)}
     return {
         name: json.loads(package.read_text())["version"]
         for name, package in packages.items()
@@ -57,7 +57,7 @@ def _installed(folder: Path) -> dict[str, str]:
 
 
 def require(missing: str | None, variable: str) -> None:
-    """Skip the test when something is missing; fail where ``variable`` says that it must not be."""
+    """Skip the test if something is missing, or fail it if the environment has ``variable=1``."""
     if missing and os.environ.get(variable) == "1":
         pytest.fail(missing, pytrace=False)
     if missing:
@@ -65,18 +65,18 @@ def require(missing: str | None, variable: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """The running service, and somebody's session."""
+class Address:
+    """The URL of a running service, and a user's token."""
 
     url: str
     token: str = field(repr=False)
 
 
 @asynccontextmanager
-async def lived_in(postgres: Postgres, name: str) -> AsyncIterator[House]:
-    """The service on a database of its own, with a budget that no program exhausts.
+async def running_service(postgres: Postgres, name: str) -> AsyncIterator[Address]:
+    """The service on a new database, with a budget that no program exhausts.
 
-    The demo token is the session's.
+    The demo token is the user's.
     """
     url = await new_database(postgres, name)
     await asyncio.to_thread(upgrade, url)
@@ -89,26 +89,26 @@ async def lived_in(postgres: Postgres, name: str) -> AsyncIterator[House]:
         "DEMO_TOKEN": token,
     }
     async with served(url, **settings) as (client, _):
-        yield House(str(client.base_url), token)
+        yield Address(str(client.base_url), token)
 
 
 async def _session(url: str) -> str:
     sql = await asyncpg.connect(url)
-    async with httpx.AsyncClient() as nobody:
-        ada = await sign_in(sql, RestSurface(nobody), "ada", HASH_SECRET)
+    async with httpx.AsyncClient() as client:
+        ada = await sign_in(sql, RestSurface(client), "ada")
     await sql.close()
     return ada.token
 
 
-async def run(folder: Path, script: str, house: House) -> str:
-    """Run a script of a folder's ``package.json``, which must end well. Returns what it said."""
+async def run(folder: Path, script: str, service: Address) -> str:
+    """Run a script of a folder's ``package.json``, which must succeed. Returns its output."""
     process = await asyncio.create_subprocess_exec(
         "npm",
         "run",
         "--silent",
         script,
         cwd=folder,
-        env=os.environ | {"TWOFOLD_URL": house.url, "TWOFOLD_TOKEN": house.token},
+        env=os.environ | {"TWOFOLD_URL": service.url, "TWOFOLD_TOKEN": service.token},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
@@ -116,10 +116,10 @@ async def run(folder: Path, script: str, house: House) -> str:
     try:
         output, _ = await process.communicate()
     finally:
-        # What it started, if we are told to stop: browsers, too.
+        # The programs that it started as well, such as browsers.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    said = output.decode()
+    text = output.decode()
     if process.returncode != 0:
-        pytest.fail(said, pytrace=False)
-    return said
+        pytest.fail(text, pytrace=False)
+    return text

@@ -1,4 +1,4 @@
-"""The service as it is started for real: a process of its own, behind a socket."""
+"""The service in a process of its own, started as for production."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 
 from tests.conftest import HASH_SECRET, ROOT
+from tests.control import GIVE_UP
 
 COMMAND = (sys.executable, "-m", "api.cli", "serve")
 
@@ -21,7 +22,7 @@ COMMAND = (sys.executable, "-m", "api.cli", "serve")
 async def served(
     database_url: str, *command: str, **environment: str
 ) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.subprocess.Process]]:
-    """A running server and a client of it; it is told to stop at the end.
+    """A running service and a client of it. It is terminated after the block.
 
     Args:
         command: in place of ``twofold serve``; uvicorn itself takes the same port.
@@ -58,7 +59,7 @@ async def served(
 
 
 async def _ready(client: httpx.AsyncClient, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(GIVE_UP):
         while process.returncode is None:
             with suppress(httpx.TransportError):
                 if (await client.get("/health")).status_code == 200:
@@ -68,10 +69,10 @@ async def _ready(client: httpx.AsyncClient, process: asyncio.subprocess.Process)
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses at the moment.
+    """A port of 127.0.0.1 that is free now.
 
-    Not one of those that systems give to outgoing connections, of which one may take it sooner
-    than a server does.
+    It is outside the range that systems use for outgoing connections, of which one could take it
+    before a server does.
     """
     while True:
         port = 20_000 + secrets.randbelow(12_000)

@@ -1,4 +1,4 @@
-"""Request bodies that come in pieces."""
+"""Request bodies that arrive in chunks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 
 
 class Stream:
-    """A body of white space, sent in chunks of 1 KiB, without its length.
+    """A body of white space in chunks of 1 KiB, without a ``Content-Length``.
 
     Args:
-        chunks: how many there are.
-        seconds: the pause before each.
+        chunks: their number.
+        seconds: the pause before each chunk.
 
     Attributes:
-        read: how many chunks were read.
+        read: the number of chunks that were read.
     """
 
     def __init__(self, chunks: int, seconds: float = 0.0) -> None:

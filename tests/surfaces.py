@@ -1,241 +1,382 @@
-"""The doors, with the same verbs: a behaviour that is tested on a surface holds for each.
+"""One encoder of the operations for each protocol: operation to request, response to result.
 
-Values come back as the contract spells them in REST, so that tests can compare them.
+Behaviour tests, the comparison of the protocols, drills and benchmarks all use it. So it does
+not depend on pytest. A decoder asserts what a response has to be consistent in by itself.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, NamedTuple
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import httpx
 
+from tests.operations import (
+    FIELDS,
+    READ_ONLY,
+    Api,
+    BulkDelete,
+    Change,
+    Create,
+    Delete,
+    Deleted,
+    Get,
+    List,
+    Operation,
+    Page,
+    Result,
+    Task,
+)
 
-class Refused(Exception):
-    """The door answered with an error of the catalogue."""
+GRAPHQL_JSON: Final = "application/graphql-response+json"
 
-    def __init__(self, problem: dict[str, Any], headers: httpx.Headers) -> None:
+
+class Request(NamedTuple):
+    """An HTTP request without credentials. Names of headers are in lower case."""
+
+    method: str
+    path: str
+    query: str = ""
+    body: bytes | None = None
+    headers: Mapping[str, str] = {}
+
+    @property
+    def target(self) -> str:
+        """The path with the query."""
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+
+class Response(NamedTuple):
+    """An HTTP response. Headers are found by their names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON; ``None`` where it is empty."""
+        return json.loads(self.body) if self.body else None
+
+
+class ApiError(Exception):
+    """The response is an error of the catalogue.
+
+    Attributes:
+        problem: the problem document of REST, or the extensions of GraphQL's first error.
+        status: of the response.
+    """
+
+    def __init__(self, api: Api, problem: dict[str, Any], response: Response) -> None:
+        self.api = api
         self.problem = problem
-        self.headers = headers
+        self.status = response.status
+        self.headers = response.headers
         super().__init__(json.dumps(problem))
 
     @property
     def fields(self) -> dict[str, str]:
-        """Each field that was refused, with the code of what was wrong."""
-        return {error["field"]: error["code"] for error in self.problem["errors"]}
+        """The code of each rejected field. The names are those of REST."""
+        errors = self.problem["errors"]
+        return {_rest_name(self.api, error["field"]): error["code"] for error in errors}
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A task as a client sees it."""
+class Surface(ABC):
+    """A protocol: its encoding of the operations, and a method for each operation.
 
-    id: int
-    user_id: str
-    title: str
-    description: str | None
-    completed: bool
-    version: int
-    created_at: str
-    updated_at: str
+    Args:
+        client: sends the requests. Its base URL is the service.
+    """
 
-
-class Listed(NamedTuple):
-    """A part of the list, and the cursor of the next part."""
-
-    tasks: list[Task]
-    next_cursor: str | None
-
-    @property
-    def titles(self) -> list[str]:
-        """What the tasks say, in order."""
-        return [task.title for task in self.tasks]
-
-
-class Deleted(NamedTuple):
-    """What a bulk deletion did."""
-
-    deleted: list[int]
-    not_found: list[int]
-
-
-class Surface(Protocol):
-    """What both doors can do. Each verb raises ``Refused`` when the door says no."""
-
-    async def list_tasks(self, token: str, **query: Any) -> Listed:
-        """List: ``completed``, ``limit`` and ``cursor`` where given."""
-        ...
-
-    async def create_task(self, token: str, members: dict[str, Any]) -> Task:
-        """Create, from the members as they are."""
-        ...
-
-    async def get_task(self, token: str, task_id: Any) -> Task:
-        """Read one."""
-        ...
-
-    async def change_task(
-        self, token: str, task_id: Any, changes: dict[str, Any], version: int | None
-    ) -> Task:
-        """Change the members given, at a version where one is given."""
-        ...
-
-    async def delete_task(self, token: str, task_id: Any, version: int | None) -> None:
-        """Delete one, at a version where one is given."""
-        ...
-
-    async def delete_tasks(self, token: str, task_ids: list[Any]) -> Deleted:
-        """Delete many."""
-        ...
-
-
-class RestSurface:
-    """The REST door."""
+    api: ClassVar[Api]
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def list_tasks(self, token: str, **query: Any) -> Listed:
-        """``GET /tasks``."""
-        said = {name: _in_query(value) for name, value in query.items()}
-        response = await self._call(token, "GET", "/tasks", params=said)
-        following = response.links.get("next")
-        cursor = httpx.URL(following["url"]).params["cursor"] if following else None
-        return Listed([Task(**task) for task in response.json()], cursor)
+    @staticmethod
+    @abstractmethod
+    def encode(operation: Operation) -> Request:
+        """The request for an operation."""
+
+    @classmethod
+    @abstractmethod
+    def decode(cls, operation: Operation, response: Response) -> Result:
+        """The result of an operation.
+
+        Raises:
+            ApiError: the response is an error.
+            AssertionError: the response contradicts itself.
+        """
+
+    async def list_tasks(self, token: str, **query: Any) -> Page:
+        """List: ``completed``, ``limit`` and ``cursor`` where present."""
+        page: Page = await self.do(token, List(query))
+        return page
 
     async def create_task(self, token: str, members: dict[str, Any]) -> Task:
-        """``POST /tasks``."""
-        return Task(**(await self._call(token, "POST", "/tasks", json=members)).json())
+        """Create a task."""
+        task: Task = await self.do(token, Create(members))
+        return task
 
     async def get_task(self, token: str, task_id: Any) -> Task:
-        """``GET /tasks/{id}``."""
-        return Task(**(await self._call(token, "GET", f"/tasks/{task_id}")).json())
+        """Read one task."""
+        task: Task = await self.do(token, Get(task_id))
+        return task
 
     async def change_task(
         self, token: str, task_id: Any, changes: dict[str, Any], version: int | None
     ) -> Task:
-        """``PATCH /tasks/{id}``."""
-        response = await self._call(
-            token, "PATCH", f"/tasks/{task_id}", json=changes, headers=_if_match(version)
-        )
-        return Task(**response.json())
+        """Change a task, if it has this version where there is one."""
+        task: Task = await self.do(token, Change(task_id, changes, version))
+        return task
 
     async def delete_task(self, token: str, task_id: Any, version: int | None) -> None:
-        """``DELETE /tasks/{id}``."""
-        await self._call(token, "DELETE", f"/tasks/{task_id}", headers=_if_match(version))
+        """Delete one task, if it has this version where there is one."""
+        await self.do(token, Delete(task_id, version))
 
     async def delete_tasks(self, token: str, task_ids: list[Any]) -> Deleted:
-        """``POST /tasks/bulk-delete``."""
-        body = {"task_ids": task_ids}
-        return Deleted(**(await self._call(token, "POST", "/tasks/bulk-delete", json=body)).json())
+        """Delete many tasks."""
+        deleted: Deleted = await self.do(token, BulkDelete(task_ids))
+        return deleted
 
-    async def _call(
-        self,
-        token: str,
-        method: str,
-        path: str,
-        headers: dict[str, str] | None = None,
-        **sent: Any,
-    ) -> httpx.Response:
-        identity = {"Authorization": f"Bearer {token}"} if token else {}
+    async def do(self, token: str, operation: Operation) -> Any:
+        """Do an operation as the user whose token this is; ``""`` sends no token.
+
+        Raises:
+            ApiError: the response is an error.
+        """
+        request = self.encode(operation)
+        headers = {**authorization(token), **request.headers}
         response = await self._client.request(
-            method, path, headers={**identity, **(headers or {})}, **sent
+            request.method, request.target, content=request.body, headers=headers
         )
-        if response.status_code >= 400:
-            raise Refused(response.json(), response.headers)
-        return response
+        received = Response(response.status_code, response.headers, response.content)
+        return self.decode(operation, received)
 
 
-def _in_query(value: Any) -> str:
+def authorization(token: str) -> dict[str, str]:
+    """The header with a token; no header for ``""``."""
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def _json_request(method: str, path: str, document: Any, headers: Mapping[str, str]) -> Request:
+    # Escaped, because a lone surrogate has no encoding in UTF-8.
+    body = json.dumps(document).encode()
+    return Request(method, path, "", body, {"content-type": "application/json", **headers})
+
+
+# --- REST ---------------------------------------------------------------------------------
+
+
+class RestSurface(Surface):
+    """The REST API."""
+
+    api = Api.REST
+
+    @staticmethod
+    def encode(operation: Operation) -> Request:
+        """The request for an operation."""
+        match operation:
+            case Create(members):
+                return _json_request("POST", "/tasks", members, {})
+            case Get(task_id):
+                return Request("GET", _path(task_id))
+            case List(query):
+                parameters = {
+                    name: _parameter(value) for name, value in query.items() if value is not None
+                }
+                return Request("GET", "/tasks", urlencode(parameters))
+            case Change(task_id, members, version, whole=False):
+                return _json_request("PATCH", _path(task_id), members, _if_match(version))
+            case Change(task_id, members, version):
+                document = dict.fromkeys(READ_ONLY, "ignored") | members
+                return _json_request("PUT", _path(task_id), document, _if_match(version))
+            case Delete(task_id, version):
+                return Request("DELETE", _path(task_id), headers=_if_match(version))
+            case BulkDelete(ids):
+                return _json_request("POST", "/tasks/bulk-delete", {"task_ids": ids}, {})
+
+    @classmethod
+    def decode(cls, operation: Operation, response: Response) -> Result:
+        """The result of an operation; see ``Surface.decode``."""
+        status, headers, document = response.status, response.headers, response.json
+        if status >= 400:
+            assert document["status"] == status, document
+            raise ApiError(cls.api, document, response)
+        match operation:
+            case List():
+                return Page([Task(**each) for each in document], _next_cursor(headers))
+            case Delete():
+                assert (status, document) == (204, None)
+                return None
+            case BulkDelete():
+                return Deleted(**document)
+        task = Task(**document)
+        assert headers["etag"] == f'"{task.version}"'
+        if isinstance(operation, Create):
+            assert (status, headers["location"]) == (201, f"/tasks/{task.id}")
+        return task
+
+
+def _path(task_id: Any) -> str:
+    return f"/tasks/{quote(str(task_id), safe='')}"
+
+
+def _parameter(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _if_match(version: int | None) -> dict[str, str]:
-    return {} if version is None else {"If-Match": f'"{version}"'}
+    return {} if version is None else {"if-match": f'"{version}"'}
 
 
-class GraphQLSurface:
-    """The GraphQL door. What it spells its own way is given back in REST's spelling."""
+def _next_cursor(headers: Mapping[str, str]) -> str | None:
+    link = headers.get("link")
+    if link is None:
+        return None
+    target, _, parameters = link.removeprefix("<").partition(">")
+    assert parameters == '; rel="next"', link
+    [cursor] = parse_qs(urlsplit(target).query)["cursor"]
+    return cursor
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
 
-    async def list_tasks(self, token: str, **query: Any) -> Listed:
-        """``tasks``."""
-        # The doors differ in how many tasks they give when nothing is said.
-        variables: dict[str, Any] = {"first": query.get("limit", 1000)}
-        if "cursor" in query:
-            variables["after"] = query["cursor"]
-        if "completed" in query:
-            variables["filter"] = {"completed": query["completed"]}
-        page = await self._run(token, _TASKS, variables)
-        following = page["pageInfo"]["endCursor"] if page["pageInfo"]["hasNextPage"] else None
-        return Listed([_task(node) for node in page["nodes"]], following)
+# --- GraphQL ------------------------------------------------------------------------------
 
-    async def create_task(self, token: str, members: dict[str, Any]) -> Task:
-        """``createTask``."""
-        return _task(await self._run(token, _CREATE, {"input": members}))
+
+class GraphQLSurface(Surface):
+    """The GraphQL API. Results are in the spelling of REST, so that tests can compare them."""
+
+    api = Api.GRAPHQL
+
+    async def list_tasks(self, token: str, **query: Any) -> Page:
+        """List; without ``limit`` as many as REST does, which has another default."""
+        return await super().list_tasks(token, **{"limit": 1000, **query})
 
     async def get_task(self, token: str, task_id: Any) -> Task:
-        """``task``; null is what 404 is in REST."""
-        found = await self._run(token, _TASK, {"id": str(task_id)})
-        if found is None:
+        """Read one task. An answer of null is the error that REST answers."""
+        task: Task | None = await self.do(token, Get(task_id))
+        if task is None:
             detail = f"Task with ID {task_id} not found"
             problem = {"type": "not_found_error", "status": 404, "detail": detail}
-            raise Refused(problem, httpx.Headers())
-        return _task(found)
+            raise ApiError(self.api, problem, Response(200, {}, b""))
+        return task
 
-    async def change_task(
-        self, token: str, task_id: Any, changes: dict[str, Any], version: int | None
-    ) -> Task:
-        """``updateTask``."""
-        variables = {"id": str(task_id), "input": changes, "expectedVersion": version}
-        return _task(await self._run(token, _UPDATE, variables))
+    @staticmethod
+    def encode(operation: Operation) -> Request:
+        """The request for an operation."""
+        is_detailed = isinstance(operation, List) and operation.detailed
+        document = _DETAILED_LIST if is_detailed else _DOCUMENTS[type(operation)]
+        body = {"query": document, "variables": _variables(operation)}
+        return _json_request("POST", "/graphql", body, {"accept": GRAPHQL_JSON})
 
-    async def delete_task(self, token: str, task_id: Any, version: int | None) -> None:
-        """``deleteTask``."""
-        await self._run(token, _DELETE, {"id": str(task_id), "expectedVersion": version})
+    @classmethod
+    def decode(cls, operation: Operation, response: Response) -> Result:
+        """The result of an operation; see ``Surface.decode``."""
+        document = response.json
+        if "errors" in document:
+            raise cls._error(document, response)
+        assert response.status == 200
+        data = document["data"]["result"]
+        match operation:
+            case List():
+                return _page(data)
+            case BulkDelete():
+                return Deleted(*([int(each) for each in data[n]] for n in ("deleted", "notFound")))
+        return data and _task(data)
 
-    async def delete_tasks(self, token: str, task_ids: list[Any]) -> Deleted:
-        """``deleteTasks``."""
-        gone = await self._run(token, _DELETE_MANY, {"ids": [str(given) for given in task_ids]})
-        return Deleted([int(x) for x in gone["deleted"]], [int(x) for x in gone["notFound"]])
+    @classmethod
+    def _error(cls, document: dict[str, Any], response: Response) -> ApiError:
+        error, *others = document["errors"]
+        problem = error["extensions"]
+        assert not (document.get("data") or {}).get("result"), document
+        # A response with data, even null, means that the operation was executed.
+        assert response.status == (200 if "data" in document else problem["status"]), document
+        if problem["code"] == "GRAPHQL_VALIDATION_FAILED":
+            assert "data" not in document
+        else:
+            assert not others, document
+            assert problem["code"] == problem["type"].upper()
+            assert problem["detail"] == error["message"]
+        return ApiError(cls.api, problem, response)
 
-    async def _run(self, token: str, document: str, variables: dict[str, Any]) -> Any:
-        response = await self._client.post(
-            "/graphql",
-            json={"query": document, "variables": variables},
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-        )
-        answer = response.json()
-        if "errors" in answer:
-            raise Refused(_in_rests_spelling(answer["errors"][0]["extensions"]), response.headers)
-        return answer["data"]["result"]
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.title() for other in others)
 
 
-_FIELDS = "id userId title description completed version createdAt updatedAt"
-_TASKS = f"""
-query ($first: Int, $after: String, $filter: TaskFilter) {{
-  result: tasks(first: $first, after: $after, filter: $filter) {{
-    nodes {{ {_FIELDS} }}
-    pageInfo {{ hasNextPage endCursor }}
-  }}
-}}"""
-_TASK = f"query ($id: ID!) {{ result: task(id: $id) {{ {_FIELDS} }} }}"
-_CREATE = (
-    f"mutation ($input: CreateTaskInput!) {{ result: createTask(input: $input) {{ {_FIELDS} }} }}"
-)
-_UPDATE = f"""
-mutation ($id: ID!, $input: UpdateTaskInput!, $expectedVersion: Int) {{
-  result: updateTask(id: $id, input: $input, expectedVersion: $expectedVersion) {{ {_FIELDS} }}
-}}"""
-_DELETE = """
-mutation ($id: ID!, $expectedVersion: Int) {
-  result: deleteTask(id: $id, expectedVersion: $expectedVersion) { id }
+_NAMES: Final = {_camel(name): name for name in FIELDS}
+_TASK: Final = f"{{ {' '.join(_NAMES)} }}"
+
+_LIST: Final = """
+query ($first: Int, $after: String, $filter: TaskFilter) {
+  result: tasks(first: $first, after: $after, filter: $filter) { %s }
 }"""
-_DELETE_MANY = "mutation ($ids: [ID!]!) { result: deleteTasks(ids: $ids) { deleted notFound } }"
+_DETAILED_LIST: Final = _LIST % (
+    f"nodes {_TASK} edges {{ cursor node {_TASK} }} totalCount"
+    " pageInfo { hasNextPage hasPreviousPage startCursor endCursor }"
+)
+_DOCUMENTS: Final[dict[type[Operation], str]] = {
+    Create: f"mutation ($input: CreateTaskInput!) {{ result: createTask(input: $input) {_TASK} }}",
+    Get: f"query ($id: ID!) {{ result: task(id: $id) {_TASK} }}",
+    List: _LIST % f"nodes {_TASK} pageInfo {{ hasNextPage endCursor }}",
+    Change: f"""
+mutation ($id: ID!, $input: UpdateTaskInput!, $expectedVersion: Int) {{
+  result: updateTask(id: $id, input: $input, expectedVersion: $expectedVersion) {_TASK}
+}}""",
+    Delete: f"""
+mutation ($id: ID!, $expectedVersion: Int) {{
+  result: deleteTask(id: $id, expectedVersion: $expectedVersion) {_TASK}
+}}""",
+    BulkDelete: "mutation ($ids: [ID!]!) { result: deleteTasks(ids: $ids) { deleted notFound } }",
+}
 
-_RESTS_FIELDS = {
+
+def _variables(operation: Operation) -> dict[str, Any]:
+    match operation:
+        case Create(members):
+            return {"input": members}
+        case Get(task_id):
+            return {"id": task_id}
+        case List(query):
+            names = {"limit": "first", "cursor": "after"}
+            variables = {name: query[rest] for rest, name in names.items() if rest in query}
+            is_filtered = "completed" in query
+            return variables | (
+                {"filter": {"completed": query["completed"]}} if is_filtered else {}
+            )
+        case Change(task_id, members, version):
+            return {"id": task_id, "input": members, "expectedVersion": version}
+        case Delete(task_id, version):
+            expected = {} if version is None else {"expectedVersion": version}
+            return {"id": task_id, **expected}
+        case BulkDelete(ids):
+            return {"ids": ids}
+
+
+def _task(node: dict[str, Any]) -> Task:
+    return Task(**{_NAMES[name]: value for name, value in node.items()} | {"id": int(node["id"])})
+
+
+def _page(data: dict[str, Any]) -> Page:
+    info = data["pageInfo"]
+    tasks = [_task(node) for node in data["nodes"]]
+    page = Page(tasks, info["endCursor"] if info["hasNextPage"] else None)
+    if "edges" not in data:
+        return page
+    assert data["nodes"] == [edge["node"] for edge in data["edges"]]
+    cursors = [edge["cursor"] for edge in data["edges"]]
+    ends = (cursors[0], cursors[-1]) if cursors else (None, None)
+    assert (info["startCursor"], info["endCursor"]) == ends
+    return page._replace(
+        cursors=cursors, total=data["totalCount"], has_previous=info["hasPreviousPage"]
+    )
+
+
+_REST_NAMES: Final = {
     "first": "limit",
     "after": "cursor",
     "filter.completed": "completed",
@@ -244,23 +385,11 @@ _RESTS_FIELDS = {
 }
 
 
-def _task(node: dict[str, Any]) -> Task:
-    return Task(
-        id=int(node["id"]),
-        user_id=node["userId"],
-        title=node["title"],
-        description=node["description"],
-        completed=node["completed"],
-        version=node["version"],
-        created_at=node["createdAt"],
-        updated_at=node["updatedAt"],
-    )
+def _rest_name(api: Api, field: str) -> str:
+    if api is Api.REST:
+        return field
+    name, dot, place = field.partition(".")
+    return _REST_NAMES.get(field) or _REST_NAMES.get(name, name) + dot + place
 
 
-def _in_rests_spelling(extensions: dict[str, Any]) -> dict[str, Any]:
-    problem = {name: value for name, value in extensions.items() if name != "code"}
-    for error in problem.get("errors", ()):
-        name, dot, rest = error["field"].partition(".")
-        whole = _RESTS_FIELDS.get(error["field"])
-        error["field"] = whole or _RESTS_FIELDS.get(name, name) + dot + rest
-    return problem
+SURFACES: Final[dict[Api, type[Surface]]] = {Api.REST: RestSurface, Api.GRAPHQL: GraphQLSurface}

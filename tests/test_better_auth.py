@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,6 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import asyncpg
-import httpx
 import pytest
 
 from api.app import create_app
@@ -32,46 +31,41 @@ from tests.auth_server.client import (
 from tests.conftest import HASH_SECRET, ROOT, new_client, new_database, run_sql, settings_of_tests
 from tests.people import Person
 from tests.programs import require, what_is_missing
-from tests.surfaces import RestSurface, Surface
+from tests.surfaces import SURFACES, Surface
 
 pytestmark = [pytest.mark.node, pytest.mark.usefixtures("node")]
-
-# Every door is asked everything; one that is added here is, too.
-DOORS: Final[Sequence[Callable[[httpx.AsyncClient], Surface]]] = [
-    RestSurface,
-]
 
 OLD_SECRET: Final = "the secret with which it all began 0123456789"
 NEW_SECRET: Final = "the secret that came after the old 9876543210"
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Service:
     """Twofold beside an auth server, on the same database."""
 
     url: str
-    doors: list[Surface]
+    surfaces: list[Surface]
 
-    async def lets_in(self, someone: SignedIn, token: str) -> None:
-        """Every door knows them by this token, and says their id as the auth server does."""
-        for door in self.doors:
-            task = await Person(someone.email, token, door).create_task("water the plants")
-            assert task.user_id == someone.user_id
+    async def accepts(self, user: SignedIn, token: str) -> None:
+        """Require that each protocol accepts the token, with the auth server's id of the user."""
+        for surface in self.surfaces:
+            task = await Person(user.email, token, surface).create_task("water the plants")
+            assert task.user_id == user.user_id
 
     async def refuses(self, token: str) -> None:
-        """The very next call to every door, with this token, is refused."""
-        for door in self.doors:
-            with Person("whoever", token, door).refused("authentication_error"):
-                await door.list_tasks(token)
+        """Require that each protocol refuses the next request with this token."""
+        for surface in self.surfaces:
+            with Person("whoever", token, surface).refused("authentication_error"):
+                await surface.list_tasks(token)
 
 
 @asynccontextmanager
-async def house_on(url: str, **settings: Any) -> AsyncIterator[House]:
+async def service_on(url: str, **settings: Any) -> AsyncIterator[Service]:
     """Twofold, started on a database where an auth server has its tables."""
     await asyncio.to_thread(upgrade, url)
     app = create_app(settings_of_tests(database_url=url, sqlalchemy_pool_size=1, **settings))
     async with app.router.lifespan_context(app), new_client(app) as client:
-        yield House(url, [door(client) for door in DOORS])
+        yield Service(url, [surface(client) for surface in SURFACES.values()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +93,10 @@ LAYOUTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """An auth server and a house, as users run them."""
+    """An auth server and the service, as in production."""
 
     auth: AuthServer
-    house: House
+    service: Service
 
 
 @asynccontextmanager
@@ -132,9 +126,9 @@ async def deployed(
     }
     async with (
         running(layout.program, **environment) as auth,
-        house_on(url, **{**layout.settings, **settings}) as house,
+        service_on(url, **{**layout.settings, **settings}) as service,
     ):
-        yield Deployment(auth, house)
+        yield Deployment(auth, service)
 
 
 @pytest.fixture(scope="session")
@@ -166,9 +160,9 @@ def auth(deployment: Deployment) -> AuthServer:
 
 
 @pytest.fixture
-def house(deployment: Deployment) -> House:
+def service(deployment: Deployment) -> Service:
     """Twofold."""
-    return deployment.house
+    return deployment.service
 
 
 @pytest.fixture
@@ -190,24 +184,24 @@ async def ada(auth: AuthServer) -> SignedIn:
     ],
     ids=["raw token", "set-auth-token", "cookie", "decoded cookie"],
 )
-async def test_a_session_is_known_in_every_form_a_client_holds(
-    house: House, ada: SignedIn, held: Callable[[SignedIn], str]
+async def test_a_session_is_accepted_in_every_form_of_its_token(
+    service: Service, ada: SignedIn, held: Callable[[SignedIn], str]
 ) -> None:
-    await house.lets_in(ada, held(ada))
+    await service.accepts(ada, held(ada))
 
 
-async def test_a_jwt_proves_nothing(auth: AuthServer, house: House, ada: SignedIn) -> None:
+async def test_a_jwt_is_refused(auth: AuthServer, service: Service, ada: SignedIn) -> None:
     jwt = (await auth.get("/token", ada.token))["token"]
 
-    await house.refuses(jwt)
+    await service.refuses(jwt)
 
 
-async def test_a_cached_session_proves_nothing(house: House, ada: SignedIn) -> None:
-    await house.refuses(ada.cached)
-    await house.refuses(unquote(ada.cached))
+async def test_a_cached_session_is_refused(service: Service, ada: SignedIn) -> None:
+    await service.refuses(ada.cached)
+    await service.refuses(unquote(ada.cached))
 
 
-async def test_what_the_list_of_sessions_shows_of_another_opens_nothing_in_the_hashed_layout(
+async def test_the_handles_in_a_list_of_sessions_are_refused_in_the_hashed_layout(
     postgres: Postgres,
 ) -> None:
     async with deployed(postgres, LAYOUTS["hashed"]) as hashed:
@@ -219,8 +213,8 @@ async def test_what_the_list_of_sessions_shows_of_another_opens_nothing_in_the_h
 
         assert there.token not in shown
         assert await hashed.auth.get("/get-session", handle) is None
-        await hashed.house.refuses(handle)
-        await hashed.house.refuses(handle.removeprefix("hashed."))
+        await hashed.service.refuses(handle)
+        await hashed.service.refuses(handle.removeprefix("hashed."))
 
 
 # --- What ends a session ------------------------------------------------------------------
@@ -247,20 +241,20 @@ async def revoke_other_sessions(auth: AuthServer, ada: SignedIn, there: SignedIn
 @pytest.mark.parametrize(
     "end", [sign_out, revoke_session, revoke_listed_session, revoke_other_sessions]
 )
-async def test_a_session_that_is_ended_opens_nothing_and_another_lives_on(
+async def test_an_ended_session_is_refused_and_another_one_is_accepted(
     auth: AuthServer,
-    house: House,
+    service: Service,
     ada: SignedIn,
     end: Callable[[AuthServer, SignedIn, SignedIn], Awaitable[None]],
 ) -> None:
     there = await auth.sign_in(ada)
-    await house.lets_in(ada, ada.token)
+    await service.accepts(ada, ada.token)
 
     await end(auth, ada, there)
 
-    await house.refuses(ada.token)
-    await house.refuses(ada.cookie)
-    await house.lets_in(ada, there.token)
+    await service.refuses(ada.token)
+    await service.refuses(ada.cookie)
+    await service.accepts(ada, there.token)
 
 
 async def revoke_all_sessions(auth: AuthServer, ada: SignedIn) -> None:
@@ -312,24 +306,24 @@ async def an_admin(auth: AuthServer) -> SignedIn:
         remove_user,
     ],
 )
-async def test_what_ends_all_sessions_ends_them_for_the_very_next_call(
+async def test_no_session_is_accepted_after_all_were_ended(
     auth: AuthServer,
-    house: House,
+    service: Service,
     ada: SignedIn,
     end: Callable[[AuthServer, SignedIn], Awaitable[None]],
 ) -> None:
     there = await auth.sign_in(ada)
-    await house.lets_in(ada, ada.token)
-    await house.lets_in(ada, there.token)
+    await service.accepts(ada, ada.token)
+    await service.accepts(ada, there.token)
 
     await end(auth, ada)
 
-    await house.refuses(ada.token)
-    await house.refuses(there.token)
+    await service.refuses(ada.token)
+    await service.refuses(there.token)
 
 
-async def test_the_session_that_a_new_password_brings_is_known(
-    auth: AuthServer, house: House, ada: SignedIn
+async def test_the_session_from_a_new_password_is_accepted(
+    auth: AuthServer, service: Service, ada: SignedIn
 ) -> None:
     changed = await auth.post(
         "/change-password",
@@ -339,18 +333,18 @@ async def test_the_session_that_a_new_password_brings_is_known(
         revokeOtherSessions=True,
     )
 
-    await house.lets_in(ada, changed.json()["token"])
+    await service.accepts(ada, changed.json()["token"])
 
 
-async def test_a_sign_out_leaves_other_people_alone(
-    auth: AuthServer, house: House, ada: SignedIn
+async def test_a_sign_out_does_not_end_other_users_sessions(
+    auth: AuthServer, service: Service, ada: SignedIn
 ) -> None:
     bob = await auth.sign_up(f"bob-{secrets.token_hex(6)}")
 
     await auth.post("/sign-out", ada.token)
 
-    await house.refuses(ada.token)
-    await house.lets_in(bob, bob.token)
+    await service.refuses(ada.token)
+    await service.accepts(bob, bob.token)
 
 
 # --- Signatures ---------------------------------------------------------------------------
@@ -362,15 +356,15 @@ async def signed_in(stock: Deployment) -> SignedIn:
     return await stock.auth.sign_up(f"ada-{secrets.token_hex(6)}")
 
 
-def forged(someone: SignedIn) -> str:
-    """A signed form that nobody signed."""
-    return f"{someone.token}.{'A' * 43}%3D"
+def forged(user: SignedIn) -> str:
+    """A token with an invalid signature."""
+    return f"{user.token}.{'A' * 43}%3D"
 
 
-async def test_without_secrets_a_signature_is_not_looked_at(
+async def test_without_secrets_a_signature_is_ignored(
     stock: Deployment, signed_in: SignedIn
 ) -> None:
-    await stock.house.lets_in(signed_in, forged(signed_in))
+    await stock.service.accepts(signed_in, forged(signed_in))
 
 
 @pytest.mark.parametrize("layout", ["stock", "hashed"])
@@ -379,10 +373,10 @@ async def test_with_secrets_a_forged_signature_is_refused(postgres: Postgres, la
     async with deployed(postgres, LAYOUTS[layout], better_auth_secrets=secret) as it:
         ada = await it.auth.sign_up("ada")
 
-        await it.house.lets_in(ada, ada.token)
-        await it.house.lets_in(ada, ada.cookie)
-        await it.house.lets_in(ada, ada.header)
-        await it.house.refuses(forged(ada))
+        await it.service.accepts(ada, ada.token)
+        await it.service.accepts(ada, ada.cookie)
+        await it.service.accepts(ada, ada.header)
+        await it.service.refuses(forged(ada))
 
 
 async def test_a_right_signature_of_another_token_is_refused(stock: Deployment) -> None:
@@ -390,20 +384,22 @@ async def test_a_right_signature_of_another_token_is_refused(stock: Deployment) 
     bob = await stock.auth.sign_up(f"bob-{secrets.token_hex(6)}")
     signature = bob.cookie.rpartition(".")[2]
 
-    async with house_on(stock.house.url, **STOCK.settings, better_auth_secrets=OLD_SECRET) as house:
-        await house.lets_in(bob, f"{bob.token}.{signature}")
-        await house.refuses(f"{ada.token}.{signature}")
+    async with service_on(
+        stock.service.url, **STOCK.settings, better_auth_secrets=OLD_SECRET
+    ) as service:
+        await service.accepts(bob, f"{bob.token}.{signature}")
+        await service.refuses(f"{ada.token}.{signature}")
 
 
-async def test_a_signature_of_what_no_database_can_hold_is_refused(stock: Deployment) -> None:
+async def test_a_signed_token_that_cannot_be_stored_is_refused(stock: Deployment) -> None:
     signature = "A" * 43 + "%3D"
 
-    await stock.house.refuses(f"%00.{signature}")
-    await stock.house.refuses(f"%FF.{signature}")
+    await stock.service.refuses(f"%00.{signature}")
+    await stock.service.refuses(f"%FF.{signature}")
 
 
 async def test_a_rotated_secret_counts_as_long_as_it_is_listed(stock: Deployment) -> None:
-    url = stock.house.url
+    url = stock.service.url
     rotated = f"2:{NEW_SECRET}, 1: {OLD_SECRET}"
     ada = await stock.auth.sign_up(f"ada-{secrets.token_hex(6)}")
     async with running("stock", DATABASE_URL=url, BETTER_AUTH_SECRETS=rotated) as auth:
@@ -412,14 +408,14 @@ async def test_a_rotated_secret_counts_as_long_as_it_is_listed(stock: Deployment
         assert await auth.get("/get-session", ada.cookie) is None
     assert there.cookie.rpartition(".")[2] != ada.cookie.rpartition(".")[2]
 
-    async with house_on(url, **STOCK.settings, better_auth_secrets=rotated) as house:
-        await house.lets_in(ada, ada.cookie)
-        await house.lets_in(ada, there.cookie)
+    async with service_on(url, **STOCK.settings, better_auth_secrets=rotated) as service:
+        await service.accepts(ada, ada.cookie)
+        await service.accepts(ada, there.cookie)
 
-    async with house_on(url, **STOCK.settings, better_auth_secrets=f"2:{NEW_SECRET}") as house:
-        await house.refuses(ada.cookie)
-        await house.lets_in(ada, ada.token)
-        await house.lets_in(ada, there.cookie)
+    async with service_on(url, **STOCK.settings, better_auth_secrets=f"2:{NEW_SECRET}") as service:
+        await service.refuses(ada.cookie)
+        await service.accepts(ada, ada.token)
+        await service.accepts(ada, there.cookie)
 
 
 # --- Timestamps ---------------------------------------------------------------------------
@@ -440,7 +436,7 @@ MINUTE: Final = timedelta(minutes=1)
 
 @pytest.mark.parametrize("node_timezone", SOMEWHERE)
 @pytest.mark.parametrize("timezone", SOMEWHERE)
-async def test_naive_timestamps_of_drizzle_are_utc_wherever_anyone_believes_to_be(
+async def test_naive_timestamps_of_drizzle_are_utc_in_any_time_zone(
     postgres: Postgres, timezone: str, node_timezone: str
 ) -> None:
     layout = LAYOUTS["drizzle"]
@@ -448,60 +444,62 @@ async def test_naive_timestamps_of_drizzle_are_utc_wherever_anyone_believes_to_b
         postgres, layout, timezone=timezone, node_timezone=node_timezone
     ) as deployment:
         ada = await deployment.auth.sign_up("ada")
-        url = deployment.house.url
+        url = deployment.service.url
         ends = await sql_value(url, "SELECT expires_at FROM sessions")
         move_end = "UPDATE sessions SET expires_at = (now() AT TIME ZONE 'UTC') + interval '{}'"
 
         assert await sql_value(url, "SHOW timezone") == timezone
         assert abs(ends.replace(tzinfo=UTC) - (datetime.now(UTC) + timedelta(days=7))) < MINUTE
-        await deployment.house.lets_in(ada, ada.token)
+        await deployment.service.accepts(ada, ada.token)
 
         await run_sql(url, move_end.format("1 minute"))
-        await deployment.house.lets_in(ada, ada.token)
+        await deployment.service.accepts(ada, ada.token)
 
         await run_sql(url, move_end.format("-1 second"))
-        await deployment.house.refuses(ada.token)
+        await deployment.service.refuses(ada.token)
 
 
-async def test_naive_timestamps_of_a_stock_server_are_utc_where_node_believes_to_be_there(
+async def test_naive_timestamps_of_a_stock_server_are_utc_where_nodes_time_zone_is_utc(
     postgres: Postgres,
 ) -> None:
     async with deployed(postgres, STOCK, timezone="Asia/Tokyo") as deployment:
-        await run_sql(deployment.house.url, 'ALTER TABLE session ALTER "expiresAt" TYPE timestamp')
-        async with house_on(deployment.house.url, **STOCK.settings) as house:
+        await run_sql(
+            deployment.service.url, 'ALTER TABLE session ALTER "expiresAt" TYPE timestamp'
+        )
+        async with service_on(deployment.service.url, **STOCK.settings) as service:
             ada = await deployment.auth.sign_up("ada")
-            ends = await sql_value(house.url, 'SELECT "expiresAt" FROM session')
+            ends = await sql_value(service.url, 'SELECT "expiresAt" FROM session')
 
             assert abs(ends.replace(tzinfo=UTC) - (datetime.now(UTC) + timedelta(days=7))) < MINUTE
-            await house.lets_in(ada, ada.token)
+            await service.accepts(ada, ada.token)
 
 
 @pytest.mark.parametrize("timezone", SOMEWHERE)
-async def test_timestamps_with_a_zone_mean_what_they_say_anywhere(
+async def test_timestamps_with_a_zone_are_read_correctly_in_any_time_zone(
     postgres: Postgres, timezone: str
 ) -> None:
     async with deployed(postgres, STOCK, timezone=timezone, node_timezone=timezone) as deployment:
         ada = await deployment.auth.sign_up("ada")
-        url = deployment.house.url
+        url = deployment.service.url
         move_end = "UPDATE session SET \"expiresAt\" = now() + interval '{}'"
 
         await run_sql(url, move_end.format("1 minute"))
-        await deployment.house.lets_in(ada, ada.token)
+        await deployment.service.accepts(ada, ada.token)
 
         await run_sql(url, move_end.format("-1 second"))
-        await deployment.house.refuses(ada.token)
+        await deployment.service.refuses(ada.token)
 
 
 # --- Sessions that are nowhere to be read -------------------------------------------------
 
 
-async def test_sessions_in_redis_alone_are_refused_at_start(postgres: Postgres) -> None:
+async def test_the_app_does_not_start_with_sessions_only_in_redis(postgres: Postgres) -> None:
     url = await new_database(postgres, f"better_auth_{secrets.token_hex(6)}")
     async with running("redis_only", DATABASE_URL=url, BETTER_AUTH_SECRET=OLD_SECRET) as auth:
         await auth.sign_up("ada")
 
         with pytest.raises(UnusableSessions) as refusal:
-            async with house_on(url, **STOCK.settings):
+            async with service_on(url, **STOCK.settings):
                 pass
 
     assert "There is no table session or sessions" in str(refusal.value)

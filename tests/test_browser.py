@@ -1,4 +1,4 @@
-"""The pages of the running service in a real Chromium, with no other host to be reached. The tests
+"""The pages of the running service in a real Chromium, which reaches no other host. The tests
 themselves are in ``browser/``."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 
 from persistence.embedded.postgres import Postgres
 from tests.conftest import ROOT
-from tests.programs import House, lived_in, require, run, what_is_missing
+from tests.programs import Address, require, run, running_service, what_is_missing
 
 FOLDER: Final = ROOT / "tests" / "browser"
 CHROMIUM: Final = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
@@ -21,16 +21,16 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-async def house(postgres: Postgres) -> AsyncIterator[House]:
+async def service(postgres: Postgres) -> AsyncIterator[Address]:
     """The running service; without a browser these tests are skipped, but not in CI."""
     missing = what_is_missing(FOLDER)
     if not CHROMIUM.exists():
         missing = f"There is no browser at {CHROMIUM}: install Chromium, or set CHROMIUM"
     require(missing, "TWOFOLD_REQUIRE_BROWSER")
-    async with lived_in(postgres, "browser") as house:
-        yield house
+    async with running_service(postgres, "browser") as service:
+        yield service
 
 
 @pytest.mark.parametrize("page", ["graphiql", "docs"])
-async def test_the_page_works_for_a_person_without_internet(page: str, house: House) -> None:
-    await run(FOLDER, page, house)
+async def test_the_page_works_without_internet(page: str, service: Address) -> None:
+    await run(FOLDER, page, service)

@@ -1,4 +1,4 @@
-"""Everybody at once: nothing is lost, nothing is done twice, and nobody is locked out."""
+"""Concurrent requests: nothing is lost, done twice or blocked."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.operations import Task
 from tests.people import Person
-from tests.surfaces import Refused, Task
+from tests.surfaces import ApiError
 
 MANY = 20
 
 
 async def outcomes(*attempts: Awaitable[Any]) -> list[Any]:
-    """What came of each attempt: its result, or the type of its refusal."""
+    """The result of each attempt, or the type of its error."""
     results = await asyncio.gather(*attempts, return_exceptions=True)
     return [_outcome(result) for result in results]
 
 
 def _outcome(result: Any) -> Any:
     match result:
-        case Refused(problem={"type": error_type}):
+        case ApiError(problem={"type": error_type}):
             return error_type
         case BaseException():
             raise result
@@ -38,7 +39,7 @@ async def task(ada: Person) -> Task:
     return await ada.create_task("water the plants")
 
 
-# --- In a crowd ---------------------------------------------------------------------------
+# --- Many at once -------------------------------------------------------------------------
 
 
 async def test_of_many_changes_at_one_version_exactly_one_wins(ada: Person, task: Task) -> None:
@@ -81,7 +82,7 @@ async def test_the_same_change_many_times_over_happens_once(ada: Person, task: T
     assert len({changed.updated_at for changed in results}) == 1
 
 
-async def test_time_runs_forwards_with_the_versions(ada: Person, task: Task) -> None:
+async def test_later_versions_have_later_times(ada: Person, task: Task) -> None:
     changes = [ada.change_task(task.id, title=f"title {number}") for number in range(MANY)]
 
     results = sorted(await outcomes(*changes), key=lambda changed: changed.version)
@@ -162,7 +163,7 @@ REOPEN = "UPDATE tasks SET completed = false, version = version + 1"
 DELETE = "DELETE FROM tasks"
 
 
-async def test_a_change_at_a_version_that_goes_while_it_waits_is_refused(
+async def test_a_change_is_refused_if_its_version_is_replaced_while_it_waits(
     ada: Person, task: Task, sql: asyncpg.Connection
 ) -> None:
     with ada.refused("precondition_failed"):
@@ -172,7 +173,7 @@ async def test_a_change_at_a_version_that_goes_while_it_waits_is_refused(
     assert (found.title, found.completed, found.version) == ("theirs", False, 2)
 
 
-async def test_a_change_at_a_version_that_comes_while_it_waits_is_done(
+async def test_a_change_is_made_if_its_version_is_reached_while_it_waits(
     ada: Person, task: Task, sql: asyncpg.Connection
 ) -> None:
     changed = await after(sql, CHANGE, ada.change_task(task.id, 2, completed=True))
@@ -180,7 +181,7 @@ async def test_a_change_at_a_version_that_comes_while_it_waits_is_done(
     assert (changed.title, changed.completed, changed.version) == ("theirs", True, 3)
 
 
-async def test_a_deletion_at_a_version_that_goes_while_it_waits_is_refused(
+async def test_a_deletion_is_refused_if_its_version_is_replaced_while_it_waits(
     ada: Person, task: Task, sql: asyncpg.Connection
 ) -> None:
     with ada.refused("precondition_failed"):
@@ -213,7 +214,7 @@ async def test_a_change_that_waited_is_later_than_the_change_it_waited_for(
     assert await sql.fetchval("SELECT updated_at FROM tasks") > theirs
 
 
-async def test_a_clock_that_was_set_back_sets_no_task_back(
+async def test_a_clock_that_was_set_back_does_not_move_a_time_back(
     ada: Person, task: Task, sql: asyncpg.Connection
 ) -> None:
     await sql.execute("UPDATE tasks SET updated_at = now() + interval '1 hour'")
@@ -225,21 +226,21 @@ async def test_a_clock_that_was_set_back_sets_no_task_back(
     assert changed.version == before.version + 1
 
 
-async def test_a_change_of_what_is_deleted_while_it_waits_finds_nothing(
+async def test_a_change_finds_nothing_if_the_task_is_deleted_while_it_waits(
     ada: Person, task: Task, sql: asyncpg.Connection
 ) -> None:
     with ada.refused("not_found_error"):
         await after(sql, DELETE, ada.change_task(task.id, completed=True))
 
 
-async def test_a_deletion_at_a_version_of_what_is_deleted_while_it_waits_finds_nothing(
+async def test_a_deletion_finds_nothing_if_the_task_is_deleted_while_it_waits(
     ada: Person, task: Task, sql: asyncpg.Connection
 ) -> None:
     with ada.refused("not_found_error"):
         await after(sql, DELETE, ada.delete_task(task.id, 1))
 
 
-async def test_a_change_that_another_has_made_while_it_waited_changes_nothing(
+async def test_a_change_changes_nothing_if_it_is_made_by_another_while_it_waits(
     ada: Person, task: Task, sql: asyncpg.Connection
 ) -> None:
     changed = await after(sql, COMPLETE, ada.change_task(task.id, completed=True))
@@ -248,7 +249,7 @@ async def test_a_change_that_another_has_made_while_it_waited_changes_nothing(
     assert changed == await ada.get_task(task.id)
 
 
-async def test_a_change_that_another_has_unmade_while_it_waited_is_made_again(
+async def test_a_change_is_made_again_if_another_reverts_it_while_it_waits(
     ada: Person, task: Task, sql: asyncpg.Connection
 ) -> None:
     await ada.change_task(task.id, completed=True)
@@ -258,7 +259,7 @@ async def test_a_change_that_another_has_unmade_while_it_waited_is_made_again(
     assert (changed.completed, changed.version) == (True, 4)
 
 
-async def test_a_deletion_of_many_reports_what_went_while_it_waited_as_not_found(
+async def test_a_bulk_deletion_does_not_find_tasks_that_are_deleted_while_it_waits(
     ada: Person, task: Task, sql: asyncpg.Connection
 ) -> None:
     other = await ada.create_task("sleep in")
@@ -269,7 +270,7 @@ async def test_a_deletion_of_many_reports_what_went_while_it_waited_as_not_found
     assert deleted == ([other.id], [task.id])
 
 
-async def test_a_deletion_of_many_takes_what_was_changed_while_it_waited(
+async def test_a_bulk_deletion_deletes_tasks_that_are_changed_while_it_waits(
     ada: Person, task: Task, sql: asyncpg.Connection
 ) -> None:
     deleted = await after(sql, CHANGE, ada.delete_tasks([task.id]))
@@ -277,7 +278,7 @@ async def test_a_deletion_of_many_takes_what_was_changed_while_it_waited(
     assert deleted == ([task.id], [])
 
 
-async def test_a_deletion_of_many_locks_in_the_order_of_the_ids_wherever_the_rows_lie(
+async def test_a_bulk_deletion_locks_in_the_order_of_the_ids_not_of_the_rows(
     ada: Person, sql: asyncpg.Connection
 ) -> None:
     ids = [(await ada.create_task(f"task {number}")).id for number in range(3)]
@@ -294,7 +295,7 @@ async def test_a_deletion_of_many_locks_in_the_order_of_the_ids_wherever_the_row
     assert (await deletion).deleted == ids
 
 
-async def test_a_task_that_goes_to_another_owner_while_it_is_waited_for_is_not_found(
+async def test_a_task_is_not_found_if_its_owner_changes_during_the_wait(
     ada: Person, task: Task, sql: asyncpg.Connection
 ) -> None:
     given_away = "UPDATE tasks SET user_id = 'bob'"

@@ -1,5 +1,5 @@
-"""The two doors are equal: Ada lives through REST, Grace the same life through GraphQL, and after
-each of their steps both are where a model of the contract says."""
+"""REST and GraphQL are equal: random sequences of operations through both, and a model of the
+contract that says what each has to answer and to store."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import pytest
@@ -21,37 +22,38 @@ from hypothesis.stateful import (
 
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
-from tests import model
+from tests import model, operations
 from tests.conftest import new_database, run_sql
-from tests.lockstep import House, Lives
-from tests.model import Operation
+from tests.lockstep import Comparison, RunningApp
 from tests.mutants import FAULTS
+from tests.operations import EDITABLE, Api, Operation
 from tests.people import SESSION_TABLES
+from tests.planting import NotPlanted, changed_operations, changed_sql
 
 SEQUENCES: Final = int(os.environ.get("PROVE_SEQUENCES") or 200)
-"""How many sequences to prove it on."""
+"""How many sequences are compared."""
 
 FIRST_SEED: Final = int(os.environ.get("PROVE_SEED") or 0)
-"""What the sequences are made from; the suite's are always the same."""
+"""The first seed of the sequences. By default it is always the same."""
 
 STEPS: Final = 15
 
 
 @pytest.fixture(scope="module")
-def house(postgres: Postgres) -> Iterator[House]:
-    """A house with a database of its own, in which nobody else lives."""
+def running_app(postgres: Postgres) -> Iterator[RunningApp]:
+    """The app on a database of its own."""
     loop = asyncio.new_event_loop()
     run = loop.run_until_complete
     url = run(new_database(postgres, "equality"))
     upgrade(url)
     run(run_sql(url, SESSION_TABLES))
-    opened = House.open(url, run)
-    yield run(opened.__aenter__())
-    run(opened.__aexit__(None, None, None))
+    running = RunningApp.on(url, run)
+    yield run(running.__aenter__())
+    run(running.__aexit__(None, None, None))
     loop.close()
 
 
-# --- What is sent -------------------------------------------------------------------------
+# --- Inputs -------------------------------------------------------------------------------
 
 TITLES: Final = [
     "water the plants", " water the plants\n", "water", "Water", "é", "", " ", "\u2003\u3000",
@@ -71,7 +73,10 @@ Strategy = st.SearchStrategy[Any]
 
 
 def mostly(usual: Strategy, *rare: Strategy, of: int = 4) -> Strategy:
-    """The first, but for once in so many times. (``one_of`` drops what is given to it twice.)"""
+    """The first strategy, but one time in ``of`` one of the others.
+
+    (``one_of`` cannot weight its strategies: it drops duplicates.)
+    """
     return st.integers(1, of).flatmap(lambda die: usual if die < of else st.one_of(rare))
 
 
@@ -94,13 +99,13 @@ _wrong: dict[str, Strategy] = {
 _no_members = st.sampled_from([None, "title", 7, True, []])
 
 
-def _members(*needed: str) -> Strategy:
-    """Members with these among them, mostly right ones."""
+def _members(*required: str) -> Strategy:
+    """Mostly valid members; these are always among them."""
 
     def some_of(members: dict[str, Strategy]) -> Strategy:
         optional = dict(members)
         return st.fixed_dictionaries(
-            {name: optional.pop(name) for name in needed}, optional=optional
+            {name: optional.pop(name) for name in required}, optional=optional
         )
 
     wrong = st.fixed_dictionaries({}, optional=_wrong)
@@ -117,14 +122,14 @@ ODD_IDS: Final = [
     "x" * 300,
 ]  # fmt: skip
 
-GONE: Final = 4
-# The place, from the newest, among the tasks that there are; or one that is gone; or someone
-# else's; or no task's.
+DELETED: Final = 4
+# An index among the existing tasks, newest first; or the id of a deleted task, of another user's
+# task, or of none.
 _MINE = st.integers(0, 3)
 WHICH: Final = mostly(
-    _MINE, st.sampled_from([GONE, *map(str, model.STRANGERS)]), st.sampled_from(ODD_IDS)
+    _MINE, st.sampled_from([DELETED, *map(str, model.FOREIGN_IDS)]), st.sampled_from(ODD_IDS)
 )
-# How many versions off it is; or a version that there cannot be.
+# The difference from the current version, as a number; or a version, as text.
 AT_VERSION: Final = mostly(
     st.sampled_from([None, "now"]),
     st.sampled_from([1, -1, -2, "0", "-1", str(2**31 - 1), str(2**31), str(10**30)]),
@@ -151,10 +156,10 @@ QUERY: Final = st.fixed_dictionaries(
         "cursor": CURSORS,
     },
 )
-# As above, in both forms in which JSON has integers; or numbers as they are.
+# Indexes as above, in both forms in which JSON has integers; or numbers that are not ids.
 _bulk_ids = mostly(
     _MINE | _MINE.map(float),
-    st.sampled_from([GONE, *model.STRANGERS, 10**7, -1, 2**63 - 1, 2**63, 10**30]),
+    st.sampled_from([DELETED, *model.FOREIGN_IDS, 10**7, -1, 2**63 - 1, 2**63, 10**30]),
     of=2,
 )
 _odd_bulk_ids = st.sampled_from(
@@ -170,59 +175,58 @@ BULK: Final = mostly(
 )
 
 
-# --- What they do -------------------------------------------------------------------------
+# --- Operations ---------------------------------------------------------------------------
 
 
 class Equality(RuleBasedStateMachine):
-    """Random steps. What they are about is said in terms of what there is by then."""
+    """Random operations. Their inputs refer to the tasks that exist at that time."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, app: RunningApp) -> None:
         super().__init__()
-        self._house = house
-        self._lives = Lives(house)
-        self._model = self._lives.model
+        self._app = app
+        self._comparison = Comparison(app)
+        self._model = self._comparison.model
         self._steps = 0
-        house.run(self._lives.begin())
+        app.run(self._comparison.start())
 
     def teardown(self) -> None:
-        self._house.lived += self._steps > 1
+        self._app.sequences += self._steps > 1
 
     @initialize(number=mostly(st.integers(0, 6), st.just(60), of=20))
-    def inherit(self, number: int) -> None:
-        self._house.run(self._lives.inherit(number))
+    def start_with_tasks(self, number: int) -> None:
+        self._app.run(self._comparison.add(number))
 
     @rule(title=_usual["title"], completed=st.booleans())
     def add(self, title: str, completed: bool) -> None:
-        self._do(model.Create({"title": title, "completed": completed}))
+        self._do(operations.Create({"title": title, "completed": completed}))
 
     @rule(members=NEW)
     def create(self, members: Any) -> None:
-        self._do(model.Create(members))
+        self._do(operations.Create(members))
 
     @rule(which=WHICH)
     def get(self, which: int | str) -> None:
-        self._do(model.Get(self._id(which)))
+        self._do(operations.Get(self._id(which)))
 
-    @rule(query=QUERY, elsewhere=st.booleans())
-    def list_tasks(self, query: dict[str, Any], elsewhere: bool) -> None:
-        place = query.get("cursor")
-        if isinstance(place, int):
-            # One of the latest that were answered.
-            known = self._model.cursors[-4:]
-            query = query | {"cursor": known[-1 - place % len(known)]}
-        self._do(model.List(query, elsewhere))
+    @rule(query=QUERY, swapped=st.booleans())
+    def list_tasks(self, query: dict[str, Any], swapped: bool) -> None:
+        index = query.get("cursor")
+        if isinstance(index, int):
+            latest = self._model.cursors[-4:]
+            query = query | {"cursor": latest[-1 - index % len(latest)]}
+        self._do(operations.List(query), swapped)
 
     @rule(
         pages=st.integers(1, 4),
         completed=st.sampled_from([None, True, False]),
-        doors=st.tuples(st.booleans(), st.booleans()),
+        swaps=st.tuples(st.booleans(), st.booleans()),
     )
-    def page_through(self, pages: int, completed: bool | None, doors: tuple[bool, bool]) -> None:
-        """From one page to the next, at one door or by turns at both."""
+    def page_through(self, pages: int, completed: bool | None, swaps: tuple[bool, bool]) -> None:
+        """Read page after page, through one API or through both in turn."""
         limit = max(len(self._model.tasks) // pages, 1)
         query: dict[str, Any] = {"limit": limit, "completed": completed}
-        for elsewhere in itertools.cycle(doors):
-            self._do(model.List(query, elsewhere))
+        for swapped in itertools.cycle(swaps):
+            self._do(operations.List(query), swapped)
             if self._model.next_cursor is None:
                 break
             query = query | {"cursor": self._model.next_cursor}
@@ -230,70 +234,72 @@ class Equality(RuleBasedStateMachine):
     @rule(which=WHICH, changes=CHANGES, at=AT_VERSION)
     def change(self, which: int | str, changes: Any, at: int | str | None) -> None:
         task_id = self._id(which)
-        self._do(model.Change(task_id, changes, self._version(task_id, at)))
+        self._do(operations.Change(task_id, changes, self._version(task_id, at)))
 
     @rule(which=WHICH, changes=CHANGES, at=AT_VERSION)
     def send_back(self, which: int | str, changes: Any, at: int | str | None) -> None:
-        """The whole task, as a frontend does, edited or not."""
+        """Send the whole task back, edited or not, as a frontend does."""
         task_id = self._id(which)
         task = self._task(task_id)
         if task and isinstance(changes, dict):
-            members = {name: getattr(task, name) for name in ("title", "description", "completed")}
+            members = {name: getattr(task, name) for name in EDITABLE}
             changes = members | changes
-            self._do(model.Change(task_id, changes, self._version(task_id, at), whole=True))
+            self._do(operations.Change(task_id, changes, self._version(task_id, at), whole=True))
 
     @rule(which=WHICH, at=AT_VERSION)
     def delete(self, which: int | str, at: int | str | None) -> None:
         task_id = self._id(which)
-        self._do(model.Delete(task_id, self._version(task_id, at)))
+        self._do(operations.Delete(task_id, self._version(task_id, at)))
 
     @rule(ids=BULK)
     def delete_many(self, ids: Any) -> None:
         few = isinstance(ids, list) and len(ids) < 10
-        self._do(model.BulkDelete(list(map(self._bulk_id, ids)) if few else ids))
+        self._do(operations.BulkDelete(list(map(self._bulk_id, ids)) if few else ids))
 
-    def _do(self, asked: Operation) -> None:
+    def _do(self, operation: Operation, swapped: bool = False) -> None:
         self._steps += 1
-        self._house.run(self._lives.do(asked))
+        self._app.run(self._comparison.do(operation, swapped))
 
     def _id(self, which: int | str) -> str:
-        """The id of the task at that place; or the text as it is."""
-        return which if isinstance(which, str) else str(self._mine(which))
+        """The id of the task at that index; a text is returned as it is."""
+        return which if isinstance(which, str) else str(self._id_at(which))
 
     def _bulk_id(self, which: Any) -> Any:
-        is_place = type(which) in (int, float) and which in range(GONE + 1)
-        return type(which)(self._mine(int(which))) if is_place else which
+        is_index = type(which) in (int, float) and which in range(DELETED + 1)
+        return type(which)(self._id_at(int(which))) if is_index else which
 
-    def _mine(self, place: int) -> int:
-        known = sorted(self._model.tasks, reverse=True)
-        if place == GONE or not known:
-            return max({*range(self._model.made + 1)} - {*known}, default=self._model.made)
-        return known[place % len(known)]
+    def _id_at(self, index: int) -> int:
+        ids = sorted(self._model.tasks, reverse=True)
+        if index == DELETED or not ids:
+            created = self._model.created
+            return max({*range(created + 1)} - {*ids}, default=created)
+        return ids[index % len(ids)]
 
     def _task(self, task_id: str) -> model.Task | None:
-        by_id = {str(known): task for known, task in self._model.tasks.items()}
+        by_id = {str(each): task for each, task in self._model.tasks.items()}
         return by_id.get(task_id)
 
     def _version(self, task_id: str, at: int | str | None) -> int | None:
-        """So many versions off the task's own; or the number as it is."""
+        """The version at this difference from the task's own; a text is the version itself."""
         if at is None or (isinstance(at, str) and at != "now"):
             return at and int(at)
         task = self._task(task_id)
         return (task.version if task else 1) + (0 if at == "now" else int(at))
 
 
-# --- That it is so -------------------------------------------------------------------------
+# --- Claims -------------------------------------------------------------------------------
 
 BATCH: Final = 10
-"""Sequences of one Hypothesis run: so many it makes afresh, then it mostly varies those."""
+"""Sequences in one run of Hypothesis. It generates the first ones, and mostly varies them later."""
 
 
-def prove(house: House, sequences: int, first_seed: int, **options: Any) -> None:
-    """Live that many lives; an ``AssertionError`` tells of the shortest that are not equal.
+def prove(app: RunningApp, sequences: int, first_seed: int, **options: Any) -> None:
+    """Compare the APIs on so many sequences. Those of a single operation do not count.
 
-    Lives that ended right after they began don't count.
+    Raises:
+        AssertionError: they differ. Its text has the shortest sequence on which they do.
     """
-    given = settings(
+    configuration = settings(
         max_examples=BATCH,
         stateful_step_count=STEPS,
         deadline=None,
@@ -301,24 +307,42 @@ def prove(house: House, sequences: int, first_seed: int, **options: Any) -> None
         suppress_health_check=list(HealthCheck),
         **options,
     )
-    enough = house.lived + sequences
+    enough = app.sequences + sequences
     for number in itertools.count(first_seed):
-        if house.lived >= enough:
+        if app.sequences >= enough:
             break
+        machine = seed(number)(lambda: Equality(app))
         try:
-            run_state_machine_as_test(seed(number)(lambda: Equality(house)), settings=given)
-        except AssertionError as error:
-            error.add_note(f"Again: make prove PROVE_SEED={number}")
+            run_state_machine_as_test(machine, settings=configuration)
+        except Exception as error:
+            error.add_note(f"To repeat it: make prove PROVE_SEED={number}")
             raise
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("half", [0, 1])
-def test_the_doors_are_equal(house: House, half: int) -> None:
-    prove(house, SEQUENCES // 2, FIRST_SEED + half * 10**6)
+def test_rest_and_graphql_are_equal(running_app: RunningApp, half: int) -> None:
+    prove(running_app, SEQUENCES // 2, FIRST_SEED + half * 10**6)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_caught(house: House, fault: str) -> None:
+def test_a_fault_is_caught(running_app: RunningApp, fault: str) -> None:
     with FAULTS[fault](), pytest.raises(AssertionError):
-        prove(house, 100, 0, phases=[Phase.generate], report_multiple_bugs=False)
+        prove(running_app, 100, 0, phases=[Phase.generate], report_multiple_bugs=False)
+
+
+def test_a_fault_without_an_effect_is_an_error(running_app: RunningApp) -> None:
+    with pytest.raises(NotPlanted, match="changed nothing"), changed_sql("no such", ""):
+        prove(running_app, 1, 0)
+
+
+def test_a_fault_that_fails_itself_is_an_error(running_app: RunningApp) -> None:
+    def edit(operation: Operation) -> Operation:
+        raise AttributeError("a name that is gone")
+
+    with (
+        pytest.raises(NotPlanted, match="a name that is gone"),
+        changed_operations(edit, *Api),
+        suppress(AttributeError),
+    ):
+        prove(running_app, 1, 0)

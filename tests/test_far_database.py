@@ -1,6 +1,6 @@
-"""A database that is 20 ms away: how often each operation waits for it, warm and at first.
+"""A database that is 20 ms away: the round trips of each operation, warm and at first.
 
-Trips are asserted, which every machine makes alike; ``make bench-latency`` measures the time.
+Only trips are asserted, because every machine has the same; ``make bench-latency`` measures time.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import pytest
 from api.app import create_app
 from persistence.embedded.processes import free_port
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
+from tests.control import GIVE_UP
+from tests.operations import Task
 from tests.people import Person, sign_in
 from tests.pgbouncer import through
-from tests.surfaces import Surface, Task
+from tests.surfaces import Surface
 from tests.trips import TripCounter
 
 FAR: Final = 0.02
@@ -35,7 +37,7 @@ AT_FIRST: Final = 5
 
 @pytest.fixture
 async def far(database_url: str) -> AsyncIterator[TripCounter]:
-    """The database, far away."""
+    """The database through a proxy that delays it."""
     async with TripCounter.before(through(database_url), delay=FAR) as trips:
         yield trips
 
@@ -97,7 +99,7 @@ async def test_the_first_on_a_new_connection_takes_five_more(
     assert far.connections == before + 1
 
 
-async def test_what_the_dialect_asks_at_its_start_is_asked_before_the_app_is_ready(
+async def test_the_queries_of_the_dialect_are_made_before_the_app_is_ready(
     surface: Surface, sql: asyncpg.Connection, database_url: str
 ) -> None:
     port = free_port()
@@ -116,7 +118,7 @@ async def test_what_the_dialect_asks_at_its_start_is_asked_before_the_app_is_rea
 
 
 async def until_ready(client: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(GIVE_UP):
         ready = False
         while not ready:
             await asyncio.sleep(0.05)

@@ -26,7 +26,7 @@ from persistence.embedded.postgres import Postgres
 from persistence.migrations import CannotMigrate, config, is_schema_current, upgrade
 from persistence.sessions.layouts import UnusableSessions
 from tests.conftest import ROOT, new_database, run_sql, settings_of_tests
-from tests.drills.house import connected
+from tests.drills.service import connected
 from tests.people import SESSION_TABLES
 
 VERSIONS = sorted((ROOT / "alembic" / "versions").glob("*.py"))

@@ -1,4 +1,4 @@
-"""What others' programs say of the running service: the public audit of GraphQL over HTTP, and
+"""Programs of others against the running service: the public audit of GraphQL over HTTP, and
 clients whose types are generated from the committed contracts. They are in ``node/``."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pytest
 
 from persistence.embedded.postgres import Postgres
 from tests.conftest import ROOT
-from tests.programs import House, lived_in, require, run, what_is_missing
+from tests.programs import Address, require, run, running_service, what_is_missing
 
 FOLDER: Final = ROOT / "tests" / "node"
 
@@ -19,26 +19,26 @@ pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-async def house(postgres: Postgres) -> AsyncIterator[House]:
+async def service(postgres: Postgres) -> AsyncIterator[Address]:
     """The running service; without Node these tests are skipped, but not in CI."""
     require(what_is_missing(FOLDER), "TWOFOLD_REQUIRE_NODE")
-    async with lived_in(postgres, "node") as house:
-        yield house
+    async with running_service(postgres, "node") as service:
+        yield service
 
 
-async def test_the_public_audit_of_graphql_over_http_passes_whole(house: House) -> None:
-    said = await run(FOLDER, "audit", house)
+async def test_the_public_audit_of_graphql_over_http_passes(service: Address) -> None:
+    output = await run(FOLDER, "audit", service)
 
-    assert passed(said) == 1 + 61
-
-
-async def test_clients_with_generated_types_compile_and_run(house: House) -> None:
-    said = await run(FOLDER, "clients", house)
-
-    assert passed(said) == 4
+    assert passed(output) == 1 + 61
 
 
-def passed(said: str) -> int:
-    """How many tests the Node test runner says have passed."""
-    [number] = re.findall(r"^\S pass (\d+)$", said, re.MULTILINE)
+async def test_clients_with_generated_types_compile_and_run(service: Address) -> None:
+    output = await run(FOLDER, "clients", service)
+
+    assert passed(output) == 4
+
+
+def passed(output: str) -> int:
+    """The number of passed tests in the output of the Node test runner."""
+    [number] = re.findall(r"^\S pass (\d+)$", output, re.MULTILINE)
     return int(number)

@@ -266,7 +266,7 @@ async def test_every_operation_succeeds_as_documented(
 # that is not documented; see ``tests.documented``.
 PROVOCATIONS: dict[str, dict[str, Any]] = {
     "304": {"headers": {"If-None-Match": "*"}},
-    "400": {"params": {"no": "such"}},
+    "400": {"headers": {"Host": "no host"}},
     "401": {"headers": {"Authorization": "Bearer x"}},
     "404": {"task_id": 999},
     "408": {"json": None, "content": Stream(1000, seconds=0.01), "headers": JSON},

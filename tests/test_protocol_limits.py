@@ -227,9 +227,9 @@ async def test_invalid_requests_are_two_lines_in_the_log_however_many_they_are(
             while "over, after 50 times" not in caplog.text:  # noqa: ASYNC110  # no event
                 await asyncio.sleep(0.05)
 
-    lines = caplog.messages
-    assert lines[0] == "invalid HTTP requests: what arrived is not HTTP/1.1"
-    assert len(lines) <= 6
+    # Another test's may be counted here, too.
+    assert caplog.messages.count("invalid HTTP requests: what arrived is not HTTP/1.1") == 1
+    assert len(caplog.messages) <= 8
 
 
 # --- Versions and targets ---------------------------------------------------------------------
@@ -453,8 +453,8 @@ async def test_a_client_that_resets_leaves_nothing_and_no_line_in_the_log(
         await asyncio.sleep(pause)
     await server.until_alone()
 
-    # That another test's invalid requests are over is said here, too.
-    assert [line for line in caplog.messages if "over" not in line] == []
+    # What another test caused may be counted here.
+    assert [line for line in caplog.messages if not line.startswith("invalid HTTP")] == []
 
 
 # --- File descriptors -------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How often a warm request waits for the database: once for the session, once for its work."""
+"""A warm request waits for the database twice: for the session, and for its operation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from api.server import readiness
+from tests.operations import Task
 from tests.people import Person
-from tests.surfaces import Task
 from tests.trips import TripCounter
 
 SESSION = 1
@@ -20,7 +20,7 @@ WORK = 1
 
 @contextmanager
 def making(trips: TripCounter, expected: int) -> Iterator[None]:
-    """What is done in the block makes so many trips."""
+    """Require so many round trips in the block."""
     before = trips.count
     yield
     assert trips.count - before == expected
@@ -28,7 +28,7 @@ def making(trips: TripCounter, expected: int) -> Iterator[None]:
 
 @pytest.fixture
 async def task(ada: Person) -> Task:
-    """A task of Ada's, in a house where every statement has been prepared before."""
+    """A task of Ada's. Every statement has been prepared before."""
     for _ in range(2):
         task = await ada.create_task("water the plants")
         await ada.get_task(task.id)
@@ -120,14 +120,14 @@ async def test_deleting_many_takes_one_trip(ada: Person, task: Task, trips: Trip
         await ada.delete_tasks([task.id, *others, task.id, 0, 2**63 - 1])
 
 
-async def test_deleting_what_no_task_can_be_takes_no_more(
+async def test_deleting_impossible_ids_takes_one_trip(
     ada: Person, task: Task, trips: TripCounter
 ) -> None:
     with making(trips, SESSION + WORK):
         await ada.delete_tasks([0, -1, 2**63])
 
 
-async def test_finding_nothing_takes_one_trip(ada: Person, task: Task, trips: TripCounter) -> None:
+async def test_a_missing_task_takes_one_trip(ada: Person, task: Task, trips: TripCounter) -> None:
     attempts = {
         "get": lambda: ada.get_task(2**63 - 1),
         "change": lambda: ada.change_task(2**63 - 1, completed=True),
@@ -151,7 +151,7 @@ async def refused_in(
         await attempt
 
 
-async def test_what_is_refused_before_it_is_looked_for_takes_the_sessions_trip_alone(
+async def test_invalid_input_takes_only_the_trip_for_the_session(
     ada: Person, task: Task, trips: TripCounter
 ) -> None:
     with making(trips, SESSION), ada.refused("validation_error"):
@@ -160,7 +160,9 @@ async def test_what_is_refused_before_it_is_looked_for_takes_the_sessions_trip_a
         await ada.get_task(0)
 
 
-async def test_a_stranger_takes_no_trip(stranger: Person, task: Task, trips: TripCounter) -> None:
+async def test_a_request_without_a_token_takes_no_trip(
+    stranger: Person, task: Task, trips: TripCounter
+) -> None:
     with making(trips, 0), stranger.refused("authentication_error"):
         await stranger.list_tasks()
 
@@ -188,7 +190,7 @@ async def test_not_modified_takes_one_trip(
     assert answer.status_code == 304
 
 
-async def test_health_touches_nothing(client: httpx.AsyncClient, trips: TripCounter) -> None:
+async def test_health_takes_no_trip(client: httpx.AsyncClient, trips: TripCounter) -> None:
     with making(trips, 0):
         await client.get("/health")
 

@@ -1,4 +1,4 @@
-"""The real server, over a socket, as uvicorn starts it."""
+"""The server over a socket, as uvicorn starts it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ import httpx
 import pytest
 
 from tests.conftest import HASH_SECRET, ROOT
-
-START_SECONDS = 20.0
+from tests.control import GIVE_UP
 
 
 @pytest.fixture(scope="module")
 def port(database_url: str) -> Iterator[int]:
-    """Where the server listens. It is ours, and ends with us."""
+    """The port of a server that runs for the tests of this module."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = int(free.getsockname()[1])
     environment = {
@@ -51,13 +50,13 @@ def port(database_url: str) -> Iterator[int]:
             yield port
         finally:
             server.terminate()
-        _, log = server.communicate(timeout=10)
+        _, log = server.communicate(timeout=GIVE_UP)
     assert server.returncode in (0, -15), log.decode()
     assert b"Traceback" not in log, log.decode()
 
 
 def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + GIVE_UP
     while time.monotonic() < deadline:
         assert server.poll() is None, server.communicate()[1].decode()
         with closing(socket.socket()) as probe:
@@ -97,7 +96,7 @@ def raw(connection: HTTPConnection, data: bytes) -> tuple[HTTPResponse, Any]:
     return response, json.loads(content) if content else None
 
 
-def test_a_tasks_whole_life_on_one_connection(port: int, token: str) -> None:
+def test_every_operation_works_on_one_connection(port: int, token: str) -> None:
     headers = {"Authorization": token, "Content-Type": "application/json"}
     with connected(port) as connection:
         local = connection.sock.getsockname()
@@ -117,7 +116,7 @@ def test_a_tasks_whole_life_on_one_connection(port: int, token: str) -> None:
     assert int(head.headers["Content-Length"]) > 0
 
 
-def test_a_refused_stranger_can_go_on_on_the_same_connection(port: int, token: str) -> None:
+def test_a_connection_can_be_used_after_a_401(port: int, token: str) -> None:
     with connected(port) as connection:
         connection.request("POST", "/tasks", b"x" * 100_000, {"Content-Type": "application/json"})
         refused, problem = answer(connection)
@@ -180,7 +179,7 @@ def test_pipelined_requests_are_answered_in_order(port: int, token: str) -> None
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"201", b"200", b"200"]
 
 
-def test_a_client_that_expects_to_be_asked_is_refused_before_it_sends(port: int) -> None:
+def test_a_client_that_expects_100_continue_is_refused_before_it_sends(port: int) -> None:
     with connected(port) as connection:
         head = HEAD % b"Bearer x" + b"Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
         response, problem = raw(connection, head)

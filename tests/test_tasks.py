@@ -1,4 +1,4 @@
-"""What a person can do with tasks, through every door."""
+"""What a user can do with tasks, through both protocols."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import asyncpg
 import pytest
 
 from tests.factories import NewTask
+from tests.operations import Page, Task
 from tests.people import Person
-from tests.surfaces import Listed, Refused, Task
+from tests.surfaces import ApiError
 
 NEVER_USED = 2**62
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -23,10 +24,10 @@ IMPOSSIBLE = [0, -1, 2**63, 10**30]
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2003\u200a\u2028\u2029\u202f\u205f\u3000"
 
 
-# Creating
+# --- Creating -----------------------------------------------------------------------------
 
 
-async def test_a_task_begins_open_and_at_version_one(ada: Person) -> None:
+async def test_a_new_task_is_open_and_has_version_one(ada: Person) -> None:
     task = await ada.create_task("water the plants")
 
     assert (task.title, task.description) == ("water the plants", None)
@@ -34,13 +35,13 @@ async def test_a_task_begins_open_and_at_version_one(ada: Person) -> None:
     assert task.created_at == task.updated_at
 
 
-async def test_a_task_begins_as_asked(ada: Person) -> None:
+async def test_a_new_task_has_the_members_that_were_sent(ada: Person) -> None:
     task = await ada.create_task("water", description="the basil a lot", completed=True)
 
     assert (task.description, task.completed, task.version) == ("the basil a lot", True, 1)
 
 
-async def test_what_was_created_can_be_read(ada: Person) -> None:
+async def test_a_created_task_can_be_read(ada: Person) -> None:
     task = await ada.create_task(**NewTask())
 
     assert await ada.get_task(task.id) == task
@@ -65,7 +66,7 @@ async def test_the_owner_is_written_as_the_auth_server_writes_it(
     assert (await ada.create_task("water the plants")).user_id == user_id
 
 
-# Text
+# --- Text --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("space", WHITE_SPACE)
@@ -146,14 +147,14 @@ async def test_nul_is_refused(field: str, ada: Person) -> None:
     assert refusal.value.fields == {field: "string_nul"}
 
 
-async def test_every_error_is_told_not_only_the_first(ada: Person) -> None:
+async def test_every_error_is_reported_not_only_the_first(ada: Person) -> None:
     with ada.refused("validation_error") as refusal:
         await ada.create_task("", description="x" * 1001)
 
     assert refusal.value.fields == {"title": "string_too_short", "description": "string_too_long"}
 
 
-# Changing
+# --- Changing ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ async def test_every_error_is_told_not_only_the_first(ada: Person) -> None:
         ({"title": "new", "completed": True}, ("new", "old", True)),
     ],
 )
-async def test_what_is_absent_stays_and_null_clears(
+async def test_an_absent_member_stays_and_null_clears(
     changes: dict[str, Any], expected: tuple[str, str | None, bool], ada: Person
 ) -> None:
     task = await ada.create_task("old", description="old")
@@ -190,7 +191,7 @@ async def test_what_is_absent_stays_and_null_clears(
         {"title": "water", "description": "the fern", "completed": False},
     ],
 )
-async def test_changing_nothing_leaves_the_version_and_the_time_alone(
+async def test_a_change_of_nothing_keeps_the_version_and_the_time(
     changes: dict[str, Any], ada: Person
 ) -> None:
     task = await ada.create_task("water", description="the fern")
@@ -209,7 +210,7 @@ async def test_only_the_description_may_be_null(field: str, ada: Person) -> None
     assert await ada.get_task(task.id) == task
 
 
-async def test_a_change_is_made_at_the_version_named(ada: Person) -> None:
+async def test_a_change_is_made_at_the_expected_version(ada: Person) -> None:
     task = await ada.create_task("water")
 
     assert (await ada.change_task(task.id, version=1, completed=True)).version == 2
@@ -244,13 +245,13 @@ async def test_of_many_changes_at_one_version_one_is_made(ada: Person) -> None:
 
 
 def _type(outcome: object) -> object:
-    return outcome.problem["type"] if isinstance(outcome, Refused) else outcome
+    return outcome.problem["type"] if isinstance(outcome, ApiError) else outcome
 
 
-# Deleting
+# --- Deleting ----------------------------------------------------------------------------
 
 
-async def test_what_is_deleted_is_gone(ada: Person) -> None:
+async def test_a_deleted_task_is_not_found(ada: Person) -> None:
     task = await ada.create_task("water")
 
     await ada.delete_task(task.id)
@@ -260,7 +261,7 @@ async def test_what_is_deleted_is_gone(ada: Person) -> None:
             await action(task.id)
 
 
-async def test_a_task_is_deleted_at_the_version_named(ada: Person) -> None:
+async def test_a_task_is_deleted_at_the_expected_version(ada: Person) -> None:
     task = await ada.create_task("water")
 
     with ada.refused("precondition_failed"):
@@ -270,7 +271,9 @@ async def test_a_task_is_deleted_at_the_version_named(ada: Person) -> None:
     assert (await ada.list_tasks()).tasks == []
 
 
-async def test_many_are_deleted_in_the_order_asked_and_duplicates_collapse(ada: Person) -> None:
+async def test_a_bulk_deletion_answers_in_the_order_sent_and_counts_duplicates_once(
+    ada: Person,
+) -> None:
     one, two, three = [(await ada.create_task(title)).id for title in ("one", "two", "three")]
 
     outcome = await ada.delete_tasks([three, NEVER_USED, one, three, NEVER_USED])
@@ -279,14 +282,14 @@ async def test_many_are_deleted_in_the_order_asked_and_duplicates_collapse(ada: 
     assert [task.id for task in (await ada.list_tasks()).tasks] == [two]
 
 
-async def test_deleting_many_again_finds_none(ada: Person) -> None:
+async def test_a_repeated_bulk_deletion_finds_none(ada: Person) -> None:
     task = await ada.create_task("water")
 
     assert await ada.delete_tasks([task.id]) == ([task.id], [])
     assert await ada.delete_tasks([task.id]) == ([], [task.id])
 
 
-async def test_ids_that_no_task_can_have_are_among_those_not_found(ada: Person) -> None:
+async def test_a_bulk_deletion_does_not_find_impossible_ids(ada: Person) -> None:
     task = await ada.create_task("water")
 
     assert await ada.delete_tasks([*IMPOSSIBLE, task.id]) == ([task.id], IMPOSSIBLE)
@@ -302,7 +305,7 @@ async def test_bob_cannot_delete_adas_tasks_among_his(ada: Person, bob: Person) 
 @pytest.mark.parametrize(
     ("ids", "code"), [([], "too_short"), ([1] * 1001, "too_long"), (range(1, 1002), "too_long")]
 )
-async def test_one_to_a_thousand_are_deleted_at_once(
+async def test_a_bulk_deletion_takes_one_to_a_thousand_ids(
     ids: list[int], code: str, ada: Person
 ) -> None:
     with ada.refused("validation_error") as refusal:
@@ -312,7 +315,7 @@ async def test_one_to_a_thousand_are_deleted_at_once(
     assert await ada.delete_tasks(list(range(1, 1001))) == ([], list(range(1, 1001)))
 
 
-# Whose
+# --- Owners ------------------------------------------------------------------------------
 
 
 async def test_bob_cannot_see_adas_task(ada: Person, bob: Person) -> None:
@@ -324,7 +327,7 @@ async def test_bob_cannot_see_adas_task(ada: Person, bob: Person) -> None:
 
 
 @pytest.mark.parametrize("version", [None, 1, 7])
-async def test_adas_task_does_not_exist_for_bob_whichever_version_he_names(
+async def test_adas_task_does_not_exist_for_bob_at_any_version(
     version: int | None, ada: Person, bob: Person
 ) -> None:
     task = await ada.create_task("water the plants")
@@ -354,7 +357,7 @@ async def test_an_id_that_is_no_canonical_integer_is_invalid(task_id: str, ada: 
     assert list(refusal.value.fields.values()) == ["int_parsing"]
 
 
-async def test_a_stranger_is_told_nothing(stranger: Person, ada: Person) -> None:
+async def test_a_request_without_a_session_is_refused(stranger: Person, ada: Person) -> None:
     task = await ada.create_task("water the plants")
 
     for attempt in (
@@ -369,10 +372,10 @@ async def test_a_stranger_is_told_nothing(stranger: Person, ada: Person) -> None
             await attempt
 
 
-# Listing
+# --- Listing -----------------------------------------------------------------------------
 
 
-async def test_the_newest_comes_first(ada: Person) -> None:
+async def test_the_list_begins_with_the_newest_task(ada: Person) -> None:
     for title in ("first", "second", "third"):
         await ada.create_task(title)
 
@@ -410,11 +413,12 @@ async def test_a_page_has_one_to_a_thousand_tasks(limit: int, ada: Person) -> No
     with ada.refused("validation_error"):
         await ada.list_tasks(limit=limit)
 
-    assert (await ada.list_tasks(limit=1000)) == ([], None)
+    page = await ada.list_tasks(limit=1000)
+    assert (page.tasks, page.next_cursor) == ([], None)
 
 
 @pytest.mark.parametrize("completed", [None, True, False])
-async def test_the_list_is_walked_in_pages(completed: bool | None, ada: Person) -> None:
+async def test_the_pages_together_are_the_list(completed: bool | None, ada: Person) -> None:
     made = [await ada.create_task(**NewTask(completed=n % 5 > 0)) for n in range(25)]
     wanted = [task for task in reversed(made) if completed in (None, task.completed)]
     query = {} if completed is None else {"completed": completed}
@@ -446,7 +450,7 @@ async def test_pages_do_not_overlap_when_tasks_share_a_timestamp(
     assert found == ids[::-1]
 
 
-async def test_a_walk_is_not_upset_by_what_comes_and_goes(ada: Person) -> None:
+async def test_pages_stay_correct_while_tasks_are_created_and_deleted(ada: Person) -> None:
     made = [await ada.create_task(str(n)) for n in range(6)]
     first = await ada.list_tasks(limit=2)
 
@@ -491,7 +495,7 @@ async def test_a_broken_cursor_is_invalid(cursor: str, ada: Person) -> None:
     assert list(refusal.value.fields.values()) == ["cursor_invalid"]
 
 
-async def _walk(person: Person, **query: Any) -> AsyncIterator[Listed]:
+async def _walk(person: Person, **query: Any) -> AsyncIterator[Page]:
     page = await person.list_tasks(**query)
     yield page
     while page.next_cursor:
@@ -499,11 +503,11 @@ async def _walk(person: Person, **query: Any) -> AsyncIterator[Listed]:
         yield page
 
 
-# Time
+# --- Time --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("stored", "told"),
+    ("stored", "answered"),
     [
         ("2025-12-10 12:34:56.789012Z", "2025-12-10T12:34:56.789012Z"),
         ("2025-12-10 12:34:56Z", "2025-12-10T12:34:56.000000Z"),
@@ -515,7 +519,7 @@ async def _walk(person: Person, **query: Any) -> AsyncIterator[Listed]:
     ],
 )
 async def test_a_timestamp_has_one_form(
-    stored: str, told: str, ada: Person, sql: asyncpg.Connection
+    stored: str, answered: str, ada: Person, sql: asyncpg.Connection
 ) -> None:
     half, even = [await ada.create_task(title) for title in ("half", "even")]
     set_times = "UPDATE tasks SET created_at = $2::text::timestamptz, updated_at = $3 WHERE id = $1"
@@ -524,8 +528,8 @@ async def test_a_timestamp_has_one_form(
 
     half, even = await ada.get_task(half.id), await ada.get_task(even.id)
 
-    assert (half.created_at, half.updated_at) == (told, "2026-01-01T12:00:00.500000Z")
-    assert (even.created_at, even.updated_at) == (told, "2026-01-01T12:00:00.000000Z")
+    assert (half.created_at, half.updated_at) == (answered, "2026-01-01T12:00:00.500000Z")
+    assert (even.created_at, even.updated_at) == (answered, "2026-01-01T12:00:00.000000Z")
     assert (await ada.list_tasks()).tasks == [even, half]
 
 

@@ -1,4 +1,4 @@
-"""Counts round trips to PostgreSQL where they happen, on the wire; and can make them long."""
+"""A proxy in front of PostgreSQL that counts round trips, and can delay them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _CANCEL: Final = (80877102).to_bytes(4)
 
 
 class TripCounter:
-    """A proxy that counts how often somebody waits for the server.
+    """The proxy. It counts the messages after which a client waits for the server.
 
     Attributes:
-        url: where to connect to instead.
-        count: the trips so far, of all connections. Reaching the server (TCP) does not count.
-        connections: that were opened so far.
-        delay: seconds by which a round trip takes longer, reaching the server included.
+        url: of the database through the proxy.
+        count: the round trips so far of all connections, without those of TCP itself.
+        connections: how many were opened so far.
+        delay: seconds that are added to each round trip, and to opening a connection.
     """
 
     def __init__(self, url: str, delay: float) -> None:
@@ -47,7 +47,7 @@ class TripCounter:
         )
         port = server.sockets[0].getsockname()[1]
         host = parts.netloc.replace(f":{parts.port}", f":{port}")
-        # In the clear, so that there is something to count.
+        # Without TLS, so that the messages can be read.
         counter.url = urlunsplit(parts._replace(netloc=host, query="sslmode=disable"))
         try:
             yield counter
@@ -57,11 +57,11 @@ class TripCounter:
 
     @property
     def open(self) -> int:
-        """How many connections there are now."""
+        """How many connections are open."""
         return len(self._clients)
 
     async def drop(self) -> None:
-        """Close every connection, so that the next statement needs a new one."""
+        """Close every connection, so that the next statement has to open one."""
         for client in list(self._clients):
             client.close()
         await asyncio.sleep(0.05)

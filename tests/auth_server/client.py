@@ -1,4 +1,4 @@
-"""Runs one of the Node programs, and speaks to it as a frontend would."""
+"""Runs one of the Node programs of better-auth, and calls it as a frontend does."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from typing import Any, Final
 
 import httpx
 
+from tests.control import GIVE_UP
+
 FOLDER: Final = Path(__file__).parent
-PATIENCE: Final = 30.0
 PASSWORD: Final = "correct horse battery staple"
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """What a frontend holds after signing in.
+    """The credentials of a frontend after it signed in.
 
     Attributes:
-        token: the raw session token, from the answer's body.
+        token: the raw session token, from the body of the response.
         header: ``set-auth-token``, from the plugin ``bearer``.
-        cookie: the value of the session cookie, as it was sent: percent-encoded.
-        cached: the value of the cookie ``session_data``, which the server trusts for a while.
+        cookie: the value of the session cookie, percent-encoded as it was sent.
+        cached: the value of the cookie ``session_data``, which the auth server trusts for a while.
     """
 
     user_id: str
@@ -43,51 +44,53 @@ class AuthServer:
         self._client = client
 
     async def sign_up(self, name: str) -> SignedIn:
-        """Make a user, who is signed in at once."""
+        """Create a user, who is signed in at once."""
         return await self._signed_in(
             "/sign-up/email", name=name, email=f"{name}@example.com", password=PASSWORD
         )
 
-    async def sign_in(self, someone: SignedIn) -> SignedIn:
-        """Sign them in once more, as on another device."""
-        return await self._signed_in("/sign-in/email", email=someone.email, password=PASSWORD)
+    async def sign_in(self, user: SignedIn) -> SignedIn:
+        """Sign a user in once more, as on another device."""
+        return await self._signed_in("/sign-in/email", email=user.email, password=PASSWORD)
 
     async def post(self, path: str, token: str | None = None, /, **body: Any) -> httpx.Response:
-        """Call one of better-auth's endpoints, which must agree."""
+        """Post to an endpoint of better-auth. It must succeed."""
         return await self._call("POST", path, token, json=body)
 
     async def get(self, path: str, token: str | None = None) -> Any:
-        """Read from one of better-auth's endpoints."""
+        """Get the JSON of an endpoint of better-auth."""
         return (await self._call("GET", path, token)).json()
 
     async def _signed_in(self, path: str, **body: str) -> SignedIn:
         response = await self.post(path, **body)
-        said = response.json()
+        document = response.json()
         cookies = dict(
             cookie.partition(";")[0].split("=", 1)
             for cookie in response.headers.get_list("set-cookie")
         )
         return SignedIn(
-            user_id=said["user"]["id"],
-            email=said["user"]["email"],
-            token=said["token"],
+            user_id=document["user"]["id"],
+            email=document["user"]["email"],
+            token=document["token"],
             header=response.headers["set-auth-token"],
             cookie=cookies["better-auth.session_token"],
             cached=cookies["better-auth.session_data"],
         )
 
-    async def _call(self, method: str, path: str, token: str | None, **sent: Any) -> httpx.Response:
-        # Every call is a device of its own: only the bearer token says whose.
+    async def _call(
+        self, method: str, path: str, token: str | None, **content: Any
+    ) -> httpx.Response:
+        # Without cookies: only the bearer token identifies the user.
         self._client.cookies.clear()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        response = await self._client.request(method, path, headers=headers, **sent)
+        response = await self._client.request(method, path, headers=headers, **content)
         assert response.status_code == 200, response.text
         return response
 
 
 @asynccontextmanager
 async def running(program: str, **environment: str) -> AsyncIterator[AuthServer]:
-    """Run ``program`` with these variables beside our own; it ends with us."""
+    """Run a program, with these variables added to the environment, during the block."""
     process = await asyncio.create_subprocess_exec(
         "node",
         str(FOLDER / f"{program}.js"),
@@ -98,11 +101,11 @@ async def running(program: str, **environment: str) -> AsyncIterator[AuthServer]
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        address = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+        address = await asyncio.wait_for(process.stdout.readline(), GIVE_UP)
         assert address, f"{program}.js ended with {await process.wait()}"
         base = f"{address.decode().strip()}/api/auth"
         async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
             yield AuthServer(client)
     finally:
         process.stdin.close()
-        await asyncio.wait_for(process.wait(), PATIENCE)
+        await asyncio.wait_for(process.wait(), GIVE_UP)

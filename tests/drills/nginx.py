@@ -1,4 +1,4 @@
-"""nginx in front of instances, and who keeps its list of them: as a load balancer would."""
+"""nginx in front of instances, with the health checks of a load balancer."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from typing import Final
 import httpx
 import pytest
 
+from tests.control import GIVE_UP
 from tests.servers import free_port
 
 CHECK_EVERY: Final = 0.25
-"""Seconds between two looks at an instance's readiness."""
+"""Seconds between two readiness checks of an instance."""
 
 
-def needed() -> str:
-    """nginx's path. Skips the test where there is none; fails with ``TWOFOLD_REQUIRE_NGINX=1``."""
-    # Debian keeps it where users other than root do not look.
-    found = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin")
-    if found:
-        return found
+def require_nginx() -> str:
+    """The path of nginx. Without one the test is skipped; ``TWOFOLD_REQUIRE_NGINX=1`` fails it."""
+    # Debian installs it in a folder that only root has on its path.
+    path = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin")
+    if path:
+        return path
     missing = "nginx is not installed (on Debian and Ubuntu: apt install nginx-light)"
     if os.environ.get("TWOFOLD_REQUIRE_NGINX") == "1":
         pytest.fail(missing, pytrace=False)
@@ -35,7 +36,12 @@ def needed() -> str:
 
 @dataclass(slots=True)
 class LoadBalancer:
-    """nginx, and the instances that it may send requests to: those that say they are ready."""
+    """nginx, which sends requests to the instances that report ready.
+
+    Attributes:
+        instances: the ports of the instances that are checked.
+        routed: the ports of those that requests are sent to.
+    """
 
     home: Path
     port: int
@@ -46,29 +52,27 @@ class LoadBalancer:
 
     @property
     def url(self) -> str:
-        """Where everybody knocks."""
+        """The address of nginx."""
         return f"http://127.0.0.1:{self.port}"
 
     async def until_routed(self, *ports: int) -> None:
         """Wait until requests go to these instances and no other."""
-        async with asyncio.timeout(20):
-            while True:
-                if self.routed == set(ports):
-                    return
+        async with asyncio.timeout(GIVE_UP):
+            while self.routed != set(ports):  # noqa: ASYNC110  # no event
                 await asyncio.sleep(0.02)
 
     async def keep_watch(self) -> None:
-        """Ask every instance whether it is ready, again and again, and tell nginx of changes."""
+        """Check the readiness of every instance again and again, and update nginx."""
         while True:
             ready = await self.ready()
-            # With nobody left, those who were ready a moment ago are still the best guess.
+            # Without a ready instance, nginx goes on with those that were ready before.
             if ready and ready != self.routed:
                 self._route_to(ready)
             await asyncio.sleep(CHECK_EVERY)
 
     async def ready(self) -> set[int]:
-        """The instances that say so."""
-        # Others come and go while they are asked.
+        """The instances that report ready."""
+        # A copy: instances are added and removed while these are checked.
         return {port for port in tuple(self.instances) if await _is_ready(self.client, port)}
 
     def _route_to(self, ports: set[int]) -> None:
@@ -80,8 +84,8 @@ class LoadBalancer:
 
 @asynccontextmanager
 async def load_balancer(home: Path, *instances: int) -> AsyncIterator[LoadBalancer]:
-    """nginx before these instances, which must be ready, for as long as the block lasts."""
-    program = needed()
+    """nginx in front of these instances, which must be ready."""
+    program = require_nginx()
     async with httpx.AsyncClient(timeout=2) as client:
         balancer = LoadBalancer(home, free_port(), client, set(instances))
         balancer._route_to(set(instances))
@@ -89,7 +93,7 @@ async def load_balancer(home: Path, *instances: int) -> AsyncIterator[LoadBalanc
             program, "-p", str(home), "-c", "nginx.conf", "-e", "error.log"
         )
         try:
-            await _answering(balancer.port)
+            await _until_listening(balancer.port)
             watch = asyncio.create_task(balancer.keep_watch())
             yield balancer
             watch.cancel()
@@ -107,8 +111,8 @@ async def _is_ready(client: httpx.AsyncClient, port: int) -> bool:
         return False
 
 
-async def _answering(port: int) -> None:
-    async with asyncio.timeout(10):
+async def _until_listening(port: int) -> None:
+    async with asyncio.timeout(GIVE_UP):
         while True:
             with suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -145,7 +149,7 @@ http {{
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host $http_host;
-            # Nothing is tried again: what fails, fails for all to see.
+            # No second attempt, so that every failure reaches the client.
             proxy_next_upstream off;
         }}
     }}

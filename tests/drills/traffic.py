@@ -1,124 +1,104 @@
-"""People who use both doors as fast as they are answered; what failed, and what must be stored.
+"""Users of both APIs who send their next request at once: what failed, and what must be stored.
 
-Nothing is asked twice: whoever is turned away counts as a failure.
+No request is sent a second time: a refused connection counts as a failure.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import cycle
-from typing import Final, TypeVar
+from typing import TypeVar
 
-import asyncpg
 import httpx
 
-from tests.surfaces import GraphQLSurface, Refused, RestSurface, Surface
+from tests.drills.ledger import ABSENT, Ledger
+from tests.surfaces import ApiError, GraphQLSurface, RestSurface, Surface
 
-ABSENT: Final = 0
-"""In place of a version: there is no such task."""
-
-Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
 class Traffic:
-    """What was asked, and what became of it.
+    """The users' requests so far, and those that failed.
 
     Attributes:
-        ledger: the versions at which each task, known by its title, may be stored.
+        ledger: what was acknowledged.
     """
 
     url: str
     token: str
     requests: int = 0
     failures: list[str] = field(default_factory=list)
-    ledger: dict[str, set[int]] = field(default_factory=dict)
-    _over: bool = False
-    _people: list[asyncio.Task[None]] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
+    _is_over: bool = False
+    _users: list[asyncio.Task[None]] = field(default_factory=list)
 
     @classmethod
     @asynccontextmanager
     async def at(
         cls, url: str, token: str, *, keeping_connections: int = 0, making_new_ones: int = 0
     ) -> AsyncIterator[Traffic]:
-        """As long as the block lasts, so many people of each kind; then their last answers."""
+        """So many users of each kind for as long as the block lasts, and until their last answer.
+
+        Args:
+            keeping_connections: users who keep their connection.
+            making_new_ones: users who open a connection for each request.
+        """
         traffic = cls(url, token)
         habits = [True] * keeping_connections + [False] * making_new_ones
-        traffic._people = [asyncio.create_task(traffic._person(habit)) for habit in habits]
+        traffic._users = [asyncio.create_task(traffic._use(habit)) for habit in habits]
         try:
             yield traffic
         finally:
             await traffic.end()
 
     async def end(self) -> None:
-        """Let everybody have their last answer, and leave."""
-        self._over = True
-        await asyncio.gather(*self._people)
+        """Wait for everyone's last answer."""
+        self._is_over = True
+        await asyncio.gather(*self._users)
 
     async def until(self, requests: int) -> None:
-        """Wait until so many have been answered, or one was not."""
-        while True:
-            if self.requests >= requests or self.failures:
-                return
+        """Wait until so many requests were sent, or one has failed."""
+        while self.requests < requests and not self.failures:  # noqa: ASYNC110  # no event
             await asyncio.sleep(0.05)
 
-    @property
-    def in_doubt(self) -> list[str]:
-        """The tasks of which nobody was told whether the last change was made."""
-        return [title for title, possible in self.ledger.items() if len(possible) > 1]
-
     def assert_flawless(self) -> None:
-        """Nobody was turned away."""
+        """Require that every request succeeded."""
         assert not self.failures, (
             f"{len(self.failures)} of {self.requests} failed: {self.failures[:5]}"
         )
 
-    async def assert_stored(self, sql: asyncpg.Connection) -> None:
-        """What was acknowledged is stored, once; what was not, at most once."""
-        stored: dict[str, list[int]] = {}
-        for title, version in await sql.fetch("SELECT title, version FROM tasks"):
-            stored.setdefault(title, []).append(version)
-        wrong = {
-            title: (found, possible)
-            for title, possible in self.ledger.items()
-            for found in [stored.get(title, [ABSENT])]
-            if len(found) > 1 or found[0] not in possible
-        }
-        assert not wrong, f"{len(wrong)} tasks are not as told (stored, possible): {wrong}"
-        assert stored.keys() <= self.ledger.keys()
-
-    async def _person(self, keeps_connections: bool) -> None:
+    async def _use(self, keeps_connections: bool) -> None:
         limits = httpx.Limits(max_keepalive_connections=1 if keeps_connections else 0)
         async with httpx.AsyncClient(base_url=self.url, limits=limits, timeout=20) as client:
-            for door in cycle((RestSurface(client), GraphQLSurface(client))):
-                if self._over:
+            for surface in cycle((RestSurface(client), GraphQLSurface(client))):
+                if self._is_over:
                     return
                 try:
-                    await self._life_of_a_task(door)
-                except (httpx.TransportError, Refused, ValueError) as error:
-                    self.failures.append(f"{type(door).__name__}: {error!r}")
+                    await self._use_one_task(surface)
+                except (httpx.TransportError, ApiError, ValueError) as error:
+                    self.failures.append(f"{surface.api}: {error!r}")
                     await asyncio.sleep(0.02)
 
-    async def _life_of_a_task(self, door: Surface) -> None:
-        """Make it, look at it, change it, find it in the list, and sometimes delete it."""
-        title = secrets.token_hex(8)
-        self.ledger[title] = possible = {ABSENT, 1}
-        task = await self._counted(door.create_task(self.token, {"title": title}))
-        possible.discard(ABSENT)
-        await self._counted(door.get_task(self.token, task.id))
-        possible.add(2)
-        await self._counted(door.change_task(self.token, task.id, {"completed": True}, None))
-        possible.discard(1)
-        await self._counted(door.list_tasks(self.token, limit=5))
+    async def _use_one_task(self, surface: Surface) -> None:
+        """Create a task, read it, change it, list it, and delete every fourth."""
+        ledger, title = self.ledger, self.ledger.new_title()
+        ledger.sent(title, 1)
+        task = await self._counted(surface.create_task(self.token, {"title": title}))
+        ledger.acknowledged(title, 1)
+        await self._counted(surface.get_task(self.token, task.id))
+        ledger.sent(title, 2)
+        await self._counted(surface.change_task(self.token, task.id, {"completed": True}, None))
+        ledger.acknowledged(title, 2)
+        await self._counted(surface.list_tasks(self.token, limit=5))
         if int(title, 16) % 4 == 0:
-            possible.add(ABSENT)
-            await self._counted(door.delete_task(self.token, task.id, 2))
-            possible.discard(2)
+            ledger.sent(title, ABSENT)
+            await self._counted(surface.delete_task(self.token, task.id, 2))
+            ledger.acknowledged(title, ABSENT)
 
-    async def _counted(self, asked: Awaitable[Given]) -> Given:
+    async def _counted(self, request: Awaitable[Result]) -> Result:
         self.requests += 1
-        return await asked
+        return await request

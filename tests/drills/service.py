@@ -1,4 +1,4 @@
-"""The service as it runs for real, on servers of its own that may be maltreated."""
+"""The service as it runs for real, and the failures of its servers."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ import httpx
 import psutil
 
 from persistence.embedded.postgres import Postgres
-from tests.conftest import HASH_SECRET
-from tests.drills.crowd import Answer, Crowd, Door, ask
+from tests.control import GIVE_UP
+from tests.drills.workload import Answer, Workload, send
+from tests.operations import Api, Operation
 from tests.people import sign_in
 from tests.servers import COMMAND, served
-from tests.surfaces import RestSurface
+from tests.surfaces import SURFACES, Request, RestSurface
 
 POOL: Final = 3
 OVERFLOW: Final = 2
 
 
 @dataclass(slots=True)
-class House:
-    """One instance of the service, with its log, and a token of someone it lets in.
+class Service:
+    """One instance of the service, its log, and the token of a user.
 
     Attributes:
-        name: what its connections are called in ``pg_stat_activity``.
+        name: of its connections in ``pg_stat_activity``.
         deadline: of its requests, in seconds.
         connections: the most that it may have.
     """
@@ -58,8 +59,8 @@ class House:
         deadline: float,
         pool: tuple[int, int] = (POOL, OVERFLOW),
         **environment: str,
-    ) -> AsyncIterator[House]:
-        """Serve from a database. Everything the service says goes to ``log``."""
+    ) -> AsyncIterator[Service]:
+        """Serve from a database. The log lines of the service go to ``log``."""
         size, overflow = pool
         url = f"{database_url}?application_name={name}"
         environment = {
@@ -77,57 +78,68 @@ class House:
             yield cls(name, client, token, database_url, log, deadline, size + overflow)
 
     @asynccontextmanager
-    async def drill(self, *, of_each: int = 2) -> AsyncIterator[Crowd]:
-        """A crowd at work. Afterwards nobody was lied to, nothing is stuck, and all was logged."""
+    async def drill(self, *, of_each: int = 2) -> AsyncIterator[Workload]:
+        """A workload during the block; see ``Workload.at``.
+
+        Afterwards every answer must have been proper, what was acknowledged stored, every failure
+        logged, and the pool whole.
+        """
         before = len(self.log.read_text())
-        async with Crowd.at(self.client, self.token, of_each=of_each) as crowd:
-            yield crowd
-        print(crowd.summary())
-        crowd.assert_honest(self.deadline)
+        async with Workload.at(self.client, self.token, of_each=of_each) as workload:
+            yield workload
+        print(workload.summary())
+        workload.assert_proper(self.deadline)
         async with connected(self.database_url) as sql:
-            await crowd.assert_stored(sql)
-        assert_logged(self.log.read_text()[before:], crowd.told(done=False))
+            await workload.ledger.assert_stored(sql)
+        assert_logged(self.log.read_text()[before:], workload.select(ok=False))
         await self.assert_whole()
 
-    async def ask(self, method: str, path: str, body: Any = None) -> Answer:
-        """Ask once, through the door that the path belongs to."""
-        door = Door.GRAPHQL if path.startswith("/graphql") else Door.REST
-        return await ask(self.client, self.token, door, "", method, path, body)
+    async def get(self, path: str) -> Answer:
+        """Get a path once."""
+        return await self.send(Request("GET", path))
 
-    async def both_doors(self, rest: tuple[str, str, Any], graphql: str) -> list[Answer]:
-        """Ask the same at both doors at the same time."""
-        asked = (rest, ("POST", "/graphql", {"query": graphql}))
-        return await asyncio.gather(*(self.ask(*each) for each in asked))
+    async def send(self, request: Request) -> Answer:
+        """Send a request once."""
+        return await send(self.client, self.token, request)
+
+    async def do(self, api: Api, operation: Operation) -> Answer:
+        """Do an operation once."""
+        return await self.send(SURFACES[api].encode(operation))
+
+    async def do_both(self, operation: Operation) -> list[Answer]:
+        """Do an operation through both APIs at the same time."""
+        return await asyncio.gather(*(self.do(api, operation) for api in Api))
 
     async def assert_whole(self) -> None:
-        """The pool has all its connections, and not one more; nothing goes on in them."""
+        """Require that the pool can use all its connections, has no others, and they are idle."""
         async with connected(self.database_url) as sql:
             for _ in range(3):
                 held, backends = await self._held_at_once(sql)
                 if held == self.connections:
                     break
             assert (held, backends) == (self.connections, self.connections)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(GIVE_UP):
                 while await sql.fetchval(_BUSY, self.name):  # noqa: ASYNC110  # no event
                     await asyncio.sleep(0.02)
 
     async def _held_at_once(self, sql: asyncpg.Connection) -> tuple[int, int]:
         """How many connections can wait for a lock together, and how many there are then.
 
-        A connection that was never given back to the pool is missing among the former.
+        A connection that was never released to the pool is missing among the former. Each request
+        is another person's, because no person may hold all connections.
         """
         held = backends = 0
-        async with locked_out(self.database_url):
-            crowd = [
-                asyncio.create_task(self.ask("GET", "/tasks?limit=1"))
-                for _ in range(self.connections + 3)
-            ]
+        names = [f"holder {number}" for number in range(self.connections + 3)]
+        tokens = [await new_token(self.database_url, name) for name in names]
+        request = Request("GET", "/tasks?limit=1")
+        async with locked_tasks(self.database_url):
+            requests = [asyncio.create_task(send(self.client, token, request)) for token in tokens]
             until = time.monotonic() + min(self.deadline, 3.0)
             while held < self.connections and time.monotonic() < until:
                 held, backends = await sql.fetchrow(_WAITING, self.name)
                 await asyncio.sleep(0.01)
-        for answer in await asyncio.gather(*crowd):
-            assert answer.verdict in ("done", "unavailable"), answer
+        for answer in await asyncio.gather(*requests):
+            assert answer.verdict in ("ok", "unavailable"), answer
         return held, backends
 
 
@@ -142,7 +154,7 @@ SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND state <> '
 
 
 class OneShot(httpx.AsyncBaseTransport):
-    """A connection for each request. httpx's pool is slow where hundreds wait, and looks hung."""
+    """A connection for each request. httpx's own pool is slow where hundreds of requests wait."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it, and read until the server closes."""
@@ -152,7 +164,7 @@ class OneShot(httpx.AsyncBaseTransport):
         reader, writer = await asyncio.open_connection(request.url.host, request.url.port)
         try:
             writer.write(b"\r\n".join([*head, b"", await request.aread()]))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(GIVE_UP):
                 answer = await reader.read()
         except OSError as error:
             raise httpx.ReadError(repr(error)) from error
@@ -162,8 +174,8 @@ class OneShot(httpx.AsyncBaseTransport):
 
 
 def _response(answer: bytes) -> httpx.Response:
-    head, found, body = answer.partition(b"\r\n\r\n")
-    if not found:
+    head, separator, body = answer.partition(b"\r\n\r\n")
+    if not separator:
         raise httpx.RemoteProtocolError(f"not an answer: {answer[:100]!r}")
     status, *lines = head.split(b"\r\n")
     headers = [tuple(line.split(b": ", 1)) for line in lines]
@@ -181,37 +193,37 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @asynccontextmanager
-async def locked_out(url: str) -> AsyncIterator[None]:
-    """Nobody else gets at the tasks."""
+async def locked_tasks(url: str) -> AsyncIterator[None]:
+    """The table of tasks is locked: every other statement on it waits."""
     async with connected(url) as other, other.transaction():
         await other.execute("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
         yield
 
 
-async def signed_in(url: str, name: str) -> str:
-    """Someone's token."""
-    async with connected(url) as sql, httpx.AsyncClient() as nowhere:
-        return (await sign_in(sql, RestSurface(nowhere), name, HASH_SECRET)).token
+async def new_token(url: str, name: str) -> str:
+    """The token of a new session."""
+    async with connected(url) as sql, httpx.AsyncClient() as client:
+        return (await sign_in(sql, RestSurface(client), name)).token
 
 
 def assert_logged(log: str, failed: list[Answer]) -> None:
-    """One line for each failure that was told, and no traceback."""
+    """Require one line of the log for each failure, and no traceback."""
     lines = log.splitlines()
     odd = [line for line in lines if " WARNING " not in line]
     assert not odd, odd[:10]
     for answer in failed:
         mentioned = [line for line in lines if f"request_id={answer.request_id}" in line]
         assert len(mentioned) == answer.failures, (answer, mentioned)
-    unasked = [line for line in lines if "request_id=" not in line]
-    assert len(unasked) <= 5, unasked
+    others = [line for line in lines if "request_id=" not in line]
+    assert len(others) <= 5, others
 
 
-# --- What befalls a server ------------------------------------------------------------------
+# --- Failures of a server -------------------------------------------------------------------
 
 
 @contextmanager
 def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """A server and its children that neither answer nor end."""
+    """A server and its children are suspended: they neither answer nor end."""
     main = psutil.Process(process.pid)
     main.suspend()
     children = main.children(recursive=True)
@@ -228,7 +240,7 @@ def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 @asynccontextmanager
 async def down(server: Any, seconds: float) -> AsyncIterator[None]:
-    """Killed as by a crash; back when the block is over, but not before so many seconds."""
+    """Kill a server as by a crash. Start it after the block, and not before so many seconds."""
     began = time.monotonic()
     await asyncio.to_thread(server.kill)
     try:
@@ -240,7 +252,7 @@ async def down(server: Any, seconds: float) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def full_disk(server: Postgres, url: str) -> AsyncIterator[str]:
-    """The tasks on a disk without room; ``"tmpfs"`` where we may mount one, else ``"trigger"``."""
+    """The tasks are on a full disk: ``"tmpfs"`` where we may mount one, else ``"trigger"``."""
     with ExitStack() as stack, suppress(OSError, subprocess.CalledProcessError):
         place = stack.enter_context(_tmpfs(server))
         async with connected(url) as sql:

@@ -1,4 +1,4 @@
-"""A server to measure: the app under uvicorn in a process of its own, on embedded servers."""
+"""The service to measure: ``twofold serve`` in a process of its own, on embedded servers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Final
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -21,11 +22,12 @@ import psutil
 
 from persistence.embedded.postgres import postgres
 from persistence.migrations import upgrade
+from tests.surfaces import Request, authorization
 
-SECRET = "the secret of the benchmarks, shared with nobody"
-TOKEN = "the-token-of-the-benchmarks"
+SECRET: Final = "the secret of the benchmarks, of more than 32 characters"
+TOKEN: Final = "the-token-of-the-benchmarks"
 
-_SESSIONS = """
+_SESSIONS: Final = """
 CREATE TABLE user_sessions (
     user_id text, token_hash text PRIMARY KEY, expires_at timestamptz, revoked boolean
 );
@@ -33,19 +35,19 @@ CREATE TABLE user_sessions (
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """A running server.
+class Service:
+    """A running service.
 
     Attributes:
         port: on 127.0.0.1.
-        process: the server's, for its CPU time.
+        process: the server process, for its CPU time.
     """
 
     port: int
     process: psutil.Process
 
     def cpu(self) -> float:
-        """CPU seconds that the server has used so far."""
+        """The CPU seconds that the process has used so far."""
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
@@ -79,8 +81,8 @@ async def _fill(url: str, tasks: int) -> None:
 
 
 @contextmanager
-def house(database_url: str, **environment: str) -> Iterator[House]:
-    """The app, served by one worker as ``twofold serve`` does it."""
+def running_service(database_url: str, **environment: str) -> Iterator[Service]:
+    """The service with one worker, on a free port. ``environment`` has further settings."""
     with ExitStack() as stack:
         port = _free_port()
         process = subprocess.Popen(
@@ -97,16 +99,16 @@ def house(database_url: str, **environment: str) -> Iterator[House]:
         )
         stack.callback(process.wait)
         stack.callback(process.terminate)
-        _wait_until_ready(f"http://127.0.0.1:{port}/health/ready")
-        yield House(port, psutil.Process(process.pid))
+        _wait_until_ready(process, f"http://127.0.0.1:{port}/health/ready")
+        yield Service(port, psutil.Process(process.pid))
 
 
-def _wait_until_ready(url: str) -> None:
-    for _ in range(200):
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
+    while process.poll() is None:
         with suppress(URLError, ConnectionError), urlopen(url):
             return
         time.sleep(0.05)
-    raise TimeoutError(f"{url} never answered")
+    raise RuntimeError(f"the service ended with exit code {process.returncode}")
 
 
 def _free_port() -> int:
@@ -116,27 +118,26 @@ def _free_port() -> int:
         return port
 
 
-def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
-    """The bytes of one HTTP/1.1 request in the benchmark user's name."""
-    lines = [
-        f"{method} {path} HTTP/1.1",
-        "host: localhost",
-        f"authorization: Bearer {TOKEN}",
-        *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
-    ]
-    if body:
-        lines += ["content-type: application/json", f"content-length: {len(body)}"]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+def encode(request: Request) -> bytes:
+    """The bytes of a request over HTTP/1.1, as the benchmark's user."""
+    headers = {"host": "localhost", **authorization(TOKEN), **request.headers}
+    if request.body:
+        headers["content-length"] = str(len(request.body))
+    lines = [f"{request.method} {request.target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + (request.body or b"")
 
 
 async def drive(port: int, message: bytes, times: int, connections: int = 4) -> None:
-    """Send a request over and over on a few kept-alive connections; every answer must be a 2xx."""
-    await asyncio.gather(
-        *(_converse(port, message, times // connections) for _ in range(connections))
-    )
+    """Send a request so many times on a few connections.
+
+    Raises:
+        RuntimeError: an answer is not a 2xx, or has GraphQL errors.
+    """
+    await asyncio.gather(*(_send(port, message, times // connections) for _ in range(connections)))
 
 
-async def _converse(port: int, message: bytes, times: int) -> None:
+async def _send(port: int, message: bytes, times: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in range(times):
         writer.write(message)
@@ -148,16 +149,18 @@ async def _converse(port: int, message: bytes, times: int) -> None:
             for line in head.split(b"\r\n")
             if line.lower().startswith(b"content-length")
         )
-        await reader.readexactly(length)
+        body = await reader.readexactly(length)
+        if body.startswith(b'{"errors"'):
+            raise RuntimeError(body.decode())
     writer.close()
 
 
-def cpu_per_request(house: House, message: bytes, times: int) -> float:
-    """Microseconds of server CPU that one such request costs, the best of three rounds."""
-    asyncio.run(drive(house.port, message, max(times // 5, 8)))
+def cpu_per_request(service: Service, message: bytes, times: int) -> float:
+    """Microseconds of server CPU for one request: the best of three rounds of ``times`` each."""
+    asyncio.run(drive(service.port, message, max(times // 5, 8)))
     rounds = []
     for _ in range(3):
-        before = house.cpu()
-        asyncio.run(drive(house.port, message, times))
-        rounds.append((house.cpu() - before) / times * 1e6)
+        before = service.cpu()
+        asyncio.run(drive(service.port, message, times))
+        rounds.append((service.cpu() - before) / times * 1e6)
     return min(rounds)
