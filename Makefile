@@ -41,8 +41,11 @@ BEHAVIOUR := $(addprefix tests/test_,concurrency.py edge.py equality.py errors.p
 	graphql.py hostile.py log.py preconditions.py rest.py rest_inputs.py round_trips.py \
 	session_cache.py tasks.py) tests/sessions
 
+# Which drills: make drill DRILLS=tests/siege.
+DRILLS := tests/drills tests/siege
+
 drill: .venv/installed ## Failures, deploys and attacks under load, for minutes; with Debian's nginx-light, all of them
-	@.venv/bin/pytest -n 0 -m drill --timeout 300 -rs $(ARGS) tests/drills tests/siege
+	@.venv/bin/pytest -n 0 -m drill --timeout 300 -rs $(ARGS) $(DRILLS)
 
 test-pgbouncer: .venv/installed ## With Debian's pgbouncer: the behaviour suite through it, in transaction mode
 	@.venv/bin/pytest -n 2 -m pgbouncer -rs $(ARGS)

@@ -16,6 +16,7 @@ import pytest
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.rate_limit import answers
 from persistence import pool
 from persistence.pool import FifoPool
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
@@ -163,8 +164,13 @@ async def change_until(over: asyncio.Event, person: Person, task: Task) -> None:
 
 
 async def test_a_document_of_many_fields_has_no_more_than_its_share(
-    client: httpx.AsyncClient, sql: asyncpg.Connection, small: FastAPI
+    client: httpx.AsyncClient,
+    sql: asyncpg.Connection,
+    small: FastAPI,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # So that it is the pool that bounds them.
+    monkeypatch.setattr(answers, "MAX_UNITS", 100)
     ada = await sign_in(sql, RestSurface(client), "ada", HASH_SECRET)
     bob = await sign_in(sql, RestSurface(client), "bob", HASH_SECRET)
     task = await ada.create_task("water the plants")
@@ -186,15 +192,17 @@ async def test_a_document_of_many_fields_has_no_more_than_its_share(
         held = in_use(small)
         assert not any(document.done() for document in documents)
 
-    answers = await asyncio.gather(*documents)
+    responses = await asyncio.gather(*documents)
     assert held == (POOL // 2, 1)
-    assert ["errors" in answer.json() for answer in answers] == [False] * 10
+    assert ["errors" in response.json() for response in responses] == [False] * 10
 
 
 async def test_beyond_a_full_line_a_person_is_told_at_once_and_nobody_else_is(
     ada: Person, bob: Person, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "MAX_WAITING", 5)
+    # So that it is the pool that bounds them.
+    monkeypatch.setattr(answers, "MAX_UNITS", 100)
     task = await ada.create_task("water the plants")
     await bob.list_tasks()
 
