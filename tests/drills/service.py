@@ -85,7 +85,8 @@ class Service:
         logged, and the pool whole.
         """
         before = len(self.log.read_text())
-        async with Workload.at(self.client, self.token, of_each=of_each) as workload:
+        tokens = [await new_token(self.database_url, f"worker {number}") for number in range(4)]
+        async with Workload.at(self.client, tokens, of_each=of_each) as workload:
             yield workload
         print(workload.summary())
         workload.assert_proper(self.deadline)

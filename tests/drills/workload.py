@@ -10,9 +10,10 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any, Final
 
 import httpx
@@ -143,7 +144,6 @@ class Workload:
     """
 
     client: httpx.AsyncClient
-    token: str
     control: Control
     answers: list[Answer] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
@@ -152,17 +152,23 @@ class Workload:
     @classmethod
     @asynccontextmanager
     async def at(
-        cls, client: httpx.AsyncClient, token: str, *, of_each: int = 2
+        cls, client: httpx.AsyncClient, tokens: Sequence[str], *, of_each: int = 2
     ) -> AsyncIterator[Workload]:
         """Work for as long as the block lasts, and until everyone's last answer.
 
         Args:
+            tokens: of the people whose requests these are, in turn. One person may hold only half
+                of the pool.
             of_each: how many readers and how many writers each API has.
         """
         async with Control.running() as control:
-            load = cls(client, token, control)
+            load = cls(client, control)
             roles = [role for role in (load._read, load._write) for _ in range(of_each)]
-            workers = [asyncio.create_task(role(api)) for role in roles for api in Api]
+            pairs = [(role, api) for role in roles for api in Api]
+            workers = [
+                asyncio.create_task(role(api, token))
+                for (role, api), token in zip(pairs, cycle(tokens), strict=False)
+            ]
             workers.append(asyncio.create_task(load._watch_health()))
             try:
                 await asyncio.sleep(2 * PAUSE)
@@ -243,28 +249,29 @@ class Workload:
 
     # --- Workers ------------------------------------------------------------------------------
 
-    async def _read(self, api: Api) -> None:
+    async def _read(self, api: Api, token: str) -> None:
         while not self._is_over:
-            await self._send("read", _READS[api])
+            await self._send("read", _READS[api], token)
 
-    async def _write(self, api: Api) -> None:
+    async def _write(self, api: Api, token: str) -> None:
         """Create a task, change it, and delete every other, as far as the service does it."""
         while not self._is_over:
             title = self.ledger.new_title()
-            task = await self._do(api, "create", Create({"title": title}), title, 1)
+            task = await self._do(api, token, "create", Create({"title": title}), title, 1)
             if task is None:
                 continue
-            await self._do(api, "change", Change(task.id, {"completed": True}), title, 2)
+            change = Change(task.id, {"completed": True})
+            await self._do(api, token, "change", change, title, 2)
             if random.random() < 0.5:
-                await self._do(api, "delete", Delete(task.id), title, ABSENT)
+                await self._do(api, token, "delete", Delete(task.id), title, ABSENT)
 
     async def _do(
-        self, api: Api, kind: str, operation: Operation, title: str, version: int
+        self, api: Api, token: str, kind: str, operation: Operation, title: str, version: int
     ) -> Task | None:
         """Do an operation that brings a task to a version, and note it; the task if it did."""
         surface = SURFACES[api]
         self.ledger.sent(title, version)
-        answer = await self._send(kind, surface.encode(operation))
+        answer = await self._send(kind, surface.encode(operation), token)
         if not answer.is_ok:
             return None
         self.ledger.acknowledged(title, version)
@@ -273,10 +280,10 @@ class Workload:
 
     async def _watch_health(self) -> None:
         while not self._is_over:
-            await self._send("health", Request("GET", "/health"))
+            await self._send("health", Request("GET", "/health"), "")
 
-    async def _send(self, kind: str, request: Request) -> Answer:
-        answer = await send(self.client, self.token, request, kind)
+    async def _send(self, kind: str, request: Request, token: str) -> Answer:
+        answer = await send(self.client, token, request, kind)
         self.answers.append(answer)
         await asyncio.sleep(PAUSE * random.uniform(0.5, 1.5))
         return answer
