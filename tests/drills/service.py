@@ -99,17 +99,17 @@ class Service:
         """Get a path once."""
         return await self.send(Request("GET", path))
 
-    async def send(self, request: Request) -> Answer:
-        """Send a request once."""
-        return await send(self.client, self.token, request)
+    async def send(self, request: Request, token: str = "") -> Answer:
+        """Send a request once, as the user or as whose token it is."""
+        return await send(self.client, token or self.token, request)
 
-    async def do(self, api: Api, operation: Operation) -> Answer:
+    async def do(self, api: Api, operation: Operation, token: str = "") -> Answer:
         """Do an operation once."""
-        return await self.send(SURFACES[api].encode(operation))
+        return await self.send(SURFACES[api].encode(operation), token)
 
-    async def do_both(self, operation: Operation) -> list[Answer]:
+    async def do_both(self, operation: Operation, token: str = "") -> list[Answer]:
         """Do an operation through both APIs at the same time."""
-        return await asyncio.gather(*(self.do(api, operation) for api in Api))
+        return await asyncio.gather(*(self.do(api, operation, token) for api in Api))
 
     async def assert_whole(self) -> None:
         """Require that the pool can use all its connections, has no others, and they are idle."""

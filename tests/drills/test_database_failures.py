@@ -23,7 +23,15 @@ from persistence.embedded.postgres import Postgres
 from persistence.embedded.valkey import Valkey
 from tests.conftest import run_sql
 from tests.control import GIVE_UP
-from tests.drills.service import Service, connected, down, full_disk, locked_tasks, stopped
+from tests.drills.service import (
+    Service,
+    connected,
+    down,
+    full_disk,
+    locked_tasks,
+    new_token,
+    stopped,
+)
 from tests.drills.workload import MARGIN, Workload
 from tests.operations import Api, Change, Create, Get, List
 
@@ -104,10 +112,13 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 
 
 
 async def test_a_terminated_statement_is_503_if_it_writes(patient: Service, url: str) -> None:
-    operations = (TASKS, Create({"title": "never"}))
+    # Two people, because one may hold only half of the pool.
+    writer = await new_token(url, "writer")
 
     async with patient.drill(of_each=0), locked_tasks(url), connected(url) as sql:
-        answers = asyncio.gather(*map(patient.do_both, operations))
+        answers = asyncio.gather(
+            patient.do_both(TASKS), patient.do_both(Create({"title": "never"}), writer)
+        )
         await until(sql, _LOCKED, "patient", at_least=4)
         await sql.execute(_TERMINATE, "patient")
         await asyncio.sleep(0.2)
