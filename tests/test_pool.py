@@ -95,7 +95,7 @@ async def test_what_a_rush_opened_is_closed_when_it_has_been_idle_for_long(
 
     await Database(far, 5).read(NAP)
 
-    # What was used last stays; the others say good-bye, for which nobody waited.
+    # The connections used last stay open; the others close in the background.
     assert (idle(far), trips.open) == (1, 3)
     async with asyncio.timeout(5):
         while trips.open > 1:  # noqa: ASYNC110  # no event
