@@ -144,6 +144,13 @@ async def until(sql: asyncpg.Connection, query: str, *values: Any, at_least: int
             await asyncio.sleep(0.02)
 
 
+async def until_cancelled(sql: asyncpg.Connection) -> None:
+    """Wait until none of the service's statements waits for a lock any more."""
+    async with asyncio.timeout(GIVE_UP):
+        while await sql.fetchval(_LOCKED, "hasty"):  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.02)
+
+
 async def test_a_locked_row_is_503_at_the_deadline_and_its_statements_are_cancelled(
     hasty: Service, url: str
 ) -> None:
@@ -154,9 +161,7 @@ async def test_a_locked_row_is_503_at_the_deadline_and_its_statements_are_cancel
             await other.execute(_LOCK_ROW, task_id)
             locked = await hasty.do_both(Change(task_id, {"title": "x"}))
             answered = time.monotonic()
-            async with asyncio.timeout(GIVE_UP):
-                while await other.fetchval(_LOCKED, "hasty"):  # noqa: ASYNC110  # no event
-                    await asyncio.sleep(0.02)
+            await until_cancelled(other)
             cancelled = time.monotonic() - answered
         after = await hasty.do(Api.REST, Get(task_id))
         free = await hasty.do_both(Change(task_id, {"title": "y"}))
@@ -382,6 +387,8 @@ async def test_sixty_changes_that_wait_for_one_row_are_503_and_leave_nothing(
                 await other.execute(_LOCK_ROW, task_id)
                 changes = [Change(task_id, {"title": f"{number}"}) for number in range(60)]
                 answers = await asyncio.gather(*(hasty.do(Api.REST, each) for each in changes))
+                # A statement that gets its lock before the cancellation arrives would be executed.
+                await until_cancelled(other)
             assert {answer.verdict for answer in answers} == {"unavailable"}
 
     assert (await hasty.do(Api.REST, Get(task_id))).body["version"] == 1
