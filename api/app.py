@@ -16,9 +16,10 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from api.errors import MethodNotAllowed, NotReady
+from api.http.cors import LOOPBACK_ORIGIN, CORSMiddleware
+from api.http.links import path_in_app
 from api.http.middleware import (
     HeadMiddleware,
-    ProblemCORSMiddleware,
     ProblemMiddleware,
     RequestIdMiddleware,
     StartupErrorMiddleware,
@@ -35,29 +36,6 @@ from persistence.sessions.layouts import UnusableSessions
 from rest import docs_page as browser
 from rest import errors as rest_errors
 from rest import health, openapi, tasks
-
-_ALLOWED_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_ALLOWED_HEADERS = (
-    "Authorization",
-    "Content-Type",
-    "If-Match",
-    "If-None-Match",
-    "X-Request-ID",
-)
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_EXPOSED_HEADERS = (
-    "RateLimit",
-    "RateLimit-Policy",
-    "X-RateLimit-Limit",
-    "X-RateLimit-Remaining",
-    "X-RateLimit-Reset",
-    "Content-Type",
-    "ETag",
-    "Link",
-    "Location",
-    "Retry-After",
-    "X-Request-ID",
-)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -103,7 +81,7 @@ def _answer(scope: Scope, error: Exception) -> Response:
     """The response to an exception, in the form of the protocol that the path belongs to."""
     if isinstance(error, HTTPException) and error.status_code == 405:
         error = MethodNotAllowed(_allowed_methods(scope))
-    is_graphql = scope["path"].rstrip("/") == graphql_routes.PATH
+    is_graphql = path_in_app(scope).rstrip("/") == graphql_http.PATH
     return graphql_http.answer(scope, error) if is_graphql else rest_errors.answer(scope, error)
 
 
@@ -157,20 +135,15 @@ def _middleware(settings: Settings) -> list[Middleware]:
         Middleware(RequestIdMiddleware, headers=headers),
         Middleware(CloseWhileDraining),
         Middleware(
-            ProblemCORSMiddleware,
-            answer=_answer,
-            allow_origins=settings.origins,
-            allow_methods=_ALLOWED_METHODS,
-            allow_headers=_ALLOWED_HEADERS,
-            allow_credentials=True,
-            expose_headers=_EXPOSED_HEADERS,
-            max_age=600,
+            CORSMiddleware,
+            origins=settings.origins,
+            origin_pattern=LOOPBACK_ORIGIN if settings.cors_origins is None else None,
         ),
         Middleware(HeadMiddleware),
         Middleware(ProblemMiddleware, answer=_answer),
         Middleware(TrailingSlashMiddleware),
         Middleware(
             TrustedHostMiddleware,
-            hosts=None if settings.is_production else (*_LOOPBACK, settings.host),
+            hosts=settings.hosts,
         ),
     ]

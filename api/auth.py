@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from starlette.types import Scope
 
@@ -21,6 +22,8 @@ from api.settings import Settings
 from persistence.database import Database
 from persistence.sessions.cache import SessionCache
 from persistence.sessions.layouts import SessionLookup, SessionRecord, find_session_lookup
+from persistence.sessions.tokens import parse_token
+from persistence.validation import VALUE_LENGTH
 from persistence.viewer import Viewer
 
 MAX_TOKEN: Final = 4096
@@ -192,3 +195,25 @@ def bearer_token(scope: Scope) -> bytes:
     if scheme.lower() != b"bearer" or not 1 <= len(token) <= MAX_TOKEN or b" " in token:
         raise Unauthenticated
     return token
+
+
+def without_token(scope: Scope, error: bytes) -> bytes:
+    """An encoded error without the request's bearer token, wherever the client had put it.
+
+    Errors repeat parts of a request, and get into logs and screenshots. A rejected value is cut,
+    so that it may end in the beginning of a token.
+    """
+    for value in header_values(scope, b"authorization"):
+        credentials = value.partition(b" ")[2].strip()
+        for token in {credentials, unquote_to_bytes(credentials), parse_token(credentials).raw}:
+            if len(token) >= _MIN_SECRET and token[:_MIN_SECRET] in error:
+                error = error.replace(token, _REDACTED)
+                for length in range(min(len(token) - 1, VALUE_LENGTH), _MIN_SECRET - 1, -1):
+                    error = error.replace(token[:length] + b'"', _REDACTED + b'"')
+    return error
+
+
+_MIN_SECRET: Final = 12
+"""Fewer bytes are no secret: as many of a token may be seen."""
+
+_REDACTED: Final = b"********"

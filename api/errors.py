@@ -167,7 +167,8 @@ CATALOGUE: Final[dict[type[Exception], ProblemType]] = {
         "misdirected_request",
         421,
         "Unknown host",
-        "This server does not answer for the host that the request names",
+        "This server does not answer for the host that the request names. Its setting ALLOWED_HOSTS"
+        " lists further hosts.",
     ),
     RateLimitExceeded: ProblemType("rate_limit_exceeded", 429, "Rate limit exceeded"),
     NotReady: ProblemType(

@@ -65,15 +65,16 @@ CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_comma_separated
 
 MINIMUM_SECRET_LENGTH: Final = 32
 
-_ORIGIN: Final = re.compile(r"(?P<scheme>https?)://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+
+_ALLOWED_HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
+
+# Apps send origins with schemes of their own: capacitor://localhost, chrome-extension://….
+_ORIGIN: Final = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?"
+)
 
 _REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://")
-
-_DEVELOPMENT_ORIGINS: Final = [
-    "http://localhost:3000",
-    "http://127.0.0.1:3000",
-    "http://localhost",
-]
 
 # Connections that the pool keeps, and further ones that it may open under load.
 _POOL: Final = {
@@ -113,6 +114,7 @@ class Settings(BaseSettings):
     session_cache_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS_LEFT)] = 0
 
     cors_origins: CommaSeparated | None = None
+    allowed_hosts: CommaSeparated | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     web_concurrency: Annotated[int, Field(ge=1)] = 1
@@ -189,6 +191,16 @@ class Settings(BaseSettings):
             raise ValueError(f"It must begin with {' or '.join(_REDIS_SCHEMES)}.")
         return value
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: list[str] | None) -> list[str] | None:
+        for host in value or []:
+            if not _ALLOWED_HOST.fullmatch(host):
+                raise ValueError(
+                    f"{host!r} is not a host: a name, *.name, or an address, without a port."
+                )
+        return None if value is None else [host.lower() for host in value]
+
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, value: list[str] | None, info: ValidationInfo) -> list[str] | None:
@@ -202,10 +214,18 @@ class Settings(BaseSettings):
 
     @property
     def origins(self) -> list[str]:
-        """The browser origins that may call us."""
-        if self.cors_origins is not None:
-            return self.cors_origins
-        return [] if self.environment is Environment.PRODUCTION else _DEVELOPMENT_ORIGINS
+        """The browser origins that may call us; not set, those of this machine, on any port.
+
+        Production requires them to be set.
+        """
+        return self.cors_origins or []
+
+    @property
+    def hosts(self) -> list[str] | None:
+        """The hosts to answer for; ``None`` for every host, in production unless they are set."""
+        if self.is_production:
+            return self.allowed_hosts
+        return [*_LOOPBACK, self.host.lower(), *(self.allowed_hosts or [])]
 
     @property
     def is_introspectable(self) -> bool:
@@ -255,7 +275,8 @@ class Settings(BaseSettings):
         """``masked``, with the defaults that depend on the environment filled in."""
         pool = self.pool
         defaults = {
-            "CORS_ORIGINS": self.origins,
+            "CORS_ORIGINS": self.cors_origins or "localhost, any port",
+            "ALLOWED_HOSTS": "any" if self.hosts is None else self.hosts,
             "DRAIN_SECONDS": self.drain,
             "SQLALCHEMY_POOL_SIZE": pool.size,
             "SQLALCHEMY_MAX_OVERFLOW": pool.max_overflow,
@@ -338,15 +359,15 @@ def _origin_problem(origin: str, production: bool) -> str | None:
     match = _ORIGIN.fullmatch(origin.lower())
     if not match:
         return f"{origin!r} is not an origin: scheme://host, with a port or without, and no path."
-    if production and match["scheme"] != "https":
-        return f"{origin!r} must be https:// in production."
+    if production and match["scheme"] == "http":
+        return f"{origin!r} must not be http:// in production."
     return None
 
 
 def _normalized_origin(origin: str) -> str:
     """An origin as browsers send it: in lower case, without the default port of its scheme."""
     scheme, _, host = origin.lower().partition("://")
-    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS[scheme])}"
+    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ''))}"
 
 
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}

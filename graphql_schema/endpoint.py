@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api.admission import authenticate, charge, require_funds
+from api.auth import without_token
 from api.errors import BudgetExceeded, MethodNotAllowed, NotAcceptable, describe
-from api.http.body import read_json
+from api.http.body import decode_json, read_json
 from api.http.json import encode_json
 from api.http.negotiation import best_media_type
 from api.rate_limit.budget import (
@@ -37,6 +37,8 @@ from graphql_schema.compiled import CompiledSchema, RequestRejected
 from graphql_schema.context import Context
 from graphql_schema.errors import field_error, not_persisted, rejection_errors, request_error
 from persistence.errors import FieldError, InvalidInput
+
+PATH: Final = "/graphql"
 
 GRAPHQL_JSON: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
@@ -170,15 +172,15 @@ def _members_of_query(scope: Scope) -> dict[str, Any]:
         raise InvalidInput(
             [FieldError(name, "Should be given once", "repeated_parameter") for name in repeated]
         )
-    members: dict[str, Any] = dict(parameters)
+    # Clients that fill in a form leave a member empty.
+    members = {name: text for name, text in parameters.items() if text or name == "query"}
+    return _with_json(members)
+
+
+def _with_json(members: dict[str, Any]) -> dict[str, Any]:
     for name in ("variables", "extensions"):
         if name in members:
-            try:
-                members[name] = msgspec.json.decode(members[name])
-            except (msgspec.DecodeError, UnicodeError, RecursionError):
-                raise InvalidInput(
-                    [FieldError(name, "Is not valid JSON", "json_invalid")]
-                ) from None
+            members[name] = decode_json(members[name].encode(), field=name)
     return members
 
 
@@ -231,7 +233,7 @@ def _response(
     members = []
     if errors:
         # First, as the specification recommends, so that readers see them (section 7.1.8).
-        members.append(b'"errors":' + encode_json(errors))
+        members.append(b'"errors":' + without_token(scope, encode_json(errors)))
     if data is not None:
         members.append(b'"data":' + data)
     members.append(b'"extensions":' + encode_json(_extensions(scope)))
@@ -244,12 +246,12 @@ def _response(
 
 def _extensions(scope: Scope) -> dict[str, Any]:
     context = context_of(scope)
-    found: dict[str, Any] = {"request_id": context.request_id}
+    extensions: dict[str, Any] = {"request_id": context.request_id}
     for charged in context.charges:
-        found["cost"] = {
+        extensions["cost"] = {
             "kind": charged.cost.kind,
             "requested": charged.cost.amount,
             "remaining": charged.window.remaining,
             "reset": charged.reset,
         }
-    return found
+    return extensions

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from api.http.links import relative_reference
 from api.http.negotiation import best_media_type
 from api.settings import Settings
 
@@ -45,13 +46,25 @@ def is_requested(scope: Scope) -> bool:
     return scope["method"] == "GET" and best_media_type(scope, ("application/json", html)) == html
 
 
-def page(settings: Settings) -> Response:
-    """The page. It contains the demo token if there is one; no other file does."""
+def page(settings: Settings, scope: Scope, endpoint: str) -> Response:
+    """The page. It contains the demo token if there is one; no other file does.
+
+    Its references are relative, so that they hold behind any prefix.
+
+    Args:
+        scope: of the request.
+        endpoint: the path of the endpoint; the page's files are below it.
+    """
     token = settings.demo_token
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
-    configuration = json.dumps({"endpoint": "/graphql", "headers": headers}).replace("<", "\\u003c")
+    members = {
+        "endpoint": relative_reference(scope, endpoint),
+        "docs": relative_reference(scope, "/docs"),
+        "headers": headers,
+    }
     template = (_FOLDER / "page.html").read_text(encoding="utf-8")
-    body = template.replace("{{twofold}}", configuration)
+    body = template.replace("{{assets}}", relative_reference(scope, f"{endpoint}/assets"))
+    body = body.replace("{{twofold}}", json.dumps(members).replace("<", "\\u003c"))
     return Response(body, headers=_HEADERS, media_type="text/html")
 
 

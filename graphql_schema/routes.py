@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.settings import Settings
 from graphql_schema import graphiql_page
-from graphql_schema.endpoint import GraphQLEndpoint
+from graphql_schema.endpoint import PATH, GraphQLEndpoint
 from graphql_schema.schema import engine
-
-PATH: Final = "/graphql"
 
 
 def routes(settings: Settings) -> list[BaseRoute]:
@@ -41,5 +37,5 @@ class EndpointWithGraphiQL:
         """Serve one request."""
         app: ASGIApp = self._endpoint
         if graphiql_page.is_requested(scope):
-            app = graphiql_page.page(self._settings)
+            app = graphiql_page.page(self._settings, scope, PATH)
         await app(scope, receive, send)

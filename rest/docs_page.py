@@ -1,4 +1,4 @@
-"""The API's documentation page: Swagger UI, loaded from this server only."""
+"""The API's documentation page: Swagger UI, loaded from this server only, behind any prefix."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from api.http.links import relative_reference
+
 _FOLDER: Final = Path(__file__).parent / "docs"
 
+PATH: Final = "/docs"
+
 _FILES: Final = {
-    "/docs": ("index.html", "text/html"),
     "/docs/init.js": ("init.js", "text/javascript"),
     "/docs/swagger-ui.css": ("swagger-ui.css", "text/css"),
     "/docs/swagger-ui-bundle.js": ("swagger-ui-bundle.js", "text/javascript"),
@@ -36,7 +39,16 @@ CONTENT_SECURITY_POLICY: Final = (
 def routes() -> list[BaseRoute]:
     """The routes of the page, of the files that it loads, and of the document that it shows."""
     files = [Route(path, _serve(name, media_type)) for path, (name, media_type) in _FILES.items()]
-    return [*files, Route("/openapi.json", openapi)]
+    return [Route(PATH, page), *files, Route("/openapi.json", openapi)]
+
+
+async def page(request: Request) -> Response:
+    """The page, with references that hold at ``/docs`` and at ``/docs/``."""
+    text = _content("index.html").decode()
+    for path in (PATH, "/openapi.json"):
+        text = text.replace(f'"{path}', f'"{relative_reference(request.scope, path)}')
+    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
+    return Response(text, headers=headers, media_type="text/html")
 
 
 def _serve(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:

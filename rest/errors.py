@@ -8,6 +8,7 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Scope
 
+from api.auth import without_token
 from api.errors import describe
 from api.headers import header_values
 from api.http.json import encode_json, now_to_the_second
@@ -31,7 +32,8 @@ def answer(scope: Scope, error: Exception) -> Response:
         request_id=context.request_id,
     )
     headers = {**problem.headers, "Vary": "Accept", "Cache-Control": "no-store"}
-    return Response(encode_json(members), problem.type.status, headers, _media_type(scope))
+    body = without_token(scope, encode_json(members))
+    return Response(body, problem.type.status, headers, _media_type(scope))
 
 
 def _media_type(scope: Scope) -> str:

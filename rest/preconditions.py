@@ -16,7 +16,8 @@ _MAX_VERSION: Final = 2**31 - 1
 # RFC 9110, 8.8.3: entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE. A list may have empty elements.
 _TAG: Final = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _LIST: Final = re.compile(rf"[ \t,]*{_TAG.pattern}(?:[ \t]*,(?:[ \t]*{_TAG.pattern})?)*[ \t]*")
-_VERSION: Final = re.compile(r"[1-9][0-9]{0,9}")
+# Proxies that compress mark a tag: "1-gzip" (Apache), "1;gzip", "1--gzip" (Jetty).
+_VERSION: Final = re.compile(r"([1-9][0-9]{0,9})((--?|;)(gzip|br|zstd|deflate))?")
 
 
 class Condition(NamedTuple):
@@ -72,7 +73,8 @@ def _condition(request: Request, header: str) -> Condition | None:
         raise InvalidInput([FieldError(header, message, "etag_invalid", printable(text))])
     # A weak tag counts like a strong one, because proxies that compress make our tags weak. A
     # well-formed tag that is not a version matches nothing.
-    versions = (int(tag) for tag in _TAG.findall(text) if _VERSION.fullmatch(tag))
+    matches = filter(None, map(_VERSION.fullmatch, _TAG.findall(text)))
+    versions = (int(match[1]) for match in matches)
     return Condition([version for version in versions if version <= _MAX_VERSION])
 
 

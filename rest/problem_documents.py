@@ -120,7 +120,7 @@ def error_responses(*errors: type[Exception]) -> dict[int | str, dict[str, Any]]
     }
 
 
-COMMON_ERRORS: Final = error_responses(InvalidInput, UnknownHost, Exception)
+COMMON_ERRORS: Final = error_responses(InvalidInput, Exception)
 """The errors of every operation."""
 
 RESOURCE_ERRORS: Final = error_responses(

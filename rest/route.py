@@ -11,6 +11,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, Final, NamedTuple, get_args
 
 from fastapi import Depends, params
@@ -22,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.admission import authenticate, charge
 from api.http.body import read_json
+from api.http.links import relative_reference
 from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, viewer_payer
 from api.request import context_of
 from api.state import state_of
@@ -58,11 +60,17 @@ def database(request: Request) -> Database:
     return context_of(request.scope).database
 
 
+def relative(request: Request) -> Callable[[str], str]:
+    """Makes a reference from the request's URL to a path of the app."""
+    return partial(relative_reference, request.scope)
+
+
 _COSTS: Final[dict[Callable[..., Any], Cost]] = {reader: ONE_READ, writer: ONE_WRITE}
 
 Reader = Annotated[Viewer, Depends(reader)]
 Writer = Annotated[Viewer, Depends(writer)]
 Db = Annotated[Database, Depends(database)]
+Relative = Annotated[Callable[[str], str], Depends(relative)]
 
 
 class PathParser(NamedTuple):

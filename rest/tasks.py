@@ -17,7 +17,7 @@ from persistence.tasks import Task, TaskPage
 from persistence.validation import MAX_ID
 from rest.preconditions import IfMatch, IfNoneMatch, etag, header_parameter
 from rest.problem_documents import BODY_ERRORS, RESOURCE_ERRORS, error_responses
-from rest.route import AuthenticatedRoute, Db, PathParser, Reader, Writer
+from rest.route import AuthenticatedRoute, Db, PathParser, Reader, Relative, Writer
 from rest.task_documents import (
     DeletedDocument,
     TaskDocument,
@@ -64,10 +64,15 @@ _ETAG: Final = {"ETag": {"schema": {"type": "string"}, "description": 'The versi
 _LINK: Final = {
     "Link": {
         "schema": {"type": "string"},
-        "description": 'When there are more: `</tasks?cursor=…>; rel="next"`.',
+        "description": 'When there are more: `<?cursor=…>; rel="next"`, a relative reference.',
     }
 }
-_LOCATION: Final = {"Location": {"schema": {"type": "string"}, "description": "`/tasks/{id}`"}}
+_LOCATION: Final = {
+    "Location": {
+        "schema": {"type": "string"},
+        "description": "The new task, as a relative reference: `tasks/{id}` from `/tasks`.",
+    }
+}
 _IF_MATCH: Final = header_parameter("If-Match", "Only at one of these versions; otherwise 412.")
 _IF_NONE_MATCH: Final = header_parameter(
     "If-None-Match", "Unless it is at one of these versions: 304."
@@ -95,10 +100,12 @@ async def list_tasks(query: Annotated[Page, Query()], viewer: Reader, db: Db) ->
     status_code=201,
     responses={201: _success("The task.", _ETAG | _LOCATION), **BODY_ERRORS},
 )
-async def create_task(new: Annotated[NewTask, Body()], viewer: Writer, db: Db) -> Response:
+async def create_task(
+    new: Annotated[NewTask, Body()], viewer: Writer, db: Db, relative: Relative
+) -> Response:
     """Add a task to your list."""
     task = await tasks.create(db, viewer, new)
-    return _task(task, status=201, headers={"location": f"{_COLLECTION}/{task.id}"})
+    return _task(task, status=201, headers={"location": relative(f"{_COLLECTION}/{task.id}")})
 
 
 @router.post(
@@ -187,7 +194,7 @@ def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None)
 def _link_to_next(query: Page, page: TaskPage) -> dict[str, str]:
     """The ``Link`` header, if there is a next page (RFC 8288).
 
-    A relative reference, because a proxy may serve us under any host name.
+    A relative reference, because a proxy may serve us under any host name and any prefix.
     """
     if not page.has_more:
         return {}
@@ -195,4 +202,4 @@ def _link_to_next(query: Page, page: TaskPage) -> dict[str, str]:
     if query.completed is not None:
         members["completed"] = "true" if query.completed else "false"
     members["cursor"] = encode_cursor(page.tasks[-1].position)
-    return {"link": f'<{_COLLECTION}?{urlencode(members)}>; rel="next"'}
+    return {"link": f'<?{urlencode(members)}>; rel="next"'}

@@ -217,7 +217,7 @@ class RestSurface(Surface):
         task = Task(**document)
         assert headers["etag"] == f'"{task.version}"'
         if isinstance(operation, Create):
-            assert (status, headers["location"]) == (201, f"/tasks/{task.id}")
+            assert (status, headers["location"]) == (201, f"tasks/{task.id}")
         return task
 
 

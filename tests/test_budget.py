@@ -257,6 +257,7 @@ async def test_exactly_thirty_of_a_hundred_and_twenty_writes_are_admitted(
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 30
 
 
+@pytest.mark.slow
 async def test_the_budget_is_exact_across_processes(
     database_url: str, valkey: Valkey, redis: Redis, sql: asyncpg.Connection
 ) -> None:

@@ -469,6 +469,7 @@ def token_in(command: str) -> str:
 
 
 @pytest.mark.usefixtures("usable")
+@pytest.mark.slow
 def test_dev_reports_that_its_database_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -490,6 +491,7 @@ def test_dev_reports_that_its_database_does_not_answer(
 
 
 @linux
+@pytest.mark.slow
 def test_nothing_of_dev_outlives_it_or_its_parent_when_killed(start: Start) -> None:
     dev = f"{sys.executable} -m api.cli dev --parent $$"
     through_make = start("sh", "-c", f"{dev} & wait")

@@ -1,7 +1,7 @@
 """Random documents and dirty data through the stock executor and the compiled one.
 
 Whatever is asked and whatever resolvers return, the two must agree on data, errors and how
-often each resolver ran. COMPILED_FUZZ_DOCUMENTS raises the number of documents.
+often each resolver ran. `make test-slow` does this with more documents (COMPILED_FUZZ_DOCUMENTS).
 """
 
 import asyncio
@@ -66,8 +66,9 @@ from graphql_schema.compiled.executor import CompiledExecutor, DeferredFields
 from graphql_schema.compiled.selections import DeferredField
 from graphql_schema.compiled.usages import Usages
 
-DOCUMENTS = int(os.environ.get("COMPILED_FUZZ_DOCUMENTS", "200"))
+MANY = int(os.environ.get("COMPILED_FUZZ_DOCUMENTS", "300"))
 RUNS = 4
+GROUPS = 25
 UTC = dt.UTC
 
 # Coroutines whose parents were cancelled before they began: stock leaves them behind too.
@@ -713,13 +714,14 @@ def _collect_garbage() -> Iterator[None]:
     gc.collect()
 
 
-async def test_both_executors_agree_on_everything() -> None:
+@pytest.mark.parametrize("documents", [60, pytest.param(MANY, marks=pytest.mark.slow)])
+async def test_both_executors_agree_on_everything(documents: int) -> None:
     seen.clear()
 
-    found = [difference async for difference in differences(range(DOCUMENTS))]
+    found = [difference async for difference in differences(range(documents))]
 
     assert not found, f"{len(found)} differences, the first:\n{found[0]}"
-    runs = DOCUMENTS * RUNS
+    runs = documents * RUNS
     assert seen["refused"] < runs / 3, seen
     assert seen["with errors"] > runs / 20, seen
     assert seen["without errors"] > runs / 4, seen
@@ -771,7 +773,7 @@ async def test_operations_of_one_document_do_not_disturb_each_other() -> None:
     engine = CompiledSchema(SCHEMA, leaves=LEAVES, limits=WIDE, list_sizes=LIST_SIZES)
     World.suspends, World.error = False, None
     ran_to_the_end = 0
-    for seed in range(DOCUMENTS // 8):
+    for seed in range(GROUPS):
         rng = random.Random(seed)
         parts = [
             print_ast(visit(parse(Writer(rng).document()), Renamed(suffix))) for suffix in "AB"
@@ -784,7 +786,7 @@ async def test_operations_of_one_document_do_not_disturb_each_other() -> None:
             compiled = await through_compiled(engine, text, given, name)
             assert agree(stock, compiled), describe(seed, text, given, stock, compiled)
             ran_to_the_end += bool(compiled.ran)
-    assert ran_to_the_end > DOCUMENTS / 4
+    assert ran_to_the_end > 2 * GROUPS
 
 
 def accept_any_int(patch: pytest.MonkeyPatch) -> None:

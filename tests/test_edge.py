@@ -18,7 +18,10 @@ from tests import conftest
 
 DEVELOPMENT = ["http://localhost:3000", "http://127.0.0.1:3000", "http://localhost"]
 FRONTEND = "https://app.example.com"
-EXPOSED = {"Content-Type", "ETag", "Link", "Location", "Retry-After", "X-Request-ID"}
+EXPOSED = {
+    "Allow", "Content-Type", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate",
+    "X-Request-ID",
+}  # fmt: skip
 
 Client = AbstractAsyncContextManager[httpx.AsyncClient]
 
@@ -71,22 +74,22 @@ async def test_each_environment_has_its_origins(
 
 @pytest.mark.parametrize(
     "origin",
-    ["http://localhost:3001", "https://localhost:3000", "http://localhost:3000/", "null", "*",
+    ["http://localhost:3000/", "http://localhost:", "http://localhost:x", "null", "*",
      "http://localhost:3000.evil.example", "HTTP://LOCALHOST:3000", "http://evil.example"],
 )  # fmt: skip
 async def test_no_other_origin_is_allowed(origin: str, client: httpx.AsyncClient) -> None:
     answered = await client.get("/health", headers={"Origin": origin})
     refused = await client.options("/tasks", headers=_preflight(origin))
 
-    assert "Access-Control-Allow-Origin" not in answered.headers
-    assert "Access-Control-Allow-Origin" not in refused.headers
-    assert refused.status_code == 400
+    for response in (answered, refused):
+        assert "Access-Control-Allow-Origin" not in response.headers
+        assert "Origin" in response.headers["Vary"]
 
 
 @pytest.mark.parametrize(
     "path", ["/tasks", "/tasks/", "/tasks/1", "/tasks/bulk-delete", "/nowhere"]
 )
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
 async def test_a_preflight_is_allowed(method: str, path: str, client: httpx.AsyncClient) -> None:
     response = await client.options(path, headers=_preflight(DEVELOPMENT[0], method))
 
@@ -97,41 +100,6 @@ async def test_a_preflight_is_allowed(method: str, path: str, client: httpx.Asyn
     assert method in response.headers["Access-Control-Allow-Methods"].split(", ")
     assert "Origin" in response.headers["Vary"]
     assert "X-Request-ID" in response.headers
-
-
-@pytest.mark.parametrize(
-    "headers",
-    ["Authorization", "authorization, content-type", "If-Match", "If-None-Match", "X-Request-ID",
-     "authorization,content-type,if-match,if-none-match,x-request-id"],
-)  # fmt: skip
-async def test_a_preflight_may_ask_for_these_headers(
-    headers: str, client: httpx.AsyncClient
-) -> None:
-    asking = _preflight(DEVELOPMENT[0], "PATCH") | {"Access-Control-Request-Headers": headers}
-
-    assert (await client.options("/tasks/1", headers=asking)).status_code == 204
-
-
-@pytest.mark.parametrize(
-    ("asking", "reason"),
-    [
-        ({"Origin": "http://evil.example"}, "Disallowed CORS origin"),
-        ({"Access-Control-Request-Method": "TRACE"}, "Disallowed CORS method"),
-        ({"Access-Control-Request-Headers": "X-Evil"}, "Disallowed CORS headers"),
-    ],
-)
-async def test_the_refusal_of_a_preflight_is_one_of_the_catalogue(
-    asking: dict[str, str], reason: str, client: httpx.AsyncClient
-) -> None:
-    response = await client.options("/tasks", headers=_preflight(DEVELOPMENT[0]) | asking)
-
-    problem = response.json()
-    assert (response.status_code, problem["type"]) == (400, "validation_error")
-    assert problem["errors"] == [
-        {"field": "", "message": reason, "code": "cors_disallowed", "value": None}
-    ]
-    assert problem["request_id"] == response.headers["X-Request-ID"]
-    assert {"Accept", "Origin"} <= set(response.headers["Vary"].split(", "))
 
 
 async def test_a_browser_may_read_these_headers(client: httpx.AsyncClient) -> None:
@@ -169,7 +137,7 @@ async def test_outside_production_these_hosts_are_answered(
     "host",
     ["evil.example", "localhost.evil.example", "evil.example:8000", "127.0.0.2", "[::2]"],
 )
-@pytest.mark.parametrize("path", ["/tasks", "/health", "/docs", "/nowhere"])
+@pytest.mark.parametrize("path", ["/tasks", "/healthy", "/docs", "/nowhere"])
 async def test_others_get_421(path: str, host: str, client: httpx.AsyncClient) -> None:
     response = await client.get(path, headers={"Host": host.encode("latin-1")})
 
@@ -421,7 +389,7 @@ async def test_the_page_has_no_script_of_its_own_and_all_it_loads_is_here(
     page = _Page((await client.get("/docs")).text)
 
     loaded = [await client.get(url) for url in page.urls]
-    assert page.urls == ["/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/docs/init.js"]
+    assert page.urls == ["docs/swagger-ui.css", "docs/swagger-ui-bundle.js", "docs/init.js"]
     assert [answer.status_code for answer in loaded] == [200, 200, 200]
     assert page.inline_scripts == []
 
@@ -430,7 +398,7 @@ async def test_the_page_shows_this_servers_document(client: httpx.AsyncClient) -
     script = (await client.get("/docs/init.js")).text
     document = await client.get("/openapi.json")
 
-    assert 'url: "/openapi.json"' in script
+    assert 'new URL("../openapi.json", document.currentScript.src)' in script
     assert "validatorUrl: null" in script
     assert document.headers["Content-Type"] == "application/json"
     assert document.json()["openapi"].startswith("3.1")

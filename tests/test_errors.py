@@ -99,7 +99,8 @@ PROVOCATIONS: dict[str, tuple[dict[str, Any], str, str, dict[str, str]]] = {
     "misdirected_request": (
         {"method": "GET", "url": "/tasks", "headers": {"Host": "evil.example"}},
         "Unknown host",
-        "This server does not answer for the host that the request names",
+        "This server does not answer for the host that the request names. Its setting ALLOWED_HOSTS"
+        " lists further hosts.",
         {},
     ),
     "internal_error": (

@@ -49,9 +49,9 @@ async def test_create_returns_the_task_its_location_and_its_etag(
     assert list(task) == [
         "id", "user_id", "title", "description", "completed", "version", "created_at", "updated_at",
     ]  # fmt: skip
-    assert response.headers["Location"] == f"/tasks/{task['id']}"
+    assert response.headers["Location"] == f"tasks/{task['id']}"
     assert response.headers["ETag"] == '"1"'
-    assert (await adas.get(response.headers["Location"])).json() == task
+    assert (await adas.get(response.url.join(response.headers["Location"]))).json() == task
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])

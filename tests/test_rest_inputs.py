@@ -38,9 +38,9 @@ async def test_the_link_to_the_next_page_is_relative_and_keeps_filter_and_limit(
         await adas.post("/tasks", json=NewTask(completed=True))
 
     first = await adas.get("/tasks?limit=2&completed=true")
-    second = await adas.get(first.links["next"]["url"])
+    second = await adas.get(first.url.join(first.links["next"]["url"]))
 
-    assert first.headers["Link"].startswith("</tasks?limit=2&completed=true&cursor=")
+    assert first.headers["Link"].startswith("<?limit=2&completed=true&cursor=")
     assert first.headers["Link"].endswith('>; rel="next"')
     assert (len(first.json()), len(second.json())) == (2, 1)
     assert "Link" not in second.headers
@@ -54,7 +54,7 @@ async def test_the_link_has_no_parameter_that_the_request_did_not_have(
 
     link = (await adas.get("/tasks/?limit=1")).headers["Link"]
 
-    assert link.startswith("</tasks?limit=1&cursor=")
+    assert link.startswith("<?limit=1&cursor=")
     assert "completed" not in link
 
 

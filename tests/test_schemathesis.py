@@ -29,6 +29,7 @@ def own_app(database_url: str) -> Iterator[FastAPI]:
     asgi.shutdown_lifespans()
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_nothing(own_app: FastAPI, adas: httpx.AsyncClient) -> None:
     token = adas.headers["Authorization"].removeprefix("Bearer ")
     config = SchemathesisConfig.from_dict(_config(token))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -103,11 +104,12 @@ def test_every_operation_works_on_one_connection(port: int, token: str) -> None:
 
         connection.request("POST", "/tasks/", json.dumps({"title": "wäter 🪴"}), headers)
         created, task = answer(connection)
-        connection.request("GET", created.headers["Location"], headers=headers)
+        location = urljoin("/tasks/", created.headers["Location"])
+        connection.request("GET", location, headers=headers)
         read, same = answer(connection)
         connection.request("HEAD", "/tasks", headers=headers)
         head, nothing = answer(connection)
-        connection.request("DELETE", created.headers["Location"], headers=headers)
+        connection.request("DELETE", location, headers=headers)
         deleted, _ = answer(connection)
 
         assert connection.sock.getsockname() == local

@@ -30,7 +30,7 @@ from tests.servers import free_port
 from tests.test_cli import Terminal
 
 # Building and installing are part of the first test's time.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 UV = Path(sys.executable).with_name("uv")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import json
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -38,11 +40,58 @@ async def read_json(scope: Scope, receive: Receive, media_types: Sequence[str]) 
         ClientDisconnect: the client closed the connection.
     """
     _require_media_type(scope, media_types)
-    body = await _read_body(scope, receive)
+    return decode_json(await _read_body(scope, receive))
+
+
+def decode_json(text: bytes, field: str = "") -> Any:
+    """Decode strict JSON.
+
+    Args:
+        text: the JSON text.
+        field: the field that the error names; empty for the whole body.
+
+    Raises:
+        InvalidInput: it is not JSON; the message says what is wrong, and where.
+    """
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise InvalidInput([FieldError("", "Body is not valid JSON", "json_invalid")]) from None
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        subject = "Is" if field else "Body is"
+        message = f"{subject} not valid JSON: {_json_problem(text, error)}"
+        raise InvalidInput([FieldError(field, message, "json_invalid")]) from None
+
+
+def _json_problem(text: bytes, error: Exception) -> str:
+    """What is wrong with a JSON text, and at which byte, counted from 0."""
+    if not text.strip():
+        return "it is empty"
+    if text.startswith(codecs.BOM_UTF8):
+        return "it begins with a byte order mark"
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "it is UTF-16, and must be UTF-8"
+    try:
+        text.decode()
+    except UnicodeDecodeError as undecodable:
+        return f"it is not UTF-8 (byte {undecodable.start})"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if str(error) == _TRUNCATED:
+        return (
+            "it has a lone surrogate" if _is_complete(text) else f"it is cut off (byte {len(text)})"
+        )
+    return str(error).removeprefix("JSON is malformed: ").partition(" - at ")[0]
+
+
+_TRUNCATED: Final = "Input data was truncated"
+"""msgspec's message when a text ends too early, or has one half of a surrogate pair."""
+
+
+def _is_complete(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _require_media_type(scope: Scope, media_types: Sequence[str]) -> None:
@@ -50,14 +99,23 @@ def _require_media_type(scope: Scope, media_types: Sequence[str]) -> None:
     if any(encoding.strip().lower() != b"identity" for encoding in encodings):
         raise UnsupportedMediaType("A request body must not have a Content-Encoding")
     declared = header_values(scope, b"content-type")
-    if len(declared) != 1 or not _is_one_of(declared[0].decode("latin-1"), media_types):
+    media_type, *parameters = _parts(declared[0]) if len(declared) == 1 else [""]
+    if media_type not in media_types:
         raise UnsupportedMediaType(f"The request body must be {' or '.join(media_types)}")
+    for parameter in parameters:
+        name, _, charset = parameter.partition("=")
+        if name.strip() == "charset" and charset.strip(' "') not in _CHARSETS:
+            raise UnsupportedMediaType(
+                f"The request body must be UTF-8, and not {charset.strip()[:50]}"
+            )
 
 
-def _is_one_of(declared: str, media_types: Sequence[str]) -> bool:
-    media_type, *parameters = (part.strip().lower() for part in declared.split(";"))
-    charsets = {part.partition("=")[2].strip('"') for part in parameters if "charset" in part}
-    return media_type in media_types and charsets <= {"utf-8", "utf8"}
+# ASCII is a part of UTF-8.
+_CHARSETS: Final = ("utf-8", "utf8", "us-ascii", "ascii")
+
+
+def _parts(content_type: bytes) -> list[str]:
+    return [part.strip().lower() for part in content_type.decode("latin-1").split(";")]
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:

@@ -8,21 +8,21 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 
-from starlette.datastructures import Headers
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import UnknownHost
 from api.headers import header_values
+from api.http.links import path_in_app
 from api.rate_limit.answers import Answering, Answers
 from api.request import RequestContext, path_for_logs, set_context
 from persistence.errors import FieldError, InvalidInput, Unavailable
 from persistence.sessions.layouts import UnusableSessions
 
+_log = logging.getLogger("twofold")
 access_log = logging.getLogger("twofold.access")
 
 _ACCEPTABLE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -178,67 +178,23 @@ class TrailingSlashMiddleware:
         await self._app(scope, receive, send)
 
 
-Answer = Callable[[Scope, Exception], Response]
-"""Makes the response to a request that ended in an exception."""
-
-
-class ProblemCORSMiddleware(CORSMiddleware):
-    """Starlette's ``CORSMiddleware``; a refused preflight gets the same body as any other error.
-
-    Args:
-        answer: makes the response to a refused preflight.
-        options: the options of ``CORSMiddleware``.
-    """
-
-    def __init__(self, app: ASGIApp, /, answer: Answer, **options: Any) -> None:
-        super().__init__(app, **options)
-        self._answer = answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] == "http" and _is_preflight(scope):
-            response = self._preflight(scope)
-            await response(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
-
-    def _preflight(self, scope: Scope) -> Response:
-        starlette_response = self.preflight_response(Headers(scope=scope))
-        if starlette_response.status_code < 400:
-            return _without_content(starlette_response)
-        reason = bytes(starlette_response.body).decode()
-        response = self._answer(scope, InvalidInput([FieldError("", reason, "cors_disallowed")]))
-        for name, value in starlette_response.headers.items():
-            if name.startswith("access-control-"):
-                response.headers[name] = value
-        response.headers.add_vary_header("Origin")
-        return response
-
-
-def _is_preflight(scope: Scope) -> bool:
-    if scope["method"] != "OPTIONS":
-        return False
-    names = {name for name, _ in scope["headers"]}
-    return {b"origin", b"access-control-request-method"} <= names
-
-
-def _without_content(response: Response) -> Response:
-    names = ("content-type", "content-length")
-    headers = {name: value for name, value in response.headers.items() if name not in names}
-    return Response(status_code=204, headers=headers)
-
-
 class TrustedHostMiddleware:
     """Refuses a request that does not name exactly one host (RFC 9112, 3.2).
 
     Args:
-        hosts: the hosts to answer for, as a protection against DNS rebinding: names and addresses
-            without ports, an IPv6 address in brackets. ``None`` allows every host.
+        hosts: the hosts to answer for, as a protection against DNS rebinding: names, ``*.name`` for
+            every name below it, and addresses, without ports, an IPv6 address in brackets.
+            ``None`` allows every host. ``/health`` and what is below it answer for every host:
+            a load balancer names an address that nobody configured.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] | None) -> None:
         self._app = app
-        self._hosts = None if hosts is None else {host.lower() for host in hosts}
+        names = hosts or ()
+        self._is_open = hosts is None
+        self._names = {name for name in names if not name.startswith("*.")}
+        self._suffixes = tuple(name[1:] for name in names if name.startswith("*."))
+        self._logged: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request.
@@ -258,8 +214,26 @@ class TrustedHostMiddleware:
             raise _invalid_host("Should be given once")
         if values and not _HOST.fullmatch(values[0]):
             raise _invalid_host("Should be a host, and perhaps a port")
-        if self._hosts is not None and (not values or _without_port(values[0]) not in self._hosts):
+        if self._is_open:
+            return
+        host = _without_port(values[0]) if values else ""
+        is_known = host in self._names or host.endswith(self._suffixes)
+        if not is_known and not _is_health(path_in_app(scope)):
+            self._log_refusal(host)
             raise UnknownHost
+
+    def _log_refusal(self, host: str) -> None:
+        # Each host once, and only a few of them: anybody can send one.
+        if len(self._logged) < _MAX_LOGGED and host not in self._logged:
+            self._logged.add(host)
+            _log.warning("no answer for the host %.100r; ALLOWED_HOSTS lists further ones", host)
+
+
+_MAX_LOGGED: Final = 20
+
+
+def _is_health(path: str) -> bool:
+    return path == "/health" or path.startswith("/health/")
 
 
 # uri-host [ ":" port ], where the host is not empty (RFC 3986, 3.2.2; RFC 9110, 4.2.1).
@@ -277,6 +251,10 @@ def _without_port(host: bytes) -> str:
 
 
 _PORT: Final = re.compile(r":[0-9]*\Z")
+
+
+Answer = Callable[[Scope, Exception], Response]
+"""Makes the response to a request that ended in an exception."""
 
 
 class ProblemMiddleware:

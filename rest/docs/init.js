@@ -7,7 +7,8 @@ followTheme();
 dark.addEventListener("change", followTheme);
 
 SwaggerUIBundle({
-  url: "/openapi.json",
+  // Beside the folder of this file, whatever prefix a proxy puts before it.
+  url: new URL("../openapi.json", document.currentScript.src).pathname,
   dom_id: "#swagger-ui",
   deepLinking: true,
   displayRequestDuration: true,

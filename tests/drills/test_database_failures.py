@@ -72,6 +72,7 @@ async def test_reads_survive_a_crash_of_two_seconds(patient: Service, server: Po
     assert_recovered(workload, recovered)
 
 
+@pytest.mark.drill
 async def test_no_request_waits_for_a_stopped_server_beyond_the_deadline(
     hasty: Service, server: Postgres
 ) -> None:
@@ -111,6 +112,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 
 """
 
 
+@pytest.mark.drill
 async def test_a_terminated_statement_is_503_if_it_writes(patient: Service, url: str) -> None:
     # Two people, because one may hold only half of the pool.
     writer = await new_token(url, "writer")
@@ -189,6 +191,7 @@ async def new_task(service: Service) -> int:
 # --- PostgreSQL refuses ---------------------------------------------------------------------
 
 
+@pytest.mark.drill
 async def test_a_read_only_server_is_read_from(patient: Service, url: str) -> None:
     async with patient.drill() as workload:
         async with connected(url) as sql:
@@ -218,6 +221,7 @@ async def until_read_only(sql: asyncpg.Connection) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.drill
 async def test_a_full_disk_is_read_from(patient: Service, server: Postgres, url: str) -> None:
     async with patient.drill() as workload:
         async with full_disk(server, url) as kind:
@@ -237,6 +241,7 @@ async def test_a_full_disk_is_read_from(patient: Service, server: Postgres, url:
     await run_sql(url, "DELETE FROM tasks WHERE title = 'long'")
 
 
+@pytest.mark.drill
 async def test_a_server_without_free_connections_is_used_through_the_existing_ones(
     hasty: Service, server: Postgres
 ) -> None:

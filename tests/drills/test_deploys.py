@@ -56,10 +56,12 @@ LONG_DRAIN = "300"
     ("command", "signal_delay"),
     [
         pytest.param(COMMAND, 0.5, id="twofold serve"),
-        pytest.param((*COMMAND, *WORKERS), 1.0, id="twofold serve --workers"),
-        pytest.param(UVICORN, 0.5, id="uvicorn"),
+        pytest.param(
+            (*COMMAND, *WORKERS), 1.0, marks=pytest.mark.drill, id="twofold serve --workers"
+        ),
+        pytest.param(UVICORN, 0.5, marks=pytest.mark.drill, id="uvicorn"),
         # uvicorn's parent process handles signals twice a second.
-        pytest.param((*UVICORN, *WORKERS), 1.0, id="uvicorn --workers"),
+        pytest.param((*UVICORN, *WORKERS), 1.0, marks=pytest.mark.drill, id="uvicorn --workers"),
     ],
 )
 async def test_no_request_fails_when_an_instance_stops(
@@ -107,6 +109,7 @@ async def test_no_request_fails_when_an_instance_stops(
         pytest.param(SIGTERM, WORKERS, id="SIGTERM, workers", marks=pytest.mark.drill),
     ],
 )
+@pytest.mark.drill
 async def test_a_second_signal_ends_the_drain(
     number: Signals, workers: tuple[str, ...], database_url: str
 ) -> None:
@@ -129,6 +132,7 @@ async def test_a_second_signal_ends_the_drain(
     assert code == 0
 
 
+@pytest.mark.drill
 async def test_a_second_ctrl_c_is_503_to_requests_that_still_wait(
     database_url: str, sql: asyncpg.Connection
 ) -> None:
@@ -264,6 +268,7 @@ def _is_worker(process: psutil.Process) -> bool:
         ),
     ],
 )
+@pytest.mark.drill
 async def test_unusable_sessions_are_logged_in_one_sentence(
     command: tuple[str, ...], counts: set[int], sessionless: str
 ) -> None:

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.timeout(600)
 # --- Clients --------------------------------------------------------------------------------
 
 
+@pytest.mark.drill
 async def test_clients_that_close_their_connection_leave_nothing_behind(hasty: Service) -> None:
     url = hasty.client.base_url
     headers = {"host": url.host, **authorization(hasty.token)}

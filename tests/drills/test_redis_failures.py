@@ -71,6 +71,7 @@ async def test_no_request_fails_when_redis_restarts(limited: Service, valkey: Va
         await asyncio.to_thread(valkey.restart)
 
 
+@pytest.mark.drill
 async def test_every_request_is_counted_when_redis_crashes(
     limited: Service, valkey: Valkey
 ) -> None:
@@ -88,6 +89,7 @@ async def test_no_request_waits_long_for_a_stopped_redis(limited: Service, valke
     assert {answer.verdict for answer in rush} == {"ok"}
 
 
+@pytest.mark.drill
 async def test_every_request_is_counted_when_redis_answers_errors(
     limited: Service, valkey: Valkey
 ) -> None:
@@ -137,6 +139,7 @@ async def test_every_request_is_counted_when_another_server_answers_in_place_of_
             await asyncio.sleep(1.5)
 
 
+@pytest.mark.drill
 async def test_every_request_succeeds_again_after_both_servers_crashed(
     limited: Service, server: Postgres, valkey: Valkey
 ) -> None:

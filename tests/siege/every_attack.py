@@ -209,8 +209,8 @@ class Siege:
             status = await self._read_status(reader)
             rest = await reader.read(100_000)
             is_server_error = status >= b"500" or b"INTERNAL_ERROR" in rest
-            # Whoever waits for a lock that is never released gets 503, and nobody else does.
-            if is_server_error and token != self.target.locked[0]:
+            # Two attackers make their own requests wait: for a lock, and for answers not read.
+            if is_server_error and token not in (self.target.locked[0], self.target.hoarder):
                 self.server_errors.append(f"{method} {path} {status!r}: {rest[-1000:]!r}")
 
     async def _read_status(self, reader: asyncio.StreamReader) -> bytes:

@@ -102,6 +102,7 @@ class Besieged:
     log: Path
 
 
+@pytest.mark.slow
 async def test_attacks_leave_an_honest_client_served(postgres: Postgres, tmp_path: Path) -> None:
     server = besieged(postgres, tmp_path, "siege_short", seconds=9)
     await besiege(server, calm=2, seconds=9, settled=3, slowdown=SLOWDOWN_BESIDE_TESTS)

@@ -163,6 +163,7 @@ async def _is_closed(connection: socket.socket) -> None:
             pass
 
 
+@pytest.mark.slow
 async def test_no_connection_is_held_open_by_a_request_that_does_not_end(
     database_url: str, sql: asyncpg.Connection, target: Target
 ) -> None:
@@ -200,6 +201,7 @@ async def test_no_connection_is_held_open_by_a_request_that_does_not_end(
     await target.until(before + 5, 5)
 
 
+@pytest.mark.slow
 async def test_an_instance_without_descriptors_refuses_and_says_so_and_serves_on(
     database_url: str, tmp_path: Path, sql: asyncpg.Connection
 ) -> None:
@@ -343,6 +345,7 @@ SELECT 'ada', repeat('𝄞', 200), repeat('𝄞', 1000) FROM generate_series(1, 
 """
 
 
+@pytest.mark.slow
 async def test_one_persons_unread_answers_are_bounded_and_nobody_else_waits(
     target: Target, sql: asyncpg.Connection
 ) -> None:

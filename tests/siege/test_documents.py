@@ -68,6 +68,7 @@ async def execute(documents: CompiledSchema, text: str, new_context: NewContext)
 
 
 @pytest.mark.parametrize("shape", KEPT)
+@pytest.mark.slow
 async def test_a_document_weighs_at_least_what_it_takes(
     shape: str, documents: CompiledSchema, new_context: NewContext
 ) -> None:
@@ -160,6 +161,7 @@ async def grow(
         await execute(documents, text, new_context)
 
 
+@pytest.mark.slow
 async def test_memory_is_flat_when_the_cache_is_full(
     settings: Settings, new_context: NewContext
 ) -> None:

@@ -25,7 +25,7 @@ globalThis.MonacoEnvironment = {
   },
 };
 
-const { endpoint, headers } = JSON.parse(document.getElementById("twofold").textContent);
+const { endpoint, docs, headers } = JSON.parse(document.getElementById("twofold").textContent);
 const defaultHeaders = JSON.stringify(
   { Authorization: "Bearer <session token>", ...headers },
   null,
@@ -72,7 +72,7 @@ createRoot(document.getElementById("graphiql")).render(
     storage={storage}
   >
     <GraphiQL.Logo>
-      <a className="graphiql-logo-link" href="/docs" title="The other door: REST">
+      <a className="graphiql-logo-link" href={docs} title="The other protocol: REST">
         Twofold
       </a>
     </GraphiQL.Logo>
