@@ -2,7 +2,7 @@
 # Node as well (20 or newer, with npm) is a target of its own.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-node test-browser test-pgbouncer test-slow drill bench-latency prove check lock openapi schema graphiql
+.PHONY: help run test test-node test-browser test-pgbouncer test-proxies test-slow drill bench-latency prove check lock openapi schema graphiql
 
 # The usual python3 if it is new enough, else the newest one found; or `make PYTHON=… run`.
 PYTHON ?= $(shell for python in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
@@ -24,7 +24,10 @@ run: .venv/installed ## Serve on http://127.0.0.1:8000 with an embedded PostgreS
 	@exec .venv/bin/twofold dev --parent $$PPID
 
 test: .venv/installed ## The behaviour suite, on a PostgreSQL of its own (ARGS="-k title")
-	@.venv/bin/pytest -n 2 -m "not node and not browser and not pgbouncer and not drill and not slow" $(ARGS)
+	@.venv/bin/pytest -n 2 -m "not node and not browser and not pgbouncer and not drill and not slow and not proxies" $(ARGS)
+
+test-proxies: .venv/installed ## With Debian's nginx-light and apache2: behind these proxies
+	@.venv/bin/pytest -n 2 -m proxies -rs $(ARGS)
 
 test-slow: .venv/installed ## What starts many processes or waits for real timers: the wheel, attacks, generated requests
 	@.venv/bin/pytest -n 2 -m slow $(ARGS)

@@ -109,7 +109,7 @@ async def bob(surface: Surface, sql: asyncpg.Connection) -> Person:
 
 
 @pytest.fixture
-async def adas(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
+async def ada_client(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client that sends Ada's token with every request. For what is specific to REST."""
     async with new_client(app) as client:
         ada = await sign_in(sql, RestSurface(client), "ada", HASH_SECRET)
@@ -118,7 +118,7 @@ async def adas(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[httpx.Asy
 
 
 @pytest.fixture
-async def bobs(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
+async def bob_client(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
     """The same for Bob."""
     async with new_client(app) as client:
         bob = await sign_in(sql, RestSurface(client), "bob", HASH_SECRET)
@@ -127,14 +127,16 @@ async def bobs(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[httpx.Asy
 
 
 @pytest.fixture
-async def penniless(adas: httpx.AsyncClient, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def spent_client(
+    ada_client: httpx.AsyncClient, database_url: str
+) -> AsyncIterator[httpx.AsyncClient]:
     """Ada's client after she spent her budgets, of one read and one write a minute."""
     allowance = {"rate_limit_enabled": True} | dict.fromkeys(
         ("rate_limit_read", "rate_limit_write"), "1/minute"
     )
     app = create_app(settings_of_tests(database_url=database_url, **allowance))
     async with app.router.lifespan_context(app), new_client(app) as client:
-        client.headers["Authorization"] = adas.headers["Authorization"]
+        client.headers["Authorization"] = ada_client.headers["Authorization"]
         await client.get("/tasks")
         await client.delete("/tasks/999")
         yield client

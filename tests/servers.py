@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import httpx
+import pytest
 
 from tests.conftest import HASH_SECRET, ROOT
 from tests.control import GIVE_UP
@@ -79,3 +81,30 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+async def until_listening(port: int) -> None:
+    """Wait until something listens on this port of 127.0.0.1."""
+    async with asyncio.timeout(GIVE_UP):
+        while True:
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
+            await asyncio.sleep(0.02)
+
+
+def require_program(name: str, package: str) -> str:
+    """The path of a program. Without it the test is skipped, or fails if the program is required.
+
+    Args:
+        name: of the program. ``TWOFOLD_REQUIRE_<NAME>=1`` requires it.
+        package: Debian's package of it.
+    """
+    # Debian puts servers where only root looks for programs.
+    path = shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin")
+    if path:
+        return path
+    missing = f"{name} is not installed (on Debian and Ubuntu: apt install {package})"
+    required = os.environ.get(f"TWOFOLD_REQUIRE_{name.upper()}") == "1"
+    pytest.fail(missing) if required else pytest.skip(missing)

@@ -41,12 +41,12 @@ async def test_as_many_units_as_there_are_can_be_taken_at_once_and_the_next_wait
 
 async def test_one_persons_answers_are_nothing_to_another() -> None:
     answers = Answers()
-    adas = await _begun(answers, "ada", MAX_UNITS)
+    ada_client = await _begun(answers, "ada", MAX_UNITS)
 
-    bobs = await asyncio.wait_for(_begun(answers, "bob", MAX_UNITS), 1)
+    bob_client = await asyncio.wait_for(_begun(answers, "bob", MAX_UNITS), 1)
 
-    adas.end()
-    bobs.end()
+    ada_client.end()
+    bob_client.end()
     assert len(answers) == 0
 
 

@@ -64,9 +64,9 @@ def leaf(data: Any, path: tuple[str, ...]) -> Any:
 
 @pytest.mark.parametrize(("kind", "path"), PATHS, ids=lambda value: ".".join(value))
 async def test_a_field_without_a_resolver_is_compiled(
-    kind: str, path: tuple[str, ...], adas: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    kind: str, path: tuple[str, ...], ada_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = await adas.post("/tasks", json={"title": "sow", "description": "in rows"})
+    task = await ada_client.post("/tasks", json={"title": "sow", "description": "in rows"})
     root, *below = path
     selection = "".join(f" {{ {name}" for name in below) + " }" * len(below)
     arguments = ARGUMENTS.get(root, "").replace("%s", str(task.json()["id"]))
@@ -78,7 +78,7 @@ async def test_a_field_without_a_resolver_is_compiled(
         return execute_field(self, parent, source, fields, *rest)
 
     monkeypatch.setattr(StrawberryGraphQLCoreExecutionContext, "execute_field", record)
-    answer = await adas.post(
+    answer = await ada_client.post(
         "/graphql", json={"query": f"{kind} {{ {root}{arguments}{selection} }}"}
     )
 

@@ -598,7 +598,9 @@ async def test_who_forgot_to_say_that_there_is_a_pooler_is_told(
 
 
 async def test_what_the_server_says_is_told_in_one_line(engine: AsyncEngine) -> None:
-    detailed = "DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100', DETAIL = 'adas'; END $$"
+    detailed = (
+        "DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100', DETAIL = 'ada_client'; END $$"
+    )
 
     with pytest.raises(Unavailable) as refusal:
         await Database(engine, 5).read(Statement(detailed, ()))

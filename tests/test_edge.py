@@ -236,12 +236,12 @@ async def test_https_is_demanded_in_production_alone(
     assert [answer.headers.get("Strict-Transport-Security") for answer in answers] == [sent] * 2
 
 
-async def test_cookies_are_neither_read_nor_set(adas: httpx.AsyncClient) -> None:
-    token = adas.headers.pop("Authorization").removeprefix("Bearer ")
+async def test_cookies_are_neither_read_nor_set(ada_client: httpx.AsyncClient) -> None:
+    token = ada_client.headers.pop("Authorization").removeprefix("Bearer ")
     names = ("session", "better-auth.session_token", "Authorization")
     cookies = "; ".join(f"{name}={token}" for name in names)
 
-    response = await adas.get("/tasks", headers={"Cookie": cookies})
+    response = await ada_client.get("/tasks", headers={"Cookie": cookies})
 
     assert response.status_code == 401
     assert "Set-Cookie" not in response.headers

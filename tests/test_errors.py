@@ -129,21 +129,21 @@ STATUS = {problem_type.name: problem_type.status for problem_type in CATALOGUE.v
 
 @pytest.fixture
 async def provoke(
-    adas: httpx.AsyncClient,
+    ada_client: httpx.AsyncClient,
     without_database: httpx.AsyncClient,
-    penniless: httpx.AsyncClient,
+    spent_client: httpx.AsyncClient,
     monkeypatch: pytest.MonkeyPatch,
     _defect: None,
 ) -> Callable[..., Any]:
     """Sends the request that provokes a type of the catalogue, with further headers."""
-    task = (await adas.post("/tasks", json={"title": "water"})).json()
-    clients = {"service_unavailable": without_database, "rate_limit_exceeded": penniless}
+    task = (await ada_client.post("/tasks", json={"title": "water"})).json()
+    clients = {"service_unavailable": without_database, "rate_limit_exceeded": spent_client}
     monkeypatch.setattr(api.http.body, "BODY_SECONDS", 0.01)
 
     async def send(error_type: str, **headers: str) -> httpx.Response:
         request = {"headers": {}, **PROVOCATIONS[error_type][0]}
         url = request.pop("url").format(id=task["id"])
-        client = clients.get(error_type, adas)
+        client = clients.get(error_type, ada_client)
         return await client.request(url=url, **request | {"headers": request["headers"] | headers})
 
     return send
@@ -305,17 +305,17 @@ async def test_several_accept_headers_are_one_list(client: httpx.AsyncClient) ->
     ],
 )
 async def test_the_rejected_value_is_repeated_and_cut_at_200_characters(
-    body: dict[str, Any], value: object, adas: httpx.AsyncClient
+    body: dict[str, Any], value: object, ada_client: httpx.AsyncClient
 ) -> None:
-    response = await adas.post("/tasks", json=body)
+    response = await ada_client.post("/tasks", json=body)
 
     [error] = response.json()["errors"]
     assert error["field"] == "title"
     assert error["value"] == value
 
 
-async def test_the_name_of_a_member_is_cut_at_200_characters(adas: httpx.AsyncClient) -> None:
-    response = await adas.post("/tasks", json={"title": "x", "y" * 5000: 1})
+async def test_the_name_of_a_member_is_cut_at_200_characters(ada_client: httpx.AsyncClient) -> None:
+    response = await ada_client.post("/tasks", json={"title": "x", "y" * 5000: 1})
 
     assert [error["field"] for error in response.json()["errors"]] == ["y" * 200]
 
@@ -330,9 +330,9 @@ async def test_the_name_of_a_member_is_cut_at_200_characters(adas: httpx.AsyncCl
     ids=["members", "parameters", "ids"],
 )
 async def test_at_most_a_hundred_errors_are_reported(
-    request_options: dict[str, Any], adas: httpx.AsyncClient
+    request_options: dict[str, Any], ada_client: httpx.AsyncClient
 ) -> None:
-    response = await adas.request(**request_options)
+    response = await ada_client.request(**request_options)
 
     assert (response.status_code, len(response.json()["errors"])) == (400, 100)
 

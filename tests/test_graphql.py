@@ -27,13 +27,13 @@ async def create(client: httpx.AsyncClient, title: str = "water the plants") -> 
 
 
 async def test_both_doors_write_instants_with_the_same_bytes(
-    adas: httpx.AsyncClient, sql: asyncpg.Connection
+    ada_client: httpx.AsyncClient, sql: asyncpg.Connection
 ) -> None:
-    task_id = await create(adas)
+    task_id = await create(ada_client)
     await sql.execute("UPDATE tasks SET created_at = '2026-01-01 12:00:00+00'")
 
-    answer = await ask(adas, f'{{ task(id: "{task_id}") {{ createdAt updatedAt }} }}')
-    rest = (await adas.get(f"/tasks/{task_id}")).json()
+    answer = await ask(ada_client, f'{{ task(id: "{task_id}") {{ createdAt updatedAt }} }}')
+    rest = (await ada_client.get(f"/tasks/{task_id}")).json()
 
     assert answer.json()["data"]["task"] == {
         "createdAt": rest["created_at"],
@@ -42,15 +42,15 @@ async def test_both_doors_write_instants_with_the_same_bytes(
     assert rest["created_at"] == "2026-01-01T12:00:00.000000Z"
 
 
-async def test_a_list_tells_where_it_stands(adas: httpx.AsyncClient) -> None:
-    ids = [await create(adas, f"task {n}") for n in range(3)]
+async def test_a_list_tells_where_it_stands(ada_client: httpx.AsyncClient) -> None:
+    ids = [await create(ada_client, f"task {n}") for n in range(3)]
     page = """query ($after: String) { tasks(first: 2, after: $after) {
         edges { cursor node { id } } nodes { id } totalCount
         pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"""
 
-    first = (await ask(adas, page)).json()["data"]["tasks"]
+    first = (await ask(ada_client, page)).json()["data"]["tasks"]
     after = {"after": first["pageInfo"]["endCursor"]}
-    second = (await ask(adas, page, variables=after)).json()["data"]["tasks"]
+    second = (await ask(ada_client, page, variables=after)).json()["data"]["tasks"]
 
     assert [edge["node"] for edge in first["edges"]] == first["nodes"]
     assert [node["id"] for node in first["nodes"] + second["nodes"]] == ids[::-1]
@@ -67,15 +67,15 @@ async def test_a_list_tells_where_it_stands(adas: httpx.AsyncClient) -> None:
     assert (first["totalCount"], second["totalCount"]) == (3, 3)
 
 
-async def test_a_cursor_works_in_both_doors(adas: httpx.AsyncClient) -> None:
+async def test_a_cursor_works_in_both_doors(ada_client: httpx.AsyncClient) -> None:
     for n in range(3):
-        await create(adas, f"task {n}")
+        await create(ada_client, f"task {n}")
 
-    page = await ask(adas, "{ tasks(first: 1) { pageInfo { endCursor } } }")
+    page = await ask(ada_client, "{ tasks(first: 1) { pageInfo { endCursor } } }")
     cursor = page.json()["data"]["tasks"]["pageInfo"]["endCursor"]
-    rest = await adas.get("/tasks", params={"cursor": cursor, "limit": 1})
+    rest = await ada_client.get("/tasks", params={"cursor": cursor, "limit": 1})
     following = httpx.URL(rest.links["next"]["url"]).params["cursor"]
-    last = await ask(adas, f'{{ tasks(after: "{following}") {{ nodes {{ title }} }} }}')
+    last = await ask(ada_client, f'{{ tasks(after: "{following}") {{ nodes {{ title }} }} }}')
 
     assert [task["title"] for task in rest.json()] == ["task 1"]
     assert last.json()["data"]["tasks"]["nodes"] == [{"title": "task 0"}]
@@ -83,19 +83,19 @@ async def test_a_cursor_works_in_both_doors(adas: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize(("first", "given"), [("", 50), ("(first: null)", 50), ("(first: 3)", 3)])
 async def test_a_list_without_first_has_fifty(
-    first: str, given: int, adas: httpx.AsyncClient, sql: asyncpg.Connection
+    first: str, given: int, ada_client: httpx.AsyncClient, sql: asyncpg.Connection
 ) -> None:
     await sql.execute(
         "INSERT INTO tasks (user_id, title) SELECT 'ada', 'x' FROM generate_series(1, 60)"
     )
 
-    answer = await ask(adas, f"{{ tasks{first} {{ nodes {{ id }} }} }}")
+    answer = await ask(ada_client, f"{{ tasks{first} {{ nodes {{ id }} }} }}")
 
     assert len(answer.json()["data"]["tasks"]["nodes"]) == given
 
 
-async def test_the_viewer_is_told_who_and_until_when(adas: httpx.AsyncClient) -> None:
-    answer = await ask(adas, "{ viewer { userId sessionExpiresAt writes { limit } } }")
+async def test_the_viewer_is_told_who_and_until_when(ada_client: httpx.AsyncClient) -> None:
+    answer = await ask(ada_client, "{ viewer { userId sessionExpiresAt writes { limit } } }")
 
     viewer = answer.json()["data"]["viewer"]
     assert viewer["userId"] == "ada"
@@ -104,10 +104,10 @@ async def test_the_viewer_is_told_who_and_until_when(adas: httpx.AsyncClient) ->
 
 
 async def test_a_failing_field_does_not_hide_a_committed_one(
-    adas: httpx.AsyncClient, sql: asyncpg.Connection
+    ada_client: httpx.AsyncClient, sql: asyncpg.Connection
 ) -> None:
     answer = await ask(
-        adas,
+        ada_client,
         'mutation { a: createTask(input: {title: "one"}) { title } '
         'b: createTask(input: {title: ""}) { title } c: deleteTask(id: "1x") { title } }',
     )
@@ -120,13 +120,13 @@ async def test_a_failing_field_does_not_hide_a_committed_one(
 
 @pytest.mark.parametrize("version", [0, -1, 2, 2**31 - 1])
 async def test_a_version_that_is_not_the_tasks_is_refused(
-    version: int, adas: httpx.AsyncClient
+    version: int, ada_client: httpx.AsyncClient
 ) -> None:
-    task_id = await create(adas)
+    task_id = await create(ada_client)
     change = f'mutation {{ updateTask(id: "{task_id}", input: {{}}, expectedVersion: {version}) '
     delete = f'mutation {{ deleteTask(id: "{task_id}", expectedVersion: {version}) '
 
-    answers = [await ask(adas, f"{document} {{ id }} }}") for document in (change, delete)]
+    answers = [await ask(ada_client, f"{document} {{ id }} }}") for document in (change, delete)]
 
     assert [codes(answer) for answer in answers] == [["PRECONDITION_FAILED"]] * 2
 
@@ -155,13 +155,13 @@ async def test_a_version_that_is_not_the_tasks_is_refused(
     ],
 )
 async def test_a_field_is_one_trip_beside_the_session(
-    document: str, expected: int, adas: httpx.AsyncClient, trips: TripCounter
+    document: str, expected: int, ada_client: httpx.AsyncClient, trips: TripCounter
 ) -> None:
     for _ in range(6):
-        await ask(adas, document)
+        await ask(ada_client, document)
     before = trips.count
 
-    await ask(adas, document)
+    await ask(ada_client, document)
 
     assert trips.count - before == 1 + expected
 
@@ -170,14 +170,14 @@ async def test_a_field_is_one_trip_beside_the_session(
 
 
 async def test_a_defect_is_logged_once_and_masked(
-    adas: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ada_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: Any) -> None:
         raise RuntimeError("the secret cause")
 
     monkeypatch.setattr(tasks, "get", broken)
 
-    answer = await ask(adas, '{ task(id: "1") { id } }')
+    answer = await ask(ada_client, '{ task(id: "1") { id } }')
 
     assert answer.status_code == 200
     assert codes(answer) == ["INTERNAL_ERROR"]
@@ -187,14 +187,14 @@ async def test_a_defect_is_logged_once_and_masked(
 
 
 async def test_a_row_that_breaks_the_schema_is_masked_too(
-    adas: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ada_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: Any) -> Any:
         return tasks.Task(1, "ada", None, None, None, 1, None, None)  # type: ignore[arg-type]
 
     monkeypatch.setattr(tasks, "get", broken)
 
-    answer = await ask(adas, '{ task(id: "1") { id title } }')
+    answer = await ask(ada_client, '{ task(id: "1") { id title } }')
 
     assert answer.json()["data"] == {"task": None}
     assert codes(answer) == ["INTERNAL_ERROR"]
@@ -211,10 +211,10 @@ async def test_an_unavailable_database_is_503_before_and_an_error_while_running(
 
 
 async def test_validation_errors_name_fields_as_graphql_spells_them(
-    adas: httpx.AsyncClient,
+    ada_client: httpx.AsyncClient,
 ) -> None:
     answer = await ask(
-        adas,
+        ada_client,
         'mutation { deleteTasks(ids: ["1", "x"]) { deleted } '
         'updateTask(id: "1", input: {title: null}) { id } }',
     )

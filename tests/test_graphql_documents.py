@@ -50,12 +50,12 @@ HOSTILE: dict[str, str] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_a_hostile_document_is_refused_in_milliseconds(
-    name: str, adas: httpx.AsyncClient
+    name: str, ada_client: httpx.AsyncClient
 ) -> None:
-    await ask(adas, "{ __typename }")
+    await ask(ada_client, "{ __typename }")
     began = time.process_time()
 
-    answer = await ask(adas, HOSTILE[name])
+    answer = await ask(ada_client, HOSTILE[name])
 
     assert answer.status_code == 400
     assert set(codes(answer)) <= {"GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED"}
@@ -65,9 +65,9 @@ async def test_a_hostile_document_is_refused_in_milliseconds(
 
 @pytest.mark.parametrize("levels", [19, 24, 60])
 async def test_doubling_fragments_cost_no_more_than_their_text(
-    levels: int, adas: httpx.AsyncClient
+    levels: int, ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ask(adas, doubling(levels))
+    answer = await ask(ada_client, doubling(levels))
 
     assert answer.status_code == 400
 
@@ -83,20 +83,20 @@ async def test_doubling_fragments_cost_no_more_than_their_text(
     ],
 )
 async def test_a_null_where_none_may_be_is_refused_before_anything_runs(
-    document: str, adas: httpx.AsyncClient, sql: asyncpg.Connection
+    document: str, ada_client: httpx.AsyncClient, sql: asyncpg.Connection
 ) -> None:
-    answer = await ask(adas, document, variables={"n": None})
+    answer = await ask(ada_client, document, variables={"n": None})
 
     assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"]
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 0
 
 
 async def test_an_answer_cannot_be_blown_up_by_aliases_below_the_root(
-    adas: httpx.AsyncClient,
+    ada_client: httpx.AsyncClient,
 ) -> None:
     many = " ".join(f"a{n}: nodes {{ description }}" for n in range(11))
 
-    answer = await ask(adas, f"{{ tasks {{ {many} }} }}")
+    answer = await ask(ada_client, f"{{ tasks {{ {many} }} }}")
 
     assert "nested aliases (10)" in answer.json()["errors"][0]["message"]
 
@@ -122,9 +122,9 @@ ENOUGH: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("document", "variables"), ENOUGH, ids=lambda value: str(value)[:40])
 async def test_a_document_may_ask_for_so_many_tasks(
-    document: str, variables: dict[str, Any], adas: httpx.AsyncClient
+    document: str, variables: dict[str, Any], ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ask(adas, document, variables=variables)
+    answer = await ask(ada_client, document, variables=variables)
 
     assert "errors" not in answer.json()
 
@@ -154,14 +154,14 @@ async def test_a_document_that_asks_for_too_many_tasks_is_refused(
     asked: int,
     accept: str,
     status: int,
-    adas: httpx.AsyncClient,
+    ada_client: httpx.AsyncClient,
     trips: TripCounter,
 ) -> None:
     sent = {"query": document, "variables": variables}
-    await ask(adas, "{ __typename }")
+    await ask(ada_client, "{ __typename }")
     before = trips.count
 
-    answer = await adas.post("/graphql", json=sent, headers={"Accept": accept})
+    answer = await ada_client.post("/graphql", json=sent, headers={"Accept": accept})
 
     assert answer.status_code == status
     assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"]
@@ -175,37 +175,37 @@ async def test_a_document_that_asks_for_too_many_tasks_is_refused(
 
 @pytest.mark.parametrize("first", [0, -1, 1001, 2**31 - 1])
 async def test_a_page_that_cannot_be_is_the_error_even_among_many(
-    first: int, adas: httpx.AsyncClient
+    first: int, ada_client: httpx.AsyncClient
 ) -> None:
     many = f"{{ {lists(3, f'(first: {first})')} }}"
 
-    answer = await ask(adas, many)
+    answer = await ask(ada_client, many)
 
     assert set(codes(answer)) == {"VALIDATION_ERROR"}
     assert answer.json()["data"] is None
 
 
-async def test_an_endless_accept_header_takes_no_time(adas: httpx.AsyncClient) -> None:
+async def test_an_endless_accept_header_takes_no_time(ada_client: httpx.AsyncClient) -> None:
     began = time.process_time()
 
-    answer = await adas.post("/graphql", json={}, headers={"Accept": "," * 1_000_000})
+    answer = await ada_client.post("/graphql", json={}, headers={"Accept": "," * 1_000_000})
 
     assert answer.status_code == 406
     assert time.process_time() - began < 0.2
 
 
-async def test_a_refusal_names_the_limit(adas: httpx.AsyncClient) -> None:
-    answer = await ask(adas, HOSTILE["aliases"])
+async def test_a_refusal_names_the_limit(ada_client: httpx.AsyncClient) -> None:
+    answer = await ask(ada_client, HOSTILE["aliases"])
 
     assert answer.json()["errors"][0]["message"] == "Document exceeds the limit on aliases (50)."
 
 
 @pytest.mark.parametrize("first", [0, -1, 1001, 2**31 - 1])
 async def test_a_page_is_bounded_also_through_variables(
-    first: int, adas: httpx.AsyncClient
+    first: int, ada_client: httpx.AsyncClient
 ) -> None:
     answer = await ask(
-        adas, "query ($n: Int) { tasks(first: $n) { totalCount } }", variables={"n": first}
+        ada_client, "query ($n: Int) { tasks(first: $n) { totalCount } }", variables={"n": first}
     )
 
     [error] = answer.json()["errors"]
@@ -214,7 +214,7 @@ async def test_a_page_is_bounded_also_through_variables(
     assert answer.json()["data"] is None
 
 
-async def test_the_standard_introspection_passes_the_limits(adas: httpx.AsyncClient) -> None:
+async def test_the_standard_introspection_passes_the_limits(ada_client: httpx.AsyncClient) -> None:
     from graphql import get_introspection_query
 
     query = get_introspection_query(
@@ -222,7 +222,7 @@ async def test_the_standard_introspection_passes_the_limits(adas: httpx.AsyncCli
         input_value_deprecation=True,
     )  # fmt: skip
 
-    answer = await ask(adas, query)
+    answer = await ask(ada_client, query)
 
     assert "errors" not in answer.json()
     assert answer.json()["data"]["__schema"]["queryType"]["name"] == "Query"

@@ -179,9 +179,9 @@ async def test_a_message_is_a_sentence_without_the_value_it_is_about(
 
 @pytest.mark.parametrize(("sent", "said"), SAID)
 async def test_a_developer_is_told_the_same_and_suggestions(
-    sent: dict[str, Any], said: str, adas: httpx.AsyncClient
+    sent: dict[str, Any], said: str, ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await adas.post("/graphql", json=sent, headers={"Accept": GRAPHQL})
+    answer = await ada_client.post("/graphql", json=sent, headers={"Accept": GRAPHQL})
 
     messages = [error["message"] for error in answer.json()["errors"]]
     assert said in [re.sub(r"(?<=\.) Did you mean .*\?$", "", each) for each in messages]

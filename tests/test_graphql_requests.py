@@ -29,14 +29,14 @@ from tests.streams import Stream
     ],
 )
 async def test_the_answer_has_the_media_type_asked_for(
-    accept: str | None, media_type: str, adas: httpx.AsyncClient
+    accept: str | None, media_type: str, ada_client: httpx.AsyncClient
 ) -> None:
-    request = adas.build_request("POST", "/graphql", json={"query": "{ __typename }"})
+    request = ada_client.build_request("POST", "/graphql", json={"query": "{ __typename }"})
     del request.headers["Accept"]
     if accept is not None:
         request.headers["Accept"] = accept
 
-    answer = await adas.send(request)
+    answer = await ada_client.send(request)
 
     assert answer.headers["content-type"] == f"{media_type}; charset=utf-8"
     assert "Accept" in answer.headers["vary"]
@@ -44,9 +44,9 @@ async def test_the_answer_has_the_media_type_asked_for(
 
 @pytest.mark.parametrize("accept", ["text/plain", "application/xml", f"{JSON};q=0"])
 async def test_a_client_that_takes_neither_type_is_406(
-    accept: str, adas: httpx.AsyncClient
+    accept: str, ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await adas.post(
+    answer = await ada_client.post(
         "/graphql", json={"query": "{ __typename }"}, headers={"Accept": accept}
     )
 
@@ -74,9 +74,9 @@ REFUSED_DOCUMENTS = [
 @pytest.mark.parametrize(("sent", "code"), REFUSED_DOCUMENTS)
 @pytest.mark.parametrize(("accept", "status"), [(GRAPHQL, 400), (JSON, 200)])
 async def test_a_document_that_cannot_run_has_no_data(
-    sent: dict[str, Any], code: str, accept: str, status: int, adas: httpx.AsyncClient
+    sent: dict[str, Any], code: str, accept: str, status: int, ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await adas.post("/graphql", json=sent, headers={"Accept": accept})
+    answer = await ada_client.post("/graphql", json=sent, headers={"Accept": accept})
 
     assert answer.status_code == status
     assert set(codes(answer)) == {code}
@@ -98,9 +98,9 @@ async def test_a_document_that_cannot_run_has_no_data(
 )  # fmt: skip
 @pytest.mark.parametrize("accept", [GRAPHQL, JSON])
 async def test_a_body_that_is_no_request_is_400(
-    body: bytes, accept: str, adas: httpx.AsyncClient
+    body: bytes, accept: str, ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await adas.post(
+    answer = await ada_client.post(
         "/graphql", content=body, headers={"Accept": accept, "Content-Type": JSON}
     )
 
@@ -109,17 +109,19 @@ async def test_a_body_that_is_no_request_is_400(
 
 
 async def test_early_refusals_have_graphqls_shape_and_their_own_status(
-    adas: httpx.AsyncClient, client: httpx.AsyncClient
+    ada_client: httpx.AsyncClient, client: httpx.AsyncClient
 ) -> None:
     json_body = {"Content-Type": JSON}
 
     answers = [
         await client.post("/graphql", content=b"{", headers=json_body),
-        await adas.delete("/graphql"),
-        await adas.put("/graphql"),
-        await adas.post("/graphql", content=b"{ __typename }", headers={"Content-Type": "text/x"}),
-        await adas.post("/graphql", content=Stream(chunks=70), headers=json_body),
-        await adas.post("/graphql", json={}, headers={"Content-Encoding": "gzip"}),
+        await ada_client.delete("/graphql"),
+        await ada_client.put("/graphql"),
+        await ada_client.post(
+            "/graphql", content=b"{ __typename }", headers={"Content-Type": "text/x"}
+        ),
+        await ada_client.post("/graphql", content=Stream(chunks=70), headers=json_body),
+        await ada_client.post("/graphql", json={}, headers={"Content-Encoding": "gzip"}),
     ]
 
     assert [answer.status_code for answer in answers] == [401, 405, 405, 415, 413, 415]
@@ -139,14 +141,14 @@ async def test_early_refusals_have_graphqls_shape_and_their_own_status(
         assert error["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_get_runs_queries(adas: httpx.AsyncClient) -> None:
+async def test_get_runs_queries(ada_client: httpx.AsyncClient) -> None:
     asked = {
         "query": "query A ($n: Int) { tasks(first: $n) { totalCount } } query B { __typename }",
         "operationName": "A",
         "variables": '{"n": 1}',
     }
 
-    answer = await adas.get("/graphql", params=asked)
+    answer = await ada_client.get("/graphql", params=asked)
 
     assert answer.json()["data"] == {"tasks": {"totalCount": 0}}
 
@@ -175,9 +177,9 @@ SEVERAL = """
     ],
 )
 async def test_operations_of_one_document_may_use_a_name_differently(
-    name: str, variables: dict[str, Any], data: set[str], adas: httpx.AsyncClient
+    name: str, variables: dict[str, Any], data: set[str], ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ask(adas, SEVERAL, operationName=name, variables=variables)
+    answer = await ask(ada_client, SEVERAL, operationName=name, variables=variables)
 
     assert answer.status_code == 200, answer.text
     assert set(answer.json()["data"]) == data
@@ -185,16 +187,16 @@ async def test_operations_of_one_document_may_use_a_name_differently(
 
 
 @pytest.mark.parametrize("x", [[True], {"a": True}, None, 1, "true", [[]]])
-async def test_a_condition_that_is_no_boolean_is_400(x: Any, adas: httpx.AsyncClient) -> None:
-    answer = await ask(adas, SEVERAL, operationName="A", variables={"x": x})
+async def test_a_condition_that_is_no_boolean_is_400(x: Any, ada_client: httpx.AsyncClient) -> None:
+    answer = await ask(ada_client, SEVERAL, operationName="A", variables={"x": x})
 
     assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"]
 
 
-async def test_get_never_writes(adas: httpx.AsyncClient, sql: asyncpg.Connection) -> None:
+async def test_get_never_writes(ada_client: httpx.AsyncClient, sql: asyncpg.Connection) -> None:
     written = 'mutation { createTask(input: {title: "x"}) { id } }'
 
-    answer = await adas.get("/graphql", params={"query": written})
+    answer = await ada_client.get("/graphql", params={"query": written})
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert answer.json()["errors"][0]["message"] == "A mutation has to be sent by POST"
@@ -202,11 +204,13 @@ async def test_get_never_writes(adas: httpx.AsyncClient, sql: asyncpg.Connection
 
 
 @pytest.mark.parametrize("document", ["{ __typename }", "query A { __typename }"])
-async def test_an_empty_operation_name_is_none(document: str, adas: httpx.AsyncClient) -> None:
+async def test_an_empty_operation_name_is_none(
+    document: str, ada_client: httpx.AsyncClient
+) -> None:
     asked = {"query": document, "operationName": ""}
 
-    posted = await adas.post("/graphql", json=asked)
-    got = await adas.get("/graphql", params=asked)
+    posted = await ada_client.post("/graphql", json=asked)
+    got = await ada_client.get("/graphql", params=asked)
 
     assert [answer.json()["data"] for answer in (posted, got)] == [{"__typename": "Query"}] * 2
 
@@ -221,19 +225,19 @@ async def test_an_empty_operation_name_is_none(document: str, adas: httpx.AsyncC
     ],
 )  # fmt: skip
 async def test_a_body_without_a_document_is_told_what_is_missing(
-    sent: dict[str, Any], told: list[tuple[str, str, str]], adas: httpx.AsyncClient
+    sent: dict[str, Any], told: list[tuple[str, str, str]], ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await adas.post("/graphql", json=sent)
+    answer = await ada_client.post("/graphql", json=sent)
 
     [error] = answer.json()["errors"]
     assert [(each["field"], each["message"], each["code"])
             for each in error["extensions"]["errors"]] == told  # fmt: skip
 
 
-async def test_a_get_asks_for_one_thing(adas: httpx.AsyncClient) -> None:
+async def test_a_get_asks_for_one_thing(ada_client: httpx.AsyncClient) -> None:
     twice = [("query", "{ __typename }"), ("variables", "{}")] * 2
 
-    answer = await adas.get("/graphql", params=[*twice, ("x", "ours"), ("x", "not")])
+    answer = await ada_client.get("/graphql", params=[*twice, ("x", "ours"), ("x", "not")])
 
     [error] = answer.json()["errors"]
     assert answer.status_code == 400
@@ -245,8 +249,8 @@ async def test_a_get_asks_for_one_thing(adas: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("asked", [{}, {"query": "{ __typename }", "variables": "{"}, {"x": "1"}])
 async def test_a_get_that_asks_nothing_is_400(
-    asked: dict[str, str], adas: httpx.AsyncClient
+    asked: dict[str, str], ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await adas.get("/graphql", params=asked)
+    answer = await ada_client.get("/graphql", params=asked)
 
     assert answer.status_code == 400

@@ -20,20 +20,20 @@ TYPES = {problem_type.name: problem_type.status for problem_type in CATALOGUE.va
 
 
 @pytest.fixture
-async def path(adas: httpx.AsyncClient) -> str:
+async def path(ada_client: httpx.AsyncClient) -> str:
     """Where the one task is that there is."""
-    response = await adas.post("/tasks", json={"title": "water", "description": "the fern"})
+    response = await ada_client.post("/tasks", json={"title": "water", "description": "the fern"})
     return str(response.headers["Location"])
 
 
 @pytest.fixture(autouse=True)
 async def _nothing_stored(
-    path: str, adas: httpx.AsyncClient, sql: asyncpg.Connection
+    path: str, ada_client: httpx.AsyncClient, sql: asyncpg.Connection
 ) -> AsyncIterator[None]:
     before = await sql.fetch("SELECT * FROM tasks")
     yield
     assert await sql.fetch("SELECT * FROM tasks") == before
-    assert (await adas.get("/health/ready")).status_code == 200
+    assert (await ada_client.get("/health/ready")).status_code == 200
 
 
 def refused(response: httpx.Response, status: int) -> None:
@@ -93,10 +93,10 @@ NOT_JSON = {
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON)
 @pytest.mark.parametrize("operation", ["POST /tasks", "PATCH {path}", "POST /tasks/bulk-delete"])
 async def test_what_is_not_json_is_invalid(
-    operation: str, body: bytes, adas: httpx.AsyncClient, path: str
+    operation: str, body: bytes, ada_client: httpx.AsyncClient, path: str
 ) -> None:
     method, _, url = operation.format(path=path).partition(" ")
-    response = await adas.request(method, url, content=body, headers=JSON)
+    response = await ada_client.request(method, url, content=body, headers=JSON)
 
     refused(response, 400)
     [error] = response.json()["errors"]
@@ -104,9 +104,9 @@ async def test_what_is_not_json_is_invalid(
 
 
 async def test_nesting_over_the_limit_of_a_body_is_refused_before_it_is_parsed(
-    adas: httpx.AsyncClient,
+    ada_client: httpx.AsyncClient,
 ) -> None:
-    refused(await adas.post("/tasks", content=b"[" * 100_000, headers=JSON), 413)
+    refused(await ada_client.post("/tasks", content=b"[" * 100_000, headers=JSON), 413)
 
 
 # JSON, but not ours
@@ -147,26 +147,28 @@ WRONG: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("operation", "body"), WRONG, ids=lambda value: repr(value)[:60])
 async def test_what_is_json_and_wrong_is_invalid(
-    operation: str, body: Any, adas: httpx.AsyncClient, path: str
+    operation: str, body: Any, ada_client: httpx.AsyncClient, path: str
 ) -> None:
     method, _, url = operation.format(path=path).partition(" ")
 
-    refused(await adas.request(method, url, json=body), 400)
+    refused(await ada_client.request(method, url, json=body), 400)
 
 
 @pytest.mark.parametrize("number", [10**30, -(10**30), 2**64, -(2**63) - 1, 10**4000, 1e300, -0.0])
 async def test_no_number_is_too_large_to_be_not_found(
-    number: float, adas: httpx.AsyncClient
+    number: float, ada_client: httpx.AsyncClient
 ) -> None:
-    response = await adas.post("/tasks/bulk-delete", json={"task_ids": [number]})
+    response = await ada_client.post("/tasks/bulk-delete", json={"task_ids": [number]})
 
     assert response.json() == {"deleted": [], "not_found": [int(number)]}
 
 
-async def test_of_a_member_given_twice_the_last_counts(adas: httpx.AsyncClient, path: str) -> None:
+async def test_of_a_member_given_twice_the_last_counts(
+    ada_client: httpx.AsyncClient, path: str
+) -> None:
     body = b'{"title": "first", "title": "water", "completed": true, "completed": false}'
 
-    response = await adas.patch(path, content=body, headers=JSON)
+    response = await ada_client.patch(path, content=body, headers=JSON)
 
     # RFC 8259, 4 leaves it open; every parser our clients have does the same.
     assert (response.json()["title"], response.json()["version"]) == ("water", 1)
@@ -179,12 +181,12 @@ async def test_of_a_member_given_twice_the_last_counts(adas: httpx.AsyncClient, 
     "operation", ["POST /tasks", "PUT {path}", "PATCH {path}", "POST /tasks/bulk-delete"]
 )
 async def test_a_body_over_the_limit_is_not_read_whole(
-    operation: str, adas: httpx.AsyncClient, path: str
+    operation: str, ada_client: httpx.AsyncClient, path: str
 ) -> None:
     method, _, url = operation.format(path=path).partition(" ")
     body = Stream(10_000)
 
-    response = await adas.request(method, url, content=body, headers=JSON)
+    response = await ada_client.request(method, url, content=body, headers=JSON)
 
     refused(response, 413)
     assert response.headers["Connection"] == "close"
@@ -193,11 +195,13 @@ async def test_a_body_over_the_limit_is_not_read_whole(
 
 @pytest.mark.parametrize("length", [str(MAX_BODY + 1), "9" * 18, "9" * 5000])
 async def test_a_body_that_says_it_is_over_the_limit_is_not_read_at_all(
-    length: str, adas: httpx.AsyncClient
+    length: str, ada_client: httpx.AsyncClient
 ) -> None:
     body = Stream(100)
 
-    response = await adas.post("/tasks", content=body, headers=JSON | {"Content-Length": length})
+    response = await ada_client.post(
+        "/tasks", content=body, headers=JSON | {"Content-Length": length}
+    )
 
     refused(response, 413)
     assert body.read == 0
@@ -207,11 +211,11 @@ async def test_a_body_that_says_it_is_over_the_limit_is_not_read_at_all(
     "headers", [{}, {"Content-Encoding": "gzip"}, {"Content-Type": "text/plain"}]
 )
 async def test_a_body_of_the_wrong_type_is_not_read_at_all(
-    headers: dict[str, str], adas: httpx.AsyncClient
+    headers: dict[str, str], ada_client: httpx.AsyncClient
 ) -> None:
     body = Stream(100)
 
-    refused(await adas.post("/tasks", content=body, headers=headers), 415)
+    refused(await ada_client.post("/tasks", content=body, headers=headers), 415)
     assert body.read == 0
 
 
@@ -222,21 +226,21 @@ async def test_a_strangers_body_is_not_read_at_all(client: httpx.AsyncClient) ->
     assert body.read == 0
 
 
-async def test_a_body_just_at_the_limit_is_read(adas: httpx.AsyncClient, path: str) -> None:
+async def test_a_body_just_at_the_limit_is_read(ada_client: httpx.AsyncClient, path: str) -> None:
     padding = b" " * (MAX_BODY - 2)
 
-    response = await adas.patch(path, content=b"{" + padding + b"}", headers=JSON)
+    response = await ada_client.patch(path, content=b"{" + padding + b"}", headers=JSON)
 
     assert response.status_code == 200
 
 
 async def test_a_body_that_trickles_is_given_up(
-    adas: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ada_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api.http.body, "BODY_SECONDS", 0.05)
     body = Stream(1000, seconds=0.01)
 
-    response = await adas.post("/tasks", content=body, headers=JSON)
+    response = await ada_client.post("/tasks", content=body, headers=JSON)
 
     refused(response, 408)
     assert response.headers["Connection"] == "close"
@@ -258,20 +262,20 @@ async def test_a_token_that_is_none_is_401(authorization: str, client: httpx.Asy
     refused(await client.get("/tasks", headers=headers), 401)
 
 
-async def test_two_tokens_are_none(adas: httpx.AsyncClient) -> None:
-    twice = [("Authorization", adas.headers["Authorization"])] * 2
-    del adas.headers["Authorization"]
+async def test_two_tokens_are_none(ada_client: httpx.AsyncClient) -> None:
+    twice = [("Authorization", ada_client.headers["Authorization"])] * 2
+    del ada_client.headers["Authorization"]
 
-    refused(await adas.get("/tasks", headers=twice), 401)
+    refused(await ada_client.get("/tasks", headers=twice), 401)
 
 
 @pytest.mark.parametrize("name", ["If-Match", "X-Anything", "Accept", "Cookie"])
 async def test_thousands_of_headers_upset_nobody(
-    name: str, adas: httpx.AsyncClient, path: str
+    name: str, ada_client: httpx.AsyncClient, path: str
 ) -> None:
     lines = [(name, f"nonsense {number}") for number in range(10_000)]
 
-    response = await adas.delete(f"{path}?x=1", headers=lines)
+    response = await ada_client.delete(f"{path}?x=1", headers=lines)
 
     refused(response, 400)
 
@@ -283,10 +287,10 @@ async def test_thousands_of_headers_upset_nobody(
     ids=lambda tags: repr(tags[:8]),
 )  # fmt: skip
 async def test_an_endless_condition_is_refused_at_once(
-    tags: str, adas: httpx.AsyncClient, path: str
+    tags: str, ada_client: httpx.AsyncClient, path: str
 ) -> None:
     async with asyncio.timeout(1):
-        response = await adas.delete(path, headers={"If-Match": tags.encode("latin-1")})
+        response = await ada_client.delete(path, headers={"If-Match": tags.encode("latin-1")})
 
     refused(response, 400)
 
@@ -313,8 +317,10 @@ async def test_an_endless_condition_is_refused_at_once(
     ],
     ids=lambda value: repr(value)[:24],
 )
-async def test_an_odd_path_leads_nowhere(url: str, status: int, adas: httpx.AsyncClient) -> None:
-    refused(await adas.get(url), status)
+async def test_an_odd_path_leads_nowhere(
+    url: str, status: int, ada_client: httpx.AsyncClient
+) -> None:
+    refused(await ada_client.get(url), status)
 
 
 @pytest.mark.parametrize(
@@ -326,8 +332,8 @@ async def test_an_odd_path_leads_nowhere(url: str, status: int, adas: httpx.Asyn
      "&".join(f"p{number}=1" for number in range(7000)), "limit=1&" * 7000, "=" * 60_000],
     ids=lambda query: repr(query[:24]),
 )  # fmt: skip
-async def test_an_odd_query_is_invalid(query: str, adas: httpx.AsyncClient) -> None:
-    refused(await adas.get(f"/tasks?{query}"), 400)
+async def test_an_odd_query_is_invalid(query: str, ada_client: httpx.AsyncClient) -> None:
+    refused(await ada_client.get(f"/tasks?{query}"), 400)
 
 
 @pytest.mark.parametrize(
@@ -336,8 +342,8 @@ async def test_an_odd_query_is_invalid(query: str, adas: httpx.AsyncClient) -> N
      "7" + "_" * 20 + "w", "%2B" * 22, "A" * 21 + "%3D", "AAAAAAAAAAA.AAAAAAAAAA"],
     ids=lambda cursor: repr(cursor[:24]),
 )  # fmt: skip
-async def test_a_cursor_nobody_made_is_invalid(cursor: str, adas: httpx.AsyncClient) -> None:
-    response = await adas.get(f"/tasks?cursor={cursor}")
+async def test_a_cursor_nobody_made_is_invalid(cursor: str, ada_client: httpx.AsyncClient) -> None:
+    response = await ada_client.get(f"/tasks?cursor={cursor}")
 
     refused(response, 400)
     assert response.json()["errors"][0]["code"] == "cursor_invalid"

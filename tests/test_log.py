@@ -55,9 +55,9 @@ async def test_generated_request_ids_are_unique(client: httpx.AsyncClient) -> No
 
 @pytest.mark.usefixtures("_defect")
 async def test_an_unhandled_exception_is_logged_once_and_not_described_to_the_client(
-    adas: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    ada_client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    response = await adas.get("/tasks", headers={"X-Request-ID": "the-defect"})
+    response = await ada_client.get("/tasks", headers={"X-Request-ID": "the-defect"})
 
     [record] = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert (record.name, record.levelname) == ("twofold.error", "ERROR")
@@ -80,11 +80,11 @@ async def test_the_reason_of_a_503_is_in_the_log_only(
 
 
 async def test_an_error_of_the_client_is_not_logged_as_a_warning(
-    adas: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    ada_client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await adas.post("/tasks", json={"title": ""})
-    await adas.get("/tasks/999")
-    await adas.get("/nowhere")
+    await ada_client.post("/tasks", json={"title": ""})
+    await ada_client.get("/tasks/999")
+    await ada_client.get("/nowhere")
 
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
@@ -104,16 +104,16 @@ async def test_a_request_cannot_break_a_line_of_the_log(
 
 
 async def test_the_access_log_names_the_errors_of_both_protocols(
-    adas: httpx.AsyncClient, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    ada_client: httpx.AsyncClient, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     twice = "mutation { a: deleteTask(id: 999) { id } b: deleteTask(id: 998) { id } }"
     with caplog.at_level(logging.INFO, "twofold.access"):
-        await adas.get("/tasks/999")
-        await adas.post("/graphql", json={"query": twice})
-        await adas.post("/graphql", json={"query": "{ nothing }"})
-        await adas.post("/graphql", json={"query": "{"})
+        await ada_client.get("/tasks/999")
+        await ada_client.post("/graphql", json={"query": twice})
+        await ada_client.post("/graphql", json={"query": "{ nothing }"})
+        await ada_client.post("/graphql", json={"query": "{"})
         await client.get("/tasks")
-        await adas.get("/tasks")
+        await ada_client.get("/tasks")
 
     lines = [record.getMessage() for record in caplog.records if record.name == "twofold.access"]
     assert [(line.split()[2], line.partition(" error=")[2]) for line in lines] == [
@@ -127,15 +127,15 @@ async def test_the_access_log_names_the_errors_of_both_protocols(
 
 
 async def test_no_token_is_in_the_log_or_in_a_response(
-    adas: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    ada_client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    token = adas.headers["Authorization"].removeprefix("Bearer ")
+    token = ada_client.headers["Authorization"].removeprefix("Bearer ")
     with caplog.at_level(logging.DEBUG, "twofold"):
         responses = [
-            await adas.get(f"/tasks?access_token={token}"),
-            await adas.get(f"/health?token={token}"),
-            await adas.post("/tasks", json={"title": "x", "token": token}),
-            await adas.post("/tasks", json={"title": "x", "a": {"sessionToken": token}}),
+            await ada_client.get(f"/tasks?access_token={token}"),
+            await ada_client.get(f"/health?token={token}"),
+            await ada_client.post("/tasks", json={"title": "x", "token": token}),
+            await ada_client.post("/tasks", json={"title": "x", "a": {"sessionToken": token}}),
         ]
 
     assert token not in caplog.text

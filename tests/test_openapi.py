@@ -254,9 +254,9 @@ def test_every_operation_has_a_description_and_its_security() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 async def test_every_operation_succeeds_as_documented(
-    operation: str, adas: httpx.AsyncClient
+    operation: str, ada_client: httpx.AsyncClient
 ) -> None:
-    response = await _send(adas, operation, await _task_id(adas))
+    response = await _send(ada_client, operation, await _task_id(ada_client))
 
     assert response.is_success
     _as_documented(operation, response)
@@ -302,13 +302,13 @@ SUCCESS = {"200", "201", "204"}
 async def test_every_documented_status_occurs(
     operation: str,
     status: str,
-    adas: httpx.AsyncClient,
+    ada_client: httpx.AsyncClient,
     without_database: httpx.AsyncClient,
-    penniless: httpx.AsyncClient,
+    spent_client: httpx.AsyncClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    task_id = await _task_id(adas)
-    client = {"503": without_database, "429": penniless}.get(status, adas)
+    task_id = await _task_id(ada_client)
+    client = {"503": without_database, "429": spent_client}.get(status, ada_client)
     DEFECTS.get(status, lambda _: None)(monkeypatch)
 
     response = await _send(client, operation, **{"task_id": task_id} | PROVOCATIONS[status])

@@ -210,20 +210,20 @@ def shares_in_use(engine: AsyncEngine) -> int:
 
 
 async def test_nobody_has_more_than_half_of_the_connections(four: AsyncEngine) -> None:
-    adas = [asyncio.create_task(Database(four, 5, share="ada").read(LONG)) for _ in range(10)]
+    ada_client = [asyncio.create_task(Database(four, 5, share="ada").read(LONG)) for _ in range(10)]
     await asyncio.sleep(0.2)
 
     adas_in_use = four.pool.checkedout()  # type: ignore[attr-defined]
-    bobs = await asyncio.gather(
+    bob_client = await asyncio.gather(
         *(Database(four, 5, share="bob").read(NUMBER, number=n) for n in range(10))
     )
 
     assert adas_in_use == 2
-    assert [number for [[number]] in bobs] == list(range(10))
-    assert not any(task.done() for task in adas)
-    for task in adas:
+    assert [number for [[number]] in bob_client] == list(range(10))
+    assert not any(task.done() for task in ada_client)
+    for task in ada_client:
         task.cancel()
-    await asyncio.gather(*adas, return_exceptions=True)
+    await asyncio.gather(*ada_client, return_exceptions=True)
 
 
 async def test_of_one_connection_everybody_has_one(database_url: str) -> None:

@@ -16,9 +16,9 @@ READ_ONLY = ("id", "user_id", "version", "created_at", "updated_at")
 
 
 @pytest.fixture
-async def task(adas: httpx.AsyncClient) -> dict[str, Any]:
+async def task(ada_client: httpx.AsyncClient) -> dict[str, Any]:
     """A task of Ada's, as JSON."""
-    response = await adas.post("/tasks", json=NewTask(completed=False))
+    response = await ada_client.post("/tasks", json=NewTask(completed=False))
     task: dict[str, Any] = response.json()
     return task
 
@@ -32,17 +32,19 @@ def path(task: dict[str, Any]) -> str:
 # The calls of the existing frontend
 
 
-async def test_the_list_is_a_bare_array(adas: httpx.AsyncClient, task: dict[str, Any]) -> None:
-    response = await adas.get("/tasks")
+async def test_the_list_is_a_bare_array(
+    ada_client: httpx.AsyncClient, task: dict[str, Any]
+) -> None:
+    response = await ada_client.get("/tasks")
 
     assert response.json() == [task]
     assert response.headers["Content-Type"] == "application/json"
 
 
 async def test_create_returns_the_task_its_location_and_its_etag(
-    adas: httpx.AsyncClient,
+    ada_client: httpx.AsyncClient,
 ) -> None:
-    response = await adas.post("/tasks", json={"title": "water", "description": "the fern"})
+    response = await ada_client.post("/tasks", json={"title": "water", "description": "the fern"})
 
     task = response.json()
     assert response.status_code == 201
@@ -51,14 +53,14 @@ async def test_create_returns_the_task_its_location_and_its_etag(
     ]  # fmt: skip
     assert response.headers["Location"] == f"tasks/{task['id']}"
     assert response.headers["ETag"] == '"1"'
-    assert (await adas.get(response.url.join(response.headers["Location"]))).json() == task
+    assert (await ada_client.get(response.url.join(response.headers["Location"]))).json() == task
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 async def test_put_and_patch_merge_the_body_into_the_task(
-    method: str, adas: httpx.AsyncClient, task: dict[str, Any], path: str
+    method: str, ada_client: httpx.AsyncClient, task: dict[str, Any], path: str
 ) -> None:
-    response = await adas.request(method, path, json={"completed": True})
+    response = await ada_client.request(method, path, json={"completed": True})
 
     changed = response.json()
     assert (response.status_code, response.headers["ETag"]) == (200, '"2"')
@@ -68,10 +70,10 @@ async def test_put_and_patch_merge_the_body_into_the_task(
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 async def test_a_whole_task_can_be_sent_back(
-    method: str, adas: httpx.AsyncClient, task: dict[str, Any], path: str
+    method: str, ada_client: httpx.AsyncClient, task: dict[str, Any], path: str
 ) -> None:
-    unchanged = await adas.request(method, path, json=task)
-    changed = await adas.request(method, path, json=task | {"title": "edited"})
+    unchanged = await ada_client.request(method, path, json=task)
+    changed = await ada_client.request(method, path, json=task | {"title": "edited"})
 
     assert unchanged.json() == task
     assert (changed.json()["title"], changed.json()["version"]) == ("edited", 2)
@@ -79,43 +81,45 @@ async def test_a_whole_task_can_be_sent_back(
 
 @pytest.mark.parametrize("value", [None, 7, "x", [], {"a": {}}, 2**70])
 async def test_read_only_members_of_any_value_are_ignored(
-    value: object, adas: httpx.AsyncClient, task: dict[str, Any], path: str
+    value: object, ada_client: httpx.AsyncClient, task: dict[str, Any], path: str
 ) -> None:
     read_only = dict.fromkeys(READ_ONLY, value)
 
-    created = await adas.post("/tasks", json={"title": "water"} | read_only)
-    changed = await adas.patch(path, json=read_only)
+    created = await ada_client.post("/tasks", json={"title": "water"} | read_only)
+    changed = await ada_client.patch(path, json=read_only)
 
     assert (created.status_code, created.json()["version"]) == (201, 1)
     assert changed.json() == task
 
 
 async def test_delete_returns_no_content_and_then_not_found(
-    adas: httpx.AsyncClient, path: str
+    ada_client: httpx.AsyncClient, path: str
 ) -> None:
-    response = await adas.delete(path)
+    response = await ada_client.delete(path)
 
     assert (response.status_code, response.content) == (204, b"")
     assert "Content-Type" not in response.headers
-    assert (await adas.delete(path)).status_code == 404
+    assert (await ada_client.delete(path)).status_code == 404
 
 
 async def test_bulk_delete_returns_the_deleted_and_the_missing_ids(
-    adas: httpx.AsyncClient, task: dict[str, Any]
+    ada_client: httpx.AsyncClient, task: dict[str, Any]
 ) -> None:
     deleted, missing = task["id"], 2**62
-    response = await adas.post("/tasks/bulk-delete", json={"task_ids": [missing, deleted, deleted]})
+    response = await ada_client.post(
+        "/tasks/bulk-delete", json={"task_ids": [missing, deleted, deleted]}
+    )
 
     assert response.status_code == 200
     assert response.json() == {"deleted": [deleted], "not_found": [missing]}
 
 
 async def test_an_integer_with_a_fraction_or_an_exponent_in_json_is_an_integer(
-    adas: httpx.AsyncClient, task: dict[str, Any]
+    ada_client: httpx.AsyncClient, task: dict[str, Any]
 ) -> None:
     body = f'{{"task_ids": [{task["id"]}.0, 1e3]}}'.encode()
 
-    response = await adas.post("/tasks/bulk-delete", content=body, headers=JSON)
+    response = await ada_client.post("/tasks/bulk-delete", content=body, headers=JSON)
 
     assert response.json() == {"deleted": [task["id"]], "not_found": [1000]}
 
@@ -190,9 +194,9 @@ async def test_an_unknown_path_is_404_without_authentication(
 )
 async def test_a_trailing_slash_changes_nothing_and_does_not_redirect(
     method: str, path: str, body: object, status: int,
-    adas: httpx.AsyncClient, task: dict[str, Any],
+    ada_client: httpx.AsyncClient, task: dict[str, Any],
 ) -> None:  # fmt: skip
-    response = await adas.request(method, path.format(id=task["id"]), json=body)
+    response = await ada_client.request(method, path.format(id=task["id"]), json=body)
 
     assert response.status_code == status
 
@@ -203,11 +207,11 @@ async def test_a_trailing_slash_changes_nothing_and_does_not_redirect(
      "/health", "/health/ready", "/docs", "/docs/init.js", "/openapi.json", "/nowhere"],
 )  # fmt: skip
 async def test_head_returns_the_headers_of_get_without_a_body(
-    path: str, app: FastAPI, adas: httpx.AsyncClient, task: dict[str, Any]
+    path: str, app: FastAPI, ada_client: httpx.AsyncClient, task: dict[str, Any]
 ) -> None:
     path = path.format(id=task["id"])
-    get = await adas.get(path, headers={"X-Request-ID": "same"})
-    head = await adas.head(path, headers={"X-Request-ID": "same"})
+    get = await ada_client.get(path, headers={"X-Request-ID": "same"})
+    head = await ada_client.head(path, headers={"X-Request-ID": "same"})
 
     assert (head.status_code, dict(head.headers)) == (get.status_code, dict(get.headers))
     assert head.headers["Content-Length"] == str(len(get.content))
@@ -239,29 +243,29 @@ async def test_the_app_itself_sends_no_body_for_head(path: str, app: FastAPI) ->
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 async def test_an_id_in_a_path_must_be_a_canonical_integer(
-    method: str, segment: str, status: int, adas: httpx.AsyncClient
+    method: str, segment: str, status: int, ada_client: httpx.AsyncClient
 ) -> None:
-    response = await adas.request(method, f"/tasks/{segment}")
+    response = await ada_client.request(method, f"/tasks/{segment}")
 
     assert response.status_code == status
 
 
 async def test_a_percent_encoded_digit_is_read_as_the_digit(
-    adas: httpx.AsyncClient, task: dict[str, Any]
+    ada_client: httpx.AsyncClient, task: dict[str, Any]
 ) -> None:
     encoded = "".join(f"%{ord(digit):02X}" for digit in str(task["id"]))
 
     # RFC 3986, 6.2.2.2: both are the same URI, and proxies convert one into the other.
-    assert (await adas.get(f"/tasks/{encoded}")).json() == task
+    assert (await ada_client.get(f"/tasks/{encoded}")).json() == task
 
 
 # Caching
 
 
 async def test_only_the_viewers_own_browser_may_store_a_task(
-    adas: httpx.AsyncClient, path: str
+    ada_client: httpx.AsyncClient, path: str
 ) -> None:
-    response = await adas.get(path)
+    response = await ada_client.get(path)
 
     assert response.headers["Cache-Control"] == "private, no-cache"
     assert response.headers["Vary"] == "Authorization, Origin"
@@ -286,9 +290,9 @@ async def test_only_the_viewers_own_browser_may_store_a_task(
     ],
 )
 async def test_no_other_response_may_be_stored(
-    method: str, path: str, body: object, adas: httpx.AsyncClient, task: dict[str, Any]
+    method: str, path: str, body: object, ada_client: httpx.AsyncClient, task: dict[str, Any]
 ) -> None:
-    response = await adas.request(method, path.format(id=task["id"]), json=body)
+    response = await ada_client.request(method, path.format(id=task["id"]), json=body)
 
     assert response.headers["Cache-Control"] == "no-store"
 
@@ -339,8 +343,8 @@ async def test_routing_comes_before_authentication(
 )
 async def test_body_validation_existence_and_precondition_follow_in_this_order(
     path: str, body: bytes, headers: dict[str, str], status: int,
-    adas: httpx.AsyncClient, task: dict[str, Any],
+    ada_client: httpx.AsyncClient, task: dict[str, Any],
 ) -> None:  # fmt: skip
-    response = await adas.patch(path.format(id=task["id"]), content=body, headers=headers)
+    response = await ada_client.patch(path.format(id=task["id"]), content=body, headers=headers)
 
     assert response.status_code == status

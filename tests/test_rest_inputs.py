@@ -15,9 +15,9 @@ PATCH = "application/merge-patch+json"
 
 
 @pytest.fixture
-async def task(adas: httpx.AsyncClient) -> dict[str, Any]:
+async def task(ada_client: httpx.AsyncClient) -> dict[str, Any]:
     """A task of Ada's, as JSON."""
-    response = await adas.post("/tasks", json=NewTask(completed=False))
+    response = await ada_client.post("/tasks", json=NewTask(completed=False))
     task: dict[str, Any] = response.json()
     return task
 
@@ -32,13 +32,13 @@ def path(task: dict[str, Any]) -> str:
 
 
 async def test_the_link_to_the_next_page_is_relative_and_keeps_filter_and_limit(
-    adas: httpx.AsyncClient,
+    ada_client: httpx.AsyncClient,
 ) -> None:
     for _ in range(3):
-        await adas.post("/tasks", json=NewTask(completed=True))
+        await ada_client.post("/tasks", json=NewTask(completed=True))
 
-    first = await adas.get("/tasks?limit=2&completed=true")
-    second = await adas.get(first.url.join(first.links["next"]["url"]))
+    first = await ada_client.get("/tasks?limit=2&completed=true")
+    second = await ada_client.get(first.url.join(first.links["next"]["url"]))
 
     assert first.headers["Link"].startswith("<?limit=2&completed=true&cursor=")
     assert first.headers["Link"].endswith('>; rel="next"')
@@ -47,12 +47,12 @@ async def test_the_link_to_the_next_page_is_relative_and_keeps_filter_and_limit(
 
 
 async def test_the_link_has_no_parameter_that_the_request_did_not_have(
-    adas: httpx.AsyncClient,
+    ada_client: httpx.AsyncClient,
 ) -> None:
     for _ in range(2):
-        await adas.post("/tasks", json=NewTask())
+        await ada_client.post("/tasks", json=NewTask())
 
-    link = (await adas.get("/tasks/?limit=1")).headers["Link"]
+    link = (await ada_client.get("/tasks/?limit=1")).headers["Link"]
 
     assert link.startswith("<?limit=1&cursor=")
     assert "completed" not in link
@@ -86,9 +86,9 @@ async def test_the_link_has_no_parameter_that_the_request_did_not_have(
     ],
 )
 async def test_an_invalid_query_parameter_is_an_error_and_not_ignored(
-    query: str, errors: dict[str, str], adas: httpx.AsyncClient
+    query: str, errors: dict[str, str], ada_client: httpx.AsyncClient
 ) -> None:
-    response = await adas.get(f"/tasks?{query}")
+    response = await ada_client.get(f"/tasks?{query}")
 
     assert response.status_code == 400
     assert _error_codes(response) == errors
@@ -98,9 +98,9 @@ async def test_an_invalid_query_parameter_is_an_error_and_not_ignored(
     ("method", "body"), [("GET", None), ("PUT", {}), ("PATCH", {}), ("DELETE", None)]
 )
 async def test_an_operation_without_query_parameters_rejects_each(
-    method: str, body: object, adas: httpx.AsyncClient, path: str
+    method: str, body: object, ada_client: httpx.AsyncClient, path: str
 ) -> None:
-    response = await adas.request(method, f"{path}?limit=1", json=body)
+    response = await ada_client.request(method, f"{path}?limit=1", json=body)
 
     assert _error_codes(response) == {"limit": "extra_forbidden"}
 
@@ -113,10 +113,10 @@ async def test_an_operation_without_query_parameters_rejects_each(
     ["application/json", "Application/JSON", "application/json; charset=utf-8",
      'application/json;charset="UTF-8"', "application/json; profile=x"],
 )  # fmt: skip
-async def test_a_json_body_is_read(media_type: str, adas: httpx.AsyncClient) -> None:
+async def test_a_json_body_is_read(media_type: str, ada_client: httpx.AsyncClient) -> None:
     headers = {"Content-Type": media_type}
 
-    response = await adas.post("/tasks", content=b'{"title": "water"}', headers=headers)
+    response = await ada_client.post("/tasks", content=b'{"title": "water"}', headers=headers)
 
     assert response.status_code == 201
 
@@ -129,31 +129,33 @@ async def test_a_json_body_is_read(media_type: str, adas: httpx.AsyncClient) -> 
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/tasks", "/tasks/bulk-delete"])
 async def test_another_media_type_is_415(
-    path: str, media_type: str | None, adas: httpx.AsyncClient
+    path: str, media_type: str | None, ada_client: httpx.AsyncClient
 ) -> None:
     headers = {} if media_type is None else {"Content-Type": media_type}
 
-    response = await adas.post(path, content=b'{"title": "water"}', headers=headers)
+    response = await ada_client.post(path, content=b'{"title": "water"}', headers=headers)
 
     assert (response.status_code, response.json()["type"]) == (415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-async def test_a_merge_patch_body_is_read(method: str, adas: httpx.AsyncClient, path: str) -> None:
+async def test_a_merge_patch_body_is_read(
+    method: str, ada_client: httpx.AsyncClient, path: str
+) -> None:
     headers = {"Content-Type": PATCH}
 
-    response = await adas.request(method, path, content=b'{"title": "new"}', headers=headers)
+    response = await ada_client.request(method, path, content=b'{"title": "new"}', headers=headers)
 
     assert (response.status_code, response.json()["title"]) == (200, "new")
 
 
 @pytest.mark.parametrize(("encoding", "status"), [("gzip", 415), ("br", 415), ("identity", 201)])
 async def test_a_body_with_a_content_encoding_is_415(
-    encoding: str, status: int, adas: httpx.AsyncClient
+    encoding: str, status: int, ada_client: httpx.AsyncClient
 ) -> None:
     headers = {"Content-Encoding": encoding}
 
-    response = await adas.post("/tasks", json={"title": "water"}, headers=headers)
+    response = await ada_client.post("/tasks", json={"title": "water"}, headers=headers)
 
     assert response.status_code == status
 
@@ -179,13 +181,13 @@ async def test_a_body_with_a_content_encoding_is_415(
     ],
 )
 async def test_an_invalid_new_task_is_rejected_with_every_error(
-    body: object, errors: dict[str, str], adas: httpx.AsyncClient
+    body: object, errors: dict[str, str], ada_client: httpx.AsyncClient
 ) -> None:
-    response = await adas.post("/tasks", content=json.dumps(body), headers=JSON)
+    response = await ada_client.post("/tasks", content=json.dumps(body), headers=JSON)
 
     assert response.status_code == 400
     assert _error_codes(response) == errors
-    assert (await adas.get("/tasks")).json() == []
+    assert (await ada_client.get("/tasks")).json() == []
 
 
 @pytest.mark.parametrize(
@@ -200,12 +202,12 @@ async def test_an_invalid_new_task_is_rejected_with_every_error(
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 async def test_invalid_changes_are_rejected_with_every_error(
     method: str, body: object, errors: dict[str, str],
-    adas: httpx.AsyncClient, task: dict[str, Any], path: str,
+    ada_client: httpx.AsyncClient, task: dict[str, Any], path: str,
 ) -> None:  # fmt: skip
-    response = await adas.request(method, path, json=body)
+    response = await ada_client.request(method, path, json=body)
 
     assert _error_codes(response) == errors
-    assert (await adas.get(path)).json() == task
+    assert (await ada_client.get(path)).json() == task
 
 
 @pytest.mark.parametrize(
@@ -224,9 +226,9 @@ async def test_invalid_changes_are_rejected_with_every_error(
     ],
 )  # fmt: skip
 async def test_an_invalid_bulk_deletion_is_rejected_with_every_error(
-    body: object, errors: dict[str, str], adas: httpx.AsyncClient
+    body: object, errors: dict[str, str], ada_client: httpx.AsyncClient
 ) -> None:
-    response = await adas.post("/tasks/bulk-delete", json=body)
+    response = await ada_client.post("/tasks/bulk-delete", json=body)
 
     assert _error_codes(response) == errors
 

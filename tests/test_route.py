@@ -59,11 +59,16 @@ def colours(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> str:
     return "/colours"
 
 
-async def test_the_endpoint_gets_every_argument(adas: httpx.AsyncClient, colours: str) -> None:
-    response = await adas.patch(f"{colours}/a?dark=yes", json={"red": 7})
+async def test_the_endpoint_gets_every_argument(
+    ada_client: httpx.AsyncClient, colours: str
+) -> None:
+    response = await ada_client.patch(f"{colours}/a?dark=yes", json={"red": 7})
 
     assert response.json()[:3] == ["a", 7, "yes"]
-    assert response.json()[3] == (await adas.post("/tasks", json={"title": "x"})).json()["user_id"]
+    assert (
+        response.json()[3]
+        == (await ada_client.post("/tasks", json={"title": "x"})).json()["user_id"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,11 +84,16 @@ async def test_the_endpoint_gets_every_argument(adas: httpx.AsyncClient, colours
     ],
 )
 async def test_inputs_are_read_in_the_order_of_the_contract(
-    path: str, content: bytes, media_type: str, status: int, adas: httpx.AsyncClient, colours: str
+    path: str,
+    content: bytes,
+    media_type: str,
+    status: int,
+    ada_client: httpx.AsyncClient,
+    colours: str,
 ) -> None:
     headers = {"Content-Type": media_type}
 
-    response = await adas.patch(colours + path, content=content, headers=headers)
+    response = await ada_client.patch(colours + path, content=content, headers=headers)
 
     assert response.status_code == status
 

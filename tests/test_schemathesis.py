@@ -30,8 +30,8 @@ def own_app(database_url: str) -> Iterator[FastAPI]:
 
 
 @pytest.mark.slow
-def test_schemathesis_finds_nothing(own_app: FastAPI, adas: httpx.AsyncClient) -> None:
-    token = adas.headers["Authorization"].removeprefix("Bearer ")
+def test_schemathesis_finds_nothing(own_app: FastAPI, ada_client: httpx.AsyncClient) -> None:
+    token = ada_client.headers["Authorization"].removeprefix("Bearer ")
     config = SchemathesisConfig.from_dict(_config(token))
     schema = schemathesis.openapi.from_asgi("/openapi.json", own_app, config=config)
 

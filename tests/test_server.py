@@ -68,9 +68,9 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int) -> None:
 
 
 @pytest.fixture
-def token(adas: httpx.AsyncClient) -> str:
+def token(ada_client: httpx.AsyncClient) -> str:
     """Ada's."""
-    return adas.headers["Authorization"]
+    return ada_client.headers["Authorization"]
 
 
 @contextmanager

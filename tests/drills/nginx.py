@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,25 +12,17 @@ from signal import SIGHUP
 from typing import Final
 
 import httpx
-import pytest
 
 from tests.control import GIVE_UP
-from tests.servers import free_port
+from tests.servers import free_port, require_program, until_listening
 
 CHECK_EVERY: Final = 0.25
 """Seconds between two readiness checks of an instance."""
 
 
 def require_nginx() -> str:
-    """The path of nginx. Without one the test is skipped; ``TWOFOLD_REQUIRE_NGINX=1`` fails it."""
-    # Debian installs it in a folder that only root has on its path.
-    path = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin")
-    if path:
-        return path
-    missing = "nginx is not installed (on Debian and Ubuntu: apt install nginx-light)"
-    if os.environ.get("TWOFOLD_REQUIRE_NGINX") == "1":
-        pytest.fail(missing, pytrace=False)
-    pytest.skip(missing)
+    """The path of nginx; without one the test is skipped, or fails if nginx is required."""
+    return require_program("nginx", "nginx-light")
 
 
 @dataclass(slots=True)
@@ -93,7 +84,7 @@ async def load_balancer(home: Path, *instances: int) -> AsyncIterator[LoadBalanc
             program, "-p", str(home), "-c", "nginx.conf", "-e", "error.log"
         )
         try:
-            await _until_listening(balancer.port)
+            await until_listening(balancer.port)
             watch = asyncio.create_task(balancer.keep_watch())
             yield balancer
             watch.cancel()
@@ -109,16 +100,6 @@ async def _is_ready(client: httpx.AsyncClient, port: int) -> bool:
         return (await client.get(f"http://127.0.0.1:{port}/health/ready")).status_code == 200
     except httpx.TransportError:
         return False
-
-
-async def _until_listening(port: int) -> None:
-    async with asyncio.timeout(GIVE_UP):
-        while True:
-            with suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-                return
-            await asyncio.sleep(0.02)
 
 
 def _configuration(home: Path, port: int, instances: set[int]) -> str:

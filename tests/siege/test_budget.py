@@ -173,12 +173,12 @@ async def test_a_spent_budget_stays_spent_when_redis_goes_away(lonely: Valkey) -
             await windows.hit(key, MINUTE, cost)
         lonely.kill()
 
-        adas = [await windows.hit("ada", MINUTE, 1) for _ in range(20)]
-        bobs = [await windows.hit("bob", MINUTE, 1) for _ in range(20)]
+        ada_client = [await windows.hit("ada", MINUTE, 1) for _ in range(20)]
+        bob_client = [await windows.hit("bob", MINUTE, 1) for _ in range(20)]
 
-    assert not any(standing.allowed for standing in adas)
-    assert all(standing.allowed for standing in bobs)
-    assert all(0 < standing.fits_in <= 60 for standing in adas)
+    assert not any(standing.allowed for standing in ada_client)
+    assert all(standing.allowed for standing in bob_client)
+    assert all(0 < standing.fits_in <= 60 for standing in ada_client)
 
 
 @pytest.fixture

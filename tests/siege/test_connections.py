@@ -352,8 +352,8 @@ async def test_one_persons_unread_answers_are_bounded_and_nobody_else_waits(
     ada = await sign_in(sql, RestSurface(target.client), "ada", HASH_SECRET)
     bob = await sign_in(sql, RestSurface(target.client), "bob", HASH_SECRET)
     await sql.execute(ROWS)
-    adas = {"Authorization": f"Bearer {ada.token}"}
-    size = len((await target.client.get("/tasks", headers=adas)).content)
+    ada_client = {"Authorization": f"Bearer {ada.token}"}
+    size = len((await target.client.get("/tasks", headers=ada_client)).content)
     before = target.memory
     many = 5 * MAX_UNITS
     crowd = [target.connect(taking=4096) for _ in range(many)]
@@ -366,7 +366,7 @@ async def test_one_persons_unread_answers_are_bounded_and_nobody_else_waits(
         await asyncio.sleep(0.1)
     waiting = [each for each in crowd if not _has_answer(each)]
     # Her next request waits, and is told so in bounded time.
-    response = await target.client.get("/tasks", headers=adas)
+    response = await target.client.get("/tasks", headers=ada_client)
 
     print(f"{most} grown; {many} answers of {size} bytes")
     assert (response.status_code, response.json()["type"]) == (503, "service_unavailable")
@@ -376,7 +376,7 @@ async def test_one_persons_unread_answers_are_bounded_and_nobody_else_waits(
     assert most < 2 * MAX_UNITS * size < many * size
     for connection in crowd:
         reset(connection)
-    assert (await target.client.get("/tasks?limit=1", headers=adas)).is_success
+    assert (await target.client.get("/tasks?limit=1", headers=ada_client)).is_success
 
 
 def _has_answer(connection: socket.socket) -> bool:

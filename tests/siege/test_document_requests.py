@@ -24,17 +24,21 @@ def unparsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("unparsed")
-async def test_a_mutation_by_get_is_refused_before_it_is_parsed(adas: httpx.AsyncClient) -> None:
+async def test_a_mutation_by_get_is_refused_before_it_is_parsed(
+    ada_client: httpx.AsyncClient,
+) -> None:
     written = "query A { nope } mutation B { nope"
 
-    answer = await adas.get("/graphql", params={"query": written + " }", "operationName": "B"})
+    answer = await ada_client.get(
+        "/graphql", params={"query": written + " }", "operationName": "B"}
+    )
 
     assert answer.status_code == 405
     assert "x-ratelimit-limit" not in answer.headers
 
 
 @pytest.fixture
-def known(penniless: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> set[Kind]:
+def known(spent_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> set[Kind]:
     """The kinds of which it is known that Ada has nothing left."""
     spent: set[Kind] = set()
     real = Budget.spend
@@ -64,16 +68,16 @@ async def test_who_is_known_to_have_nothing_left_is_refused_before_parsing(
     document: str,
     kind: Kind,
     known: set[Kind],
-    penniless: httpx.AsyncClient,
+    spent_client: httpx.AsyncClient,
     request: pytest.FixtureRequest,
 ) -> None:
     closed = f"{document} }}" if "{" in document else document
     valid = {"read": "{ __typename }", "write": 'mutation { deleteTask(id: "1") { id } }'}[kind]
-    told = await ask(penniless, valid)
+    told = await ask(spent_client, valid)
     known.add(kind)
     request.getfixturevalue("unparsed")
 
-    answer = await ask(penniless, closed)
+    answer = await ask(spent_client, closed)
 
     assert (told.status_code, answer.status_code) == (429, 429)
     assert answer.json()["extensions"]["cost"]["kind"] == kind
@@ -81,19 +85,19 @@ async def test_who_is_known_to_have_nothing_left_is_refused_before_parsing(
 
 
 async def test_a_mutation_that_fails_costs_a_write_when_reads_are_spent(
-    known: set[Kind], penniless: httpx.AsyncClient
+    known: set[Kind], spent_client: httpx.AsyncClient
 ) -> None:
-    await ask(penniless, "{ __typename }")
+    await ask(spent_client, "{ __typename }")
     known.add(Kind.READ)
 
-    answer = await ask(penniless, "mutation { nope }")
+    answer = await ask(spent_client, "mutation { nope }")
 
     assert answer.status_code == 429
     assert answer.json()["extensions"]["cost"]["kind"] == "write"
 
 
 async def test_a_budget_is_asked_for_once_a_request(
-    adas: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ada_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Kind] = []
     real = Budget.look
@@ -106,7 +110,7 @@ async def test_a_budget_is_asked_for_once_a_request(
     aliases = " ".join(f"a{n}: reads {{ limit }}" for n in range(5))
 
     answer = await ask(
-        adas, f"{{ x: viewer {{ {aliases} writes {{ limit }} }} y: viewer {{ {aliases} }} }}"
+        ada_client, f"{{ x: viewer {{ {aliases} writes {{ limit }} }} y: viewer {{ {aliases} }} }}"
     )
 
     assert answer.json()["data"]["y"]["a4"] == {"limit": 100}

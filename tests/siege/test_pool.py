@@ -209,13 +209,13 @@ async def test_beyond_a_full_line_a_person_is_told_at_once_and_nobody_else_is(
     async with locked(sql, row_of(task)):
         changes = [asyncio.create_task(ada.change_task(task.id, completed=True)) for _ in range(40)]
         await until(lambda: sum(change.done() for change in changes) >= 40 - POOL // 2 - 5)
-        bobs = await asyncio.gather(*(bob.list_tasks() for _ in range(7)))
+        bob_client = await asyncio.gather(*(bob.list_tasks() for _ in range(7)))
         assert not all(change.done() for change in changes)
     results = await outcomes(*changes)
 
     told = Counter(each if isinstance(each, str) else "changed" for each in results)
     assert told == {"changed": POOL // 2 + 5, "service_unavailable": 40 - POOL // 2 - 5}
-    assert len(bobs) == 7
+    assert len(bob_client) == 7
 
 
 async def test_a_locked_session_table_holds_up_nobody_who_is_known(

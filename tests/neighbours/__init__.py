@@ -1,0 +1,1 @@
+"""What neighbours of the service do to it: proxies, other tools in the database, shells."""
