@@ -8,14 +8,16 @@ from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import context
-from api.dotenv import load_database_url
-from persistence.migrations import CannotMigrate
-from persistence.tables import ENCODING, metadata, wrong_encoding
+from api.dotenv import load_database_url, read_variable
+from persistence.migrations import MIGRATION_LOCK, CannotMigrate, adopt_revision
+from persistence.tables import (
+    ENCODING,
+    VERSION_TABLE,
+    metadata,
+    require_schema_name,
+    wrong_encoding,
+)
 from persistence.urls import parse_database_url
-
-# The advisory lock that concurrent migrations wait for. The number is arbitrary; all releases must
-# use the same.
-MIGRATION_LOCK = 7_021_999_021
 
 
 def include_name(name: str | None, kind: str, parents: object) -> bool:
@@ -35,6 +37,7 @@ def run(connection: Connection) -> None:
         include_name=include_name,
         compare_type=True,
         compare_server_default=True,
+        version_table=VERSION_TABLE,
     )
     with context.begin_transaction():
         # Before Alembic reads the current revision, so that it sees what another instance did.
@@ -42,7 +45,35 @@ def run(connection: Connection) -> None:
         encoding = connection.scalar(text("SELECT current_setting('server_encoding')"))
         if encoding != ENCODING:
             raise CannotMigrate(wrong_encoding(str(encoding)))
+        enter_schema(connection)
+        adopt_revision(connection)
         context.run_migrations()
+
+
+def schema() -> str | None:
+    """The schema of our tables, if it is not the one that connections find by themselves.
+
+    Raises:
+        CannotMigrate: its name is not one.
+    """
+    attributes = context.config.attributes
+    name: str | None = attributes.get("schema")
+    if attributes.get("url") is None:
+        name = read_variable("DATABASE_SCHEMA")
+    if name is not None:
+        try:
+            require_schema_name(name)
+        except ValueError as error:
+            raise CannotMigrate(f"DATABASE_SCHEMA: {error}") from None
+    return name
+
+
+def enter_schema(connection: Connection) -> None:
+    """Let this transaction's statements be about our schema; create it if it does not exist."""
+    if name := schema():
+        if not connection.scalar(text("SELECT to_regnamespace(:name) IS NOT NULL"), {"name": name}):
+            connection.execute(text(f"CREATE SCHEMA {name}"))
+        connection.execute(text(f"SET LOCAL search_path TO {name}"))
 
 
 async def run_online() -> None:
@@ -58,9 +89,17 @@ async def run_online() -> None:
 
 def run_offline() -> None:
     """Print the migrations as SQL, to be run by hand (``--sql``)."""
-    context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
+    context.configure(
+        dialect_name="postgresql",
+        target_metadata=metadata,
+        literal_binds=True,
+        version_table=VERSION_TABLE,
+    )
     with context.begin_transaction():
         context.execute(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+        if name := schema():
+            context.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
+            context.execute(f"SET LOCAL search_path TO {name}")
         context.run_migrations()
 
 

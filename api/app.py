@@ -32,6 +32,7 @@ from api.settings import Settings, load
 from api.state import State, opened
 from graphql_schema import endpoint as graphql_http
 from graphql_schema import routes as graphql_routes
+from persistence.migrations import UnusableTables
 from persistence.sessions.layouts import UnusableSessions
 from rest import docs_page as browser
 from rest import errors as rest_errors
@@ -105,19 +106,19 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with opened(settings) as state:
             app.state.twofold = state
-            await _require_usable_sessions(state)
+            await _require_usable_tables(state)
             with graceful_shutdown(state):
                 yield
 
     return lifespan
 
 
-async def _require_usable_sessions(state: State) -> None:
-    """Do not start if sessions cannot be read. Other failures may end while the app runs."""
+async def _require_usable_tables(state: State) -> None:
+    """Do not start if tables cannot be used as configured. Other failures may end meanwhile."""
     try:
         await require_ready(state)
     except NotReady as error:
-        if isinstance(error.__cause__, UnusableSessions):
+        if isinstance(error.__cause__, UnusableSessions | UnusableTables):
             raise error.__cause__ from None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,8 +21,16 @@ from api.errors import Unauthenticated
 from api.headers import header_values
 from api.settings import Settings
 from persistence.database import Database
+from persistence.errors import Unavailable
 from persistence.sessions.cache import SessionCache
-from persistence.sessions.layouts import SessionLookup, SessionRecord, find_session_lookup
+from persistence.sessions.layouts import (
+    SessionLookup,
+    SessionRecord,
+    TableLookup,
+    UnusableSessions,
+    find_session_lookup,
+    is_layout_outdated,
+)
 from persistence.sessions.tokens import parse_token
 from persistence.validation import VALUE_LENGTH
 from persistence.viewer import Viewer
@@ -38,6 +47,9 @@ LOOKUP_INTERVAL: Final = 0.1
 MAX_WAITING: Final = 10
 """Look-ups that may wait for one such address."""
 
+FAILURE_SECONDS: Final = 1.0
+"""Seconds for which a table that was not as configured is not inspected again."""
+
 LOOKUP_TIMEOUT: Final = 2.0
 """Seconds that one of them waits."""
 
@@ -51,7 +63,10 @@ class Authenticator:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._lookup: TableLookup | None = None
         self._sessions: SessionLookup | None = None
+        self._failure: UnusableSessions | None = None
+        self._failed_at = 0.0
         self._valid_tokens = ValidTokens()
         self._lookups = LookupQueues()
 
@@ -82,28 +97,69 @@ class Authenticator:
         return session.viewer
 
     async def _look_up(self, db: Database, token: bytes) -> SessionRecord | None:
-        sessions = self._sessions or await self.find_sessions(db)
+        sessions = self._sessions or await self._find_sessions(db)
+        try:
+            return await sessions.find(db, token)
+        except Unavailable as error:
+            if not is_layout_outdated(error):
+                raise
+            self._forget(sessions)
+        sessions = self._sessions or await self._find_sessions(db)
         return await sessions.find(db, token)
 
-    async def find_sessions(self, db: Database) -> SessionLookup:
-        """Inspect the auth server's table, unless that was done before.
+    def _forget(self, sessions: SessionLookup | None) -> None:
+        # Unless another request has found the new layout meanwhile.
+        if self._sessions is sessions:
+            self._lookup = self._sessions = None
+
+    async def check_sessions(self, db: Database) -> str:
+        """Check that sessions can be read now. One SELECT, or two if the layout is not known yet.
+
+        Returns:
+            the auth server's table, as SQL writes it.
+
+        Raises:
+            UnusableSessions: the table is not as configured.
+            Unavailable: the database did not answer.
+        """
+        if lookup := self._lookup:
+            try:
+                await db.read(lookup.statement, key="")
+            except Unavailable as error:
+                if not is_layout_outdated(error):
+                    raise
+                self._forget(self._sessions)
+        if self._lookup is None:
+            await self._find_sessions(db)
+        assert self._lookup is not None
+        return self._lookup.table
+
+    async def _find_sessions(self, db: Database) -> SessionLookup:
+        """Inspect the auth server's table, at most once a second while it is not as configured.
 
         Raises:
             UnusableSessions: the table is not as configured.
             Unavailable: the database did not answer; the next call tries again.
         """
+        if self._failure and time.monotonic() - self._failed_at < FAILURE_SECONDS:
+            raise self._failure
         # Without a lock: requests that waited for another's query could miss their deadlines.
-        if self._sessions is None:
-            secret = self._settings.session_hash_secret
-            sessions = await find_session_lookup(
+        secret = self._settings.session_hash_secret
+        try:
+            lookup = await find_session_lookup(
                 db,
                 self._settings.session_store,
                 table=self._settings.session_table,
                 hash_secret=secret.get_secret_value().encode() if secret else b"",
                 signing_secrets=self._settings.signing_secrets,
             )
-            seconds = self._settings.session_cache_seconds
-            self._sessions = SessionCache(sessions, seconds) if seconds else sessions
+        except UnusableSessions as error:
+            self._failure, self._failed_at = error, time.monotonic()
+            raise
+        seconds = self._settings.session_cache_seconds
+        self._failure = None
+        self._lookup = lookup
+        self._sessions = SessionCache(lookup, seconds) if seconds else lookup
         return self._sessions
 
 

@@ -82,6 +82,17 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="upgrade the schema of the database")
     migrate.set_defaults(command="migrate")
 
+    move = commands.add_parser(
+        "move-tables",
+        help="move our tables into the schema DATABASE_SCHEMA; stop the service first",
+    )
+    move.set_defaults(command="move_tables")
+
+    reassign = commands.add_parser("reassign", help="give all tasks of one user to another")
+    reassign.set_defaults(command="reassign")
+    reassign.add_argument("old", help="the id of the user who has the tasks")
+    reassign.add_argument("new", help="the id of the user who gets them")
+
     check = commands.add_parser(
         "check", help="show the settings and every problem with them; connects to nothing"
     )

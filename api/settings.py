@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from persistence.pool import PoolSettings
 from persistence.sessions.layouts import MAX_SECONDS_LEFT, SessionStore
+from persistence.tables import require_schema_name
 from persistence.task_inputs import MAX_PAGE
 from persistence.urls import parse_database_url
 
@@ -107,6 +108,7 @@ class Settings(BaseSettings):
     session_store: SessionStore = SessionStore.HASHED
 
     database_url: SecretStr | None = None
+    database_schema: str | None = None
 
     session_table: str | None = None
     session_hash_secret: SecretStr | None = None
@@ -160,6 +162,13 @@ class Settings(BaseSettings):
         if value is None:
             raise ValueError("It is missing: the PostgreSQL that the auth server uses too.")
         parse_database_url(value.get_secret_value())
+        return value
+
+    @field_validator("database_schema")
+    @classmethod
+    def _is_schema(cls, value: str | None) -> str | None:
+        if value is not None:
+            require_schema_name(value)
         return value
 
     @field_validator("session_hash_secret")

@@ -15,7 +15,7 @@ from api.auth import Authenticator
 from api.rate_limit.budget import Budget
 from api.settings import Settings
 from persistence.database import Database
-from persistence.pool import create_engine
+from persistence.pool import UNIDENTIFIED, create_engine
 
 PROBE_SECONDS: Final = 2.0
 """How long a readiness probe waits for the database, in seconds."""
@@ -57,11 +57,14 @@ class State:
 
     def database(self) -> Database:
         """A request's access to the database, with the request's deadline."""
-        return Database(self.engine, self.settings.request_deadline_seconds)
+        return self._database(self.settings.request_deadline_seconds)
 
     def probe(self) -> Database:
         """A readiness probe's access to the database: a short deadline, and a share of its own."""
-        return Database(self.engine, PROBE_SECONDS, share="probe")
+        return self._database(PROBE_SECONDS, share="probe")
+
+    def _database(self, seconds: float, share: str = UNIDENTIFIED) -> Database:
+        return Database(self.engine, seconds, share, self.settings.database_schema)
 
 
 @asynccontextmanager

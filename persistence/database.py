@@ -41,15 +41,23 @@ class Database:
         seconds: how long all statements may take together, including the wait for a connection.
             The time between statements does not count; concurrent statements count once.
         share: the share that the connections belong to (``persistence.pool.Shares``).
+        schema: of our tables; ``None`` for the one that the connections find by themselves.
 
     Attributes:
         share: may be changed when the request is authenticated.
     """
 
-    __slots__ = ("_engine", "_running", "_seconds_left", "_since", "_slots", "share")
+    __slots__ = ("_engine", "_running", "_seconds_left", "_since", "_slots", "schema", "share")
 
-    def __init__(self, engine: AsyncEngine, seconds: float, share: str = UNIDENTIFIED) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        seconds: float,
+        share: str = UNIDENTIFIED,
+        schema: str | None = None,
+    ) -> None:
         self.share = share
+        self.schema = schema
         self._engine = engine
         self._seconds_left = seconds
         self._running = 0
@@ -78,6 +86,7 @@ class Database:
     async def _within_deadline(
         self, statement: Statement, values: Mapping[str, Any], *, repeatable: bool
     ) -> Sequence[Record]:
+        statement = statement.in_schema(self.schema)
         now = time.monotonic()
         if not self._running:
             self._since = now

@@ -4,36 +4,39 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 from alembic import command
 from persistence.database import Database
 from persistence.errors import Unavailable
 from persistence.sql import Statement
-
-_CURRENT_REVISION: Final = Statement(
-    "SELECT version_num::text FROM alembic_version", (), typed=True
-)
+from persistence.tables import ROW_SECURITY, VERSION_TABLE, qualified
+from persistence.tables import tasks as table
+from persistence.urls import parse_database_url
 
 
 class CannotMigrate(Exception):
     """Migrations must not change this database; the message says why, and what to do."""
 
 
-def config(url: str | None = None) -> Config:
+def config(url: str | None = None, schema: str | None = None) -> Config:
     """Alembic's configuration for these migrations.
 
     Args:
         url: the database, in any form that ``parse_database_url`` reads; without it,
-            ``DATABASE_URL``.
+            ``DATABASE_URL`` and ``DATABASE_SCHEMA``.
+        schema: of our tables, with a ``url``.
     """
     configuration = Config()
     configuration.set_main_option("script_location", str(script_location()).replace("%", "%%"))
-    configuration.attributes["url"] = url
+    configuration.attributes.update(url=url, schema=schema)
     return configuration
 
 
@@ -44,8 +47,12 @@ def script_location() -> Path:
     return in_wheel if in_wheel.exists() else package.parent / "alembic"
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str, schema: str | None = None) -> None:
     """Upgrade a database to the newest schema, as ``alembic upgrade head`` does.
+
+    Args:
+        url: the database.
+        schema: of our tables; it is created if it does not exist.
 
     If several instances migrate at the same time, one does the work and the others wait for it.
     Must not be called from a thread that runs an event loop.
@@ -53,27 +60,163 @@ def upgrade(url: str) -> None:
     Raises:
         CannotMigrate: the database has another encoding, or a table ``tasks`` that is not ours.
     """
-    command.upgrade(config(url), "head")
+    command.upgrade(config(url, schema), "head")
 
 
-async def is_schema_current(db: Database) -> bool:
-    """Whether the schema is this build's or a newer one.
-
-    A revision that this build does not know is a newer one. It counts, because migrations keep
-    what the previous release uses: old instances keep serving during a deploy.
+async def move_tables(url: str, schema: str) -> None:
+    """Move our tables from where connections find them into a schema, in one transaction.
 
     Raises:
+        CannotMigrate: there are no tables of ours to move, or the schema has some already.
+    """
+    database = parse_database_url(url)
+    engine = create_async_engine(
+        database.url, connect_args=database.connect_args, poolclass=NullPool
+    )
+    names = (table.name, VERSION_TABLE)
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+            await connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+            for name in names:
+                found = await connection.scalar(
+                    text("SELECT to_regclass(:name) IS NOT NULL"), {"name": name}
+                )
+                is_there = await connection.scalar(
+                    text("SELECT to_regclass(:name) IS NOT NULL"), {"name": qualified(name, schema)}
+                )
+                if is_there:
+                    raise CannotMigrate(f"The schema {schema} has a table {name} already.")
+                if not found:
+                    raise CannotMigrate(
+                        f"There is no table {name} to move. Before a move, an installation has "
+                        "to be migrated: twofold migrate, without DATABASE_SCHEMA."
+                    )
+            await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
+            for name in names:
+                await connection.execute(text(f"ALTER TABLE {name} SET SCHEMA {schema}"))
+    finally:
+        await engine.dispose()
+
+
+MIGRATION_LOCK: Final = 7_021_999_021
+"""The advisory lock that concurrent migrations wait for; arbitrary, the same in all releases."""
+
+
+def adopt_revision(connection: Connection) -> None:
+    """Move our revision out of ``alembic_version``, which other applications use as well.
+
+    Alembic stops at a revision that it does not know: theirs would stop our migrations, and ours
+    would stop theirs. Instances of the release before read the old place, and take it for a newer
+    schema when other revisions are there. Where they are not, our row stays until the next
+    migration, so that these instances keep serving during a deploy.
+    """
+    ours = [*_revisions()[0], _revisions()[1]]
+    is_adopted = connection.scalar(text(f"SELECT to_regclass('{VERSION_TABLE}') IS NOT NULL"))
+    if not connection.scalar(_IS_SHARED):
+        return
+    shared = connection.scalars(text("SELECT version_num FROM alembic_version")).all()
+    found = [revision for revision in shared if revision in ours]
+    if not found:
+        return
+    if not is_adopted:
+        connection.execute(
+            text(
+                f"CREATE TABLE {VERSION_TABLE} (version_num varchar(32) NOT NULL,"
+                f" CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
+            )
+        )
+        insert = text(f"INSERT INTO {VERSION_TABLE} VALUES (:revision)")  # noqa: S608  # a constant
+        connection.execute(insert, [{"revision": revision} for revision in found])
+    if is_adopted or len(found) < len(shared):
+        connection.execute(
+            text("DELETE FROM alembic_version WHERE version_num = ANY(:found)"), {"found": found}
+        )
+        if len(found) == len(shared):
+            connection.execute(text("DROP TABLE alembic_version"))
+
+
+# False if another role owns it and lets us not read it: then our revision is not in it.
+_IS_SHARED: Final = text(
+    "SELECT coalesce(has_table_privilege(to_regclass('alembic_version'), 'SELECT'), false)"
+)
+
+
+class UnusableTables(Exception):
+    """Our tables hide rows from us; the message says what to change."""
+
+
+class SchemaProblem(NamedTuple):
+    """What keeps an instance from serving.
+
+    Attributes:
+        part: the part that fails: ``"schema"`` or ``"tasks"``.
+        reason: why, for the log.
+    """
+
+    part: str
+    reason: str
+
+
+async def find_schema_problem(db: Database, session_table: str) -> SchemaProblem | None:
+    """What keeps this instance from serving, if anything; one round trip.
+
+    A revision that this build does not know is a newer one. It is no problem, because migrations
+    keep what the previous release uses: old instances keep serving during a deploy.
+
+    Args:
+        session_table: the auth server's table, as SQL writes it.
+
+    Raises:
+        UnusableTables: row-level security applies to this role.
         Unavailable: the database does not answer.
     """
+    statement = _schema_check(db.schema)
     try:
-        records = await db.read(_CURRENT_REVISION)
+        [record] = await db.read(statement, columns=list(table.c.keys()), sessions=session_table)
     except Unavailable as error:
         if isinstance(error.__cause__, asyncpg.UndefinedTableError):  # Never migrated.
-            return False
+            return BEHIND
         raise
     older, newest = _revisions()
-    revisions = {record[0] for record in records}
-    return bool(revisions) and (newest in revisions or revisions.isdisjoint(older))
+    revisions = set(record["revisions"])
+    if not revisions or (newest not in revisions and not revisions.isdisjoint(older)):
+        return BEHIND
+    if record["columns"] is None:
+        return SchemaProblem("tasks", "there is no table tasks")
+    if record["columns"] < len(table.c):
+        return SchemaProblem("tasks", "the table tasks lacks a column")
+    if not record["may_write"]:
+        return SchemaProblem("tasks", "this role may not read and write the table tasks")
+    for name, is_hidden in (("tasks", "tasks_hidden"), (session_table, "sessions_hidden")):
+        if record[is_hidden]:
+            raise UnusableTables(ROW_SECURITY.format(table=name))
+    return None
+
+
+BEHIND: Final = SchemaProblem("schema", "it is behind this build: twofold migrate")
+
+
+@cache
+def _schema_check(schema: str | None) -> Statement:
+    tasks, versions = qualified(table.name, schema), qualified(VERSION_TABLE, schema)
+    return Statement(
+        f"""
+        SELECT ARRAY(SELECT version_num::text FROM {versions}) AS revisions,
+            CASE WHEN tasks IS NOT NULL THEN (
+                SELECT count(*) FROM pg_attribute
+                WHERE attrelid = tasks AND attname = ANY($1::text[]) AND NOT attisdropped
+            ) END AS columns,
+            has_table_privilege(tasks, 'SELECT') AND has_table_privilege(tasks, 'INSERT')
+                AND has_table_privilege(tasks, 'UPDATE') AND has_table_privilege(tasks, 'DELETE')
+                AS may_write,
+            row_security_active(tasks) AS tasks_hidden,
+            row_security_active(to_regclass($2::text)::oid) AS sessions_hidden
+        FROM (SELECT to_regclass('{tasks}')::oid AS tasks) AS t
+        """,  # noqa: S608  # constants, and a name that needs no quotes
+        ("columns", "sessions"),
+        typed=True,
+    )
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from sqlalchemy import (
@@ -57,10 +58,49 @@ tasks = Table(
     Index(None, "user_id", "created_at", "id"),
 )
 
+VERSION_TABLE: Final = "twofold_alembic_version"
+"""The table with the revision of our schema. Other applications use Alembic's usual name."""
+
 ENCODING: Final = "UTF8"
 """The database's encoding. Any other cannot store every title, or miscounts its length."""
+
+
+def require_schema_name(name: str) -> None:
+    """Require that our tables can be put into a schema of this name.
+
+    Raises:
+        ValueError: they cannot; the message is one sentence.
+    """
+    if not _SCHEMA_NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is not a schema's name: 1 to 63 lower-case letters, digits and underscores, "
+            "the first no digit."
+        )
+    if name.startswith("pg_") or name == "information_schema":
+        raise ValueError(f"{name!r} is one of PostgreSQL's own schemas.")
+
+
+# A name that SQL needs no quotes for, so that people can type it. PostgreSQL cuts at 63 bytes.
+_SCHEMA_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+
+def qualified(name: str, schema: str | None) -> str:
+    """The name of one of our tables as SQL writes it.
+
+    Args:
+        schema: a name that ``require_schema_name`` allows; ``None`` for the search path's.
+    """
+    return name if schema is None else f'"{schema}".{name}'
 
 
 def wrong_encoding(encoding: str) -> str:
     """The sentence that rejects a database with another encoding."""
     return f"The encoding of the database is {encoding}; it has to be {ENCODING}."
+
+
+ROW_SECURITY: Final = (
+    "row-level security of the table {table} applies to this role, and would hide rows without an "
+    "error: ALTER TABLE {table} DISABLE ROW LEVEL SECURITY, or connect as its owner, or as a role "
+    "with BYPASSRLS"
+)
+"""The sentence that rejects a table whose rows row-level security may hide."""

@@ -124,6 +124,30 @@ def _remove_many() -> Statement:
     )
 
 
+def _reassign() -> Statement:
+    locked = (
+        select(table.c.id)
+        .where(table.c.user_id == parameter("old", table.c.user_id))
+        .order_by(table.c.id)
+        .limit(bindparam("limit", type_=Integer))
+        .with_for_update()
+        .cte("locked")
+    )
+    changed = (
+        update(table)
+        .values(
+            user_id=parameter("new", table.c.user_id),
+            version=table.c.version + literal_column("1"),
+            updated_at=func.greatest(func.clock_timestamp(), table.c.updated_at),
+        )
+        .where(table.c.id == locked.c.id)
+        .returning(table.c.id)
+        .cte("changed")
+    )
+    return compile_statement(select(func.count()).select_from(changed))
+
+
 CHANGE: Final = _change()
+REASSIGN: Final = _reassign()
 REMOVE: Final = _remove()
 REMOVE_MANY: Final = _remove_many()

@@ -29,6 +29,20 @@ class Deleted(NamedTuple):
     not_found: list[int]
 
 
+async def reassign(db: Database, old: str, new: str, limit: int) -> int:
+    """Give tasks of the user ``old`` to the user ``new``; each gets its next version.
+
+    Args:
+        limit: how many at most.
+
+    Returns:
+        how many these were.
+    """
+    [record] = await db.write(task_sql.REASSIGN, old=old, new=new, limit=limit)
+    count: int = record[0]
+    return count
+
+
 async def list_page(db: Database, viewer: Viewer, page: Page) -> TaskPage:
     """The viewer's tasks, newest first: a page of at most ``page.limit`` tasks."""
     values = page.position._asdict() if page.position else {}

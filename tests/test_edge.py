@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,6 +14,7 @@ import pytest
 
 import api.state
 from api.app import create_app
+from persistence.migrations import upgrade
 from rest.docs_page import CONTENT_SECURITY_POLICY
 from tests import conftest
 
@@ -274,8 +276,8 @@ async def untouched(postgres: Any, request: pytest.FixtureRequest) -> AsyncItera
     await conftest.run_sql(postgres.url("postgres"), f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-BEHIND = "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"
-AHEAD = "INSERT INTO alembic_version VALUES ('9999_from_the_future')"
+BEHIND = "CREATE TABLE twofold_alembic_version (version_num varchar(32) PRIMARY KEY)"
+AHEAD = "INSERT INTO twofold_alembic_version VALUES ('9999_from_the_future')"
 NO_SESSIONS = "DROP TABLE user_sessions"
 
 
@@ -296,7 +298,9 @@ async def test_an_instance_is_not_ready_for_a_schema_that_is_behind(
 async def test_an_instance_is_ready_for_a_schema_that_is_ahead(
     untouched: str, served: Callable[..., Client]
 ) -> None:
-    await conftest.run_sql(untouched, f"{BEHIND}; {AHEAD}")
+    await asyncio.to_thread(upgrade, untouched)
+    await conftest.run_sql(untouched, "DELETE FROM twofold_alembic_version")
+    await conftest.run_sql(untouched, AHEAD)
 
     async with served(database_url=untouched) as client:
         response = await client.get("/health/ready")
@@ -331,7 +335,7 @@ async def test_an_instance_that_drains_is_not_ready_and_serves_on(
 async def test_without_readable_sessions_an_instance_is_not_ready_and_says_503(
     untouched: str, served: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.app._require_usable_sessions", _not_now)
+    monkeypatch.setattr("api.app._require_usable_tables", _not_now)
     await conftest.run_sql(untouched, f"{BEHIND}; {AHEAD}; {NO_SESSIONS}")
 
     async with served(database_url=untouched) as client:

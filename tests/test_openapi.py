@@ -325,7 +325,7 @@ def _raise_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("list_page", "create", "remove_many", "get", "change", "remove"):
         monkeypatch.setattr(tasks, name, _fail)
     monkeypatch.setattr("rest.health._ok", _fail)
-    monkeypatch.setattr("api.server.readiness.is_schema_current", _fail)
+    monkeypatch.setattr("api.server.readiness.find_schema_problem", _fail)
 
 
 DEFECTS: dict[str, Callable[[pytest.MonkeyPatch], object]] = {

@@ -36,7 +36,7 @@ ALTER TABLE user_sessions ALTER user_id TYPE varchar(50), ALTER token_hash TYPE 
     ALTER expires_at TYPE timestamp;
 ALTER TABLE session ALTER "userId" TYPE text, ALTER token TYPE text,
     ALTER "expiresAt" TYPE timestamptz;
-ALTER TABLE alembic_version ALTER version_num TYPE char(32);
+ALTER TABLE twofold_alembic_version ALTER version_num TYPE char(32);
 """
 
 
@@ -83,10 +83,11 @@ async def described(url: str, statement: Statement) -> tuple[list[str], list[str
 async def test_every_typed_statement_keeps_its_types(url: str) -> None:
     await run_sql(url, SESSION.format("varchar(255)"))
     statements = [
-        *statements_of(task_sql, migrations),
+        *statements_of(task_sql),
+        migrations._schema_check(None),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]
-    assert len(statements) == 13
+    assert len(statements) == 14
     assert all(statement.typed for statement in statements)
     before = [await described(url, statement) for statement in statements]
 
@@ -101,7 +102,8 @@ async def test_none_has_a_type_that_asyncpg_must_ask_about_first(url: str) -> No
     known = {"int4", "int8", "bool", "text", "varchar", "timestamptz", "float8", "text[]"}
 
     for statement in [
-        *statements_of(task_sql, migrations),
+        *statements_of(task_sql),
+        migrations._schema_check(None),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]:
         parameters, columns = await described(url, statement)

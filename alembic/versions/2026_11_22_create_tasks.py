@@ -67,6 +67,7 @@ def require_no_other_table() -> None:
             "The database has a table tasks already, and Twofold's migrations did not make it. "
             "To adopt its rows, rename it (ALTER TABLE tasks RENAME TO tasks_before), migrate "
             "again, and copy them over (user_id, title, description, completed). If it is "
-            "Twofold's own, restored without its alembic_version, say so instead: "
-            f"alembic stamp {revision}."
+            "Twofold's own, restored without its twofold_alembic_version, say which revision it "
+            f"has: alembic stamp {context.script.get_current_head()}, or an earlier one, if the "
+            "back-up is of an earlier release."
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import asyncpg
 from alembic.util import CommandError as AlembicError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -9,37 +11,67 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from api.commands.errors import CommandError
 from api.dotenv import read_variable
 from persistence import migrations
+from persistence.tables import require_schema_name
 from persistence.urls import parse_database_url
 
 
 def migrate() -> None:
-    """Upgrade the database in ``DATABASE_URL``.
+    """Upgrade the database in ``DATABASE_URL``, in the schema ``DATABASE_SCHEMA``.
 
     Raises:
-        CommandError: the variable is missing or invalid, or the upgrade failed.
+        CommandError: a variable is missing or invalid, or the upgrade failed.
     """
-    # No other setting is read: a release step need not know the service's secrets.
-    url = read_variable("DATABASE_URL")
+    url, schema = read_database()
+    upgrade(url, schema)
+    print("The schema is up to date.")
+
+
+class DatabaseVariables(NamedTuple):
+    """Where our tables are.
+
+    Attributes:
+        url: the database.
+        schema: of our tables; ``None`` for the one that connections find by themselves.
+    """
+
+    url: str
+    schema: str | None
+
+
+def read_database() -> DatabaseVariables:
+    """Read and check ``DATABASE_URL`` and ``DATABASE_SCHEMA``.
+
+    No other setting is read: a release step need not know the service's secrets.
+
+    Raises:
+        CommandError: the first is missing, or one of them is invalid.
+    """
+    url, schema = read_variable("DATABASE_URL"), read_variable("DATABASE_SCHEMA")
     if not url:
-        raise CommandError(
-            "DATABASE_URL is not set: it names the database to migrate.", exit_code=2
-        )
+        raise CommandError("DATABASE_URL is not set: it names the database.", exit_code=2)
     try:
         parse_database_url(url)
     except ValueError as error:
         raise CommandError(f"DATABASE_URL: {error}", exit_code=2) from None
-    upgrade(url)
-    print("The schema is up to date.")
+    if schema is not None:
+        try:
+            require_schema_name(schema)
+        except ValueError as error:
+            raise CommandError(f"DATABASE_SCHEMA: {error}", exit_code=2) from None
+    return DatabaseVariables(url, schema)
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str, schema: str | None = None) -> None:
     """Upgrade a database.
+
+    Args:
+        schema: of our tables.
 
     Raises:
         CommandError: the upgrade failed; the message gives the reason in one line.
     """
     try:
-        migrations.upgrade(url)
+        migrations.upgrade(url, schema)
     except DBAPIError as error:
         raise CommandError(f"The database could not be migrated: {error.orig}") from None
     except migrations.CannotMigrate as error:

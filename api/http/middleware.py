@@ -20,6 +20,7 @@ from api.http.links import path_in_app
 from api.rate_limit.answers import Answering, Answers
 from api.request import RequestContext, path_for_logs, set_context
 from persistence.errors import FieldError, InvalidInput, Unavailable
+from persistence.migrations import UnusableTables
 from persistence.sessions.layouts import UnusableSessions
 
 _log = logging.getLogger("twofold")
@@ -34,7 +35,7 @@ but the last piece is read."""
 
 
 class StartupErrorMiddleware:
-    """Logs unusable sessions at startup as one sentence, where Starlette logs a traceback."""
+    """Logs unusable tables at startup as one sentence, where Starlette logs a traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -54,7 +55,7 @@ class StartupErrorMiddleware:
 
         try:
             await self._app(scope, receive, send_unless_failed)
-        except UnusableSessions as error:
+        except (UnusableSessions, UnusableTables) as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
         except BaseException:
             for message in failures:

@@ -10,7 +10,7 @@ from typing import Final
 from api.errors import NotReady
 from api.state import ProbeResult, State
 from persistence.errors import Unavailable
-from persistence.migrations import is_schema_current
+from persistence.migrations import UnusableTables, find_schema_problem
 from persistence.sessions.layouts import UnusableSessions
 
 REUSE_SECONDS: Final = 1.0
@@ -58,8 +58,8 @@ def _is_outdated(task: asyncio.Task[ProbeResult]) -> bool:
 async def _probe(state: State) -> ProbeResult:
     db = state.probe()
     try:
-        await state.authenticator.find_sessions(db)
-        is_current = await is_schema_current(db)
+        session_table = await state.authenticator.check_sessions(db)
+        problem = await find_schema_problem(db, session_table)
     except Unavailable as error:
         _log_change(state, "database", error.reason)
         return _failed("database", "it does not answer", error)
@@ -67,18 +67,18 @@ async def _probe(state: State) -> ProbeResult:
         _log_change(state, "sessions", f"sessions: {error}")
         # Anybody can read this, so it does not say how the auth server stores its sessions.
         return _failed("sessions", "they cannot be read; the log says why", error)
-    if not is_current:
-        _log_change(state, "schema", f"schema: {_BEHIND}")
-        return _failed("schema", _BEHIND)
+    except UnusableTables as error:
+        _log_change(state, "tables", f"tables: {error}")
+        return _failed("tables", "they cannot be used; the log says why", error)
+    if problem:
+        _log_change(state, problem.part, f"{problem.part}: {problem.reason}")
+        return _failed(problem.part, problem.reason)
     _log_change(state, "", "")
     return ProbeResult(time.monotonic())
 
 
 def _failed(part: str, reason: str, cause: Exception | None = None) -> ProbeResult:
     return ProbeResult(time.monotonic(), part, reason, cause)
-
-
-_BEHIND: Final = "it is behind this build: twofold migrate"
 
 
 def _log_change(state: State, failing: str, reason: str) -> None:

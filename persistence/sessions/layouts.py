@@ -17,7 +17,7 @@ from persistence.database import Database
 from persistence.errors import Unavailable
 from persistence.sessions.tokens import hash_token, is_signature_right, parse_token
 from persistence.sql import Record, Statement
-from persistence.tables import ENCODING, wrong_encoding
+from persistence.tables import ENCODING, ROW_SECURITY, wrong_encoding
 from persistence.viewer import Viewer
 
 
@@ -74,6 +74,7 @@ class HashedSessionLookup:
     secret: bytes
     signing_secrets: Sequence[bytes]
     statement: Statement
+    table: str
 
     async def find(self, db: Database, token: bytes) -> SessionRecord | None:
         """See ``SessionLookup.find``. A signature is checked as in the other layout."""
@@ -89,6 +90,7 @@ class BetterAuthSessionLookup:
 
     signing_secrets: Sequence[bytes]
     statement: Statement
+    table: str
 
     async def find(self, db: Database, token: bytes) -> SessionRecord | None:
         """See ``SessionLookup.find``.
@@ -113,6 +115,10 @@ def _match(records: Sequence[Record], key: bytes) -> SessionRecord | None:
     return None
 
 
+TableLookup = HashedSessionLookup | BetterAuthSessionLookup
+"""A look-up in the auth server's table: ``table`` as SQL writes it, ``statement`` with ``key``."""
+
+
 async def find_session_lookup(
     db: Database,
     store: SessionStore,
@@ -120,7 +126,7 @@ async def find_session_lookup(
     table: str | None,
     hash_secret: bytes,
     signing_secrets: Sequence[bytes],
-) -> HashedSessionLookup | BetterAuthSessionLookup:
+) -> TableLookup:
     """Inspect the auth server's table and prepare the lookup for it.
 
     Args:
@@ -141,8 +147,13 @@ async def find_session_lookup(
     )
     await _probe(db, statement, problem, key="")
     if is_hashed:
-        return HashedSessionLookup(hash_secret, signing_secrets, statement)
-    return BetterAuthSessionLookup(signing_secrets, statement)
+        return HashedSessionLookup(hash_secret, signing_secrets, statement, layout.name)
+    return BetterAuthSessionLookup(signing_secrets, statement, layout.name)
+
+
+def is_layout_outdated(error: Unavailable) -> bool:
+    """Whether a look-up failed because the table is no longer what its layout describes."""
+    return isinstance(error.__cause__, asyncpg.SyntaxOrAccessError)
 
 
 async def _probe(
@@ -203,7 +214,7 @@ _TABLES: Final = {
 _DESCRIBE: Final = Statement(
     """
     SELECT c.oid::regclass::text, a.attname::text, format_type(a.atttypid, NULL),
-           current_setting('server_encoding')
+           current_setting('server_encoding'), row_security_active(c.oid)
     FROM unnest($1::text[]) AS candidate (name)
     JOIN pg_class c ON c.oid = to_regclass(candidate.name)
     JOIN pg_attribute a ON a.attrelid = c.oid
@@ -217,9 +228,12 @@ async def _find_table(db: Database, store: SessionStore, names: Sequence[str]) -
     tables: dict[str, dict[str, str]] = {}
     problem = f"The database cannot look for a table {' or '.join(names)}"
     rows = await _probe(db, _DESCRIBE, problem, names=list(names))
-    for name, column, type_name, encoding in rows:
+    for name, column, type_name, encoding, is_hidden in rows:
         if encoding != ENCODING:
             raise UnusableSessions(wrong_encoding(encoding))
+        if is_hidden:
+            reason = ROW_SECURITY.format(table=name)
+            raise UnusableSessions(f"The sessions cannot be read: {reason}.")
         tables.setdefault(name, {})[column] = type_name
     if not tables:
         raise UnusableSessions(

@@ -370,7 +370,9 @@ async def test_no_request_fails_in_a_rolling_deploy_with_a_migration(
     assert ready_on_newer_schema == {port for port, _ in old}
     assert routed.isdisjoint(port for port, _ in old)
     await traffic.ledger.assert_stored(own_sql, exclusive=True)
-    assert await own_sql.fetchval("SELECT version_num FROM alembic_version") == NEXT_REVISION
+    assert (
+        await own_sql.fetchval("SELECT version_num FROM twofold_alembic_version") == NEXT_REVISION
+    )
     assert await own_sql.fetchval("SELECT count(priority) FROM tasks") == 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api import state
+from api import auth, state
 from api.app import create_app
 from api.server import readiness
 from persistence.embedded.postgres import Postgres
@@ -250,6 +250,7 @@ async def test_an_app_whose_database_is_away_starts_unready_and_recovers_by_itse
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(readiness, "REUSE_SECONDS", 0.0)
+    monkeypatch.setattr(auth, "FAILURE_SECONDS", 0.0)
     caplog.set_level(logging.INFO, "twofold")
     unready = await away.get("/health/ready")
     alive = await away.get("/health")
