@@ -143,7 +143,16 @@ _IS_SHARED: Final = text(
 
 
 class UnusableTables(Exception):
-    """Our tables hide rows from us; the message says what to change."""
+    """Row-level security hides rows from us; the message says what to change.
+
+    Args:
+        part: the part that fails: ``"tasks"`` or ``"sessions"``.
+        reason: a sentence.
+    """
+
+    def __init__(self, part: str, reason: str) -> None:
+        self.part = part
+        super().__init__(reason)
 
 
 class SchemaProblem(NamedTuple):
@@ -185,12 +194,13 @@ async def find_schema_problem(db: Database, session_table: str) -> SchemaProblem
     if record["columns"] is None:
         return SchemaProblem("tasks", "there is no table tasks")
     if record["columns"] < len(table.c):
-        return SchemaProblem("tasks", "the table tasks lacks a column")
+        return SchemaProblem("tasks", "a column of the table tasks is missing or unreadable")
     if not record["may_write"]:
-        return SchemaProblem("tasks", "this role may not read and write the table tasks")
-    for name, is_hidden in (("tasks", "tasks_hidden"), (session_table, "sessions_hidden")):
-        if record[is_hidden]:
-            raise UnusableTables(ROW_SECURITY.format(table=name))
+        return SchemaProblem("tasks", "this role may not write the table tasks")
+    if record["tasks_hidden"]:
+        raise UnusableTables("tasks", ROW_SECURITY.format(table=table.name))
+    if record["sessions_hidden"]:
+        raise UnusableTables("sessions", ROW_SECURITY.format(table=session_table))
     return None
 
 
@@ -206,10 +216,10 @@ def _schema_check(schema: str | None) -> Statement:
             CASE WHEN tasks IS NOT NULL THEN (
                 SELECT count(*) FROM pg_attribute
                 WHERE attrelid = tasks AND attname = ANY($1::text[]) AND NOT attisdropped
+                    AND has_column_privilege(tasks, attnum, 'SELECT')
             ) END AS columns,
-            has_table_privilege(tasks, 'SELECT') AND has_table_privilege(tasks, 'INSERT')
-                AND has_table_privilege(tasks, 'UPDATE') AND has_table_privilege(tasks, 'DELETE')
-                AS may_write,
+            has_any_column_privilege(tasks, 'INSERT') AND has_any_column_privilege(tasks, 'UPDATE')
+                AND has_table_privilege(tasks, 'DELETE') AS may_write,
             row_security_active(tasks) AS tasks_hidden,
             row_security_active(to_regclass($2::text)::oid) AS sessions_hidden
         FROM (SELECT to_regclass('{tasks}')::oid AS tasks) AS t

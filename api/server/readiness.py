@@ -68,8 +68,8 @@ async def _probe(state: State) -> ProbeResult:
         # Anybody can read this, so it does not say how the auth server stores its sessions.
         return _failed("sessions", "they cannot be read; the log says why", error)
     except UnusableTables as error:
-        _log_change(state, "tables", f"tables: {error}")
-        return _failed("tables", "they cannot be used; the log says why", error)
+        _log_change(state, error.part, f"{error.part}: {error}")
+        return _failed(error.part, "they cannot be used; the log says why", error)
     if problem:
         _log_change(state, problem.part, f"{problem.part}: {problem.reason}")
         return _failed(problem.part, problem.reason)
