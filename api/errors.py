@@ -254,6 +254,9 @@ def describe(error: Exception) -> Problem:
                 headers={**problem.headers, "Retry-After": str(seconds)},
                 extra={"retry_after": seconds, "rate_limit_info": info},
             )
+        case VersionConflict(version=version):
+            headers = {**problem.headers, "ETag": f'"{version}"'}
+            return replace(problem, headers=headers, extra={"version": version})
         case NotReady(part=part):
             return replace(problem, extra={"failing": part})
         case _:

@@ -6,34 +6,81 @@ https://relay.dev/graphql/connections.htm
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import strawberry
+from strawberry import UNSET
 
 from persistence.cursors import Position, encode_cursor
 from persistence.errors import FieldError, InvalidInput
 
 DEFAULT_PAGE_SIZE: Final = 50
-"""The rows of a page if the client provides no ``first``."""
+"""The rows of a page if the client provides neither ``first`` nor ``last``."""
 
 
-def require_page_size(first: int, max_page: int) -> None:
-    """Check a page's size against the setting; the schema's own bound is validated elsewhere.
+class PageArguments(NamedTuple):
+    """The paging arguments of a connection, of which one direction is used.
+
+    Attributes:
+        limit: the rows of the page.
+        cursor: where it starts, or ends if ``backward``.
+        backward: whether the page is read from its end.
+        spelling: the client's names of ``limit`` and ``cursor``, for errors.
+    """
+
+    limit: int
+    cursor: str | None
+    backward: bool
+    spelling: dict[str, str]
+
+
+def page_arguments(
+    first: int | None, after: str | None, last: int | None, before: str | None, max_page: int
+) -> PageArguments:
+    """Read the paging arguments: ``first`` and ``after``, or ``last`` and ``before``.
+
+    Args:
+        first: rows from the start, or after the cursor; ``UNSET`` and null mean the default.
+        last: rows from the end, or before the cursor.
+        max_page: the most rows in one page.
 
     Raises:
-        InvalidInput: ``first`` is greater than ``max_page``.
+        InvalidInput: arguments of both directions, or a page larger than ``max_page``. The
+            schema's own bound is validated elsewhere.
     """
-    if first > max_page:
+    provided = {
+        name: value
+        for name, value in (("first", first), ("after", after), ("last", last), ("before", before))
+        if value is not None and value is not UNSET
+    }
+    backward = "last" in provided or "before" in provided
+    forbidden = ("first", "after") if backward else ()
+    errors = [
+        FieldError(name, "Should not be combined with last or before", "paging_arguments", value)
+        for name in forbidden
+        if (value := provided.get(name)) is not None
+    ]
+    names = ("last", "before") if backward else ("first", "after")
+    limit = provided.get(names[0], DEFAULT_PAGE_SIZE)
+    if isinstance(limit, int) and limit > max_page:
         message = f"Input should be less than or equal to {max_page}"
-        raise InvalidInput([FieldError("first", message, "less_than_equal", first)])
+        errors.append(FieldError(names[0], message, "less_than_equal", limit))
+    if errors:
+        raise InvalidInput(errors)
+    spelling = {"limit": names[0], "cursor": names[1]}
+    return PageArguments(limit, provided.get(names[1]), backward, spelling)  # type: ignore[arg-type]
 
 
 @strawberry.type(description="Where a page stands in the list.")
 class PageInfo:
     """Resolved from ``PageView``, whose attributes have these names."""
 
-    has_next_page: bool = strawberry.field(description="Whether there are more tasks after these.")
-    has_previous_page: bool = strawberry.field(description="Whether the page began at a cursor.")
+    has_next_page: bool = strawberry.field(
+        description="Whether there are more tasks after these; backward, whether it ended at one."
+    )
+    has_previous_page: bool = strawberry.field(
+        description="Whether there are tasks before these; forward, whether it began at a cursor."
+    )
     start_cursor: str | None = strawberry.field(description="Of the first task here.")
     end_cursor: str | None = strawberry.field(description="Of the last task here.")
 
@@ -69,13 +116,16 @@ class PageView(Generic[Row]):
 
     Attributes:
         nodes: the rows.
-        has_next_page: whether the list has rows after these.
-        after: the cursor after which the page starts; ``None`` means the list's start.
+        has_more: whether the list has further rows in the direction of reading.
+        cursor: the cursor at which the page starts, or ends if ``backward``; ``None`` means the
+            list's start, or its end.
+        backward: whether the page is read from its end.
     """
 
     nodes: list[Row]
-    has_next_page: bool
-    after: str | None
+    has_more: bool
+    cursor: str | None
+    backward: bool
 
     @property
     def edges(self) -> list[Edge[Row]]:
@@ -88,9 +138,14 @@ class PageView(Generic[Row]):
         return self
 
     @property
+    def has_next_page(self) -> bool:
+        """Whether the list has rows after these: a cursor stands at some row."""
+        return self.cursor is not None if self.backward else self.has_more
+
+    @property
     def has_previous_page(self) -> bool:
-        """Whether the page starts at a cursor, which means after some row."""
-        return self.after is not None
+        """Whether the list has rows before these: a cursor stands at some row."""
+        return self.has_more if self.backward else self.cursor is not None
 
     @property
     def start_cursor(self) -> str | None:

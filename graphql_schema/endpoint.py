@@ -37,6 +37,7 @@ from graphql_schema.compiled import CompiledSchema, RequestRejected
 from graphql_schema.context import Context
 from graphql_schema.errors import field_error, not_persisted, rejection_errors, request_error
 from persistence.errors import FieldError, InvalidInput
+from persistence.validation import MAX_ERRORS
 
 PATH: Final = "/graphql"
 
@@ -81,6 +82,9 @@ class GraphQLEndpoint:
             state.budget.require_payable(cost)
         except (MethodNotAllowed, BudgetExceeded):
             raise
+        except Batch as batch:
+            await charge(scope, state.budget, payer, ONE_READ)
+            return _refuse_batch(scope, media_type, batch)
         except Exception as error:
             await charge(scope, state.budget, payer, _cost_of_failure(state.budget, payer, kind))
             return self._reject(scope, media_type, error)
@@ -118,6 +122,18 @@ class PersistedQuery(Exception):
     """The client sent a document's hash instead of the document."""
 
 
+class Batch(Exception):
+    """The body is an array of requests.
+
+    Args:
+        size: how many.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__("One request has one operation: send the operations of a batch one by one")
+
+
 class MutationByGet(MethodNotAllowed):
     """GET is allowed for this path, but not for a mutation."""
 
@@ -133,6 +149,8 @@ async def _read_request(scope: Scope, receive: Receive) -> GraphQLRequest:
         members = await read_json(scope, receive, (JSON,))
     else:
         members = _members_of_query(scope)
+    if isinstance(members, list) and members:
+        raise Batch(len(members))
     if not isinstance(members, dict):
         raise InvalidInput([FieldError("", "Body should be a JSON object", "dict_type")])
     if _is_hash_alone(members):
@@ -242,6 +260,19 @@ def _response(
         status,
         {"content-type": f"{media_type}; charset=utf-8", "vary": "Accept"},
     )
+
+
+def _refuse_batch(scope: Scope, media_type: str, batch: Batch) -> Response:
+    """As many errors as the client sent requests, because it expects as many results.
+
+    A client that sends more than ``MAX_ERRORS`` gets as many.
+    """
+    error = FieldError("", str(batch), "batch_not_supported")
+    problem = describe(InvalidInput([error]))
+    result = encode_json({"errors": [request_error(scope, problem)]})
+    body = b"[" + b",".join([result] * min(batch.size, MAX_ERRORS)) + b"]"
+    headers = {"content-type": f"{media_type}; charset=utf-8", "vary": "Accept"}
+    return Response(body, problem.type.status, headers)
 
 
 def _extensions(scope: Scope) -> dict[str, Any]:

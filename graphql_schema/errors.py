@@ -36,7 +36,19 @@ def request_error(scope: Scope, problem: Problem, code: str | None = None) -> di
     members = problem.members(
         instance=scope["path"], timestamp=now_to_the_second(), request_id=context.request_id
     )
-    return {"message": problem.detail, "extensions": {"code": code, **members}}
+    return {"message": _message(problem), "extensions": {"code": code, **members}}
+
+
+def _message(problem: Problem) -> str:
+    """What clients show to a person: the detail, or the first errors of the fields."""
+    lines = [
+        f"{error.field}: {error.message}" if error.field else error.message
+        for error in problem.errors[:_MAX_SHOWN]
+    ]
+    return "; ".join(lines) or problem.detail
+
+
+_MAX_SHOWN: Final = 3
 
 
 def not_persisted(scope: Scope) -> dict[str, Any]:

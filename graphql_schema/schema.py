@@ -20,6 +20,7 @@ from graphql_schema.viewer import ViewerQueries
 _DATE_TIME: Final = strawberry.scalar(
     name="DateTime",
     description="An instant: RFC 3339 in UTC, with six fractional digits and `Z`.",
+    specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
     serialize=rfc3339,
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any
 
 import strawberry
 from pydantic import BaseModel, BeforeValidator, Field
@@ -20,21 +20,40 @@ from graphql_schema.connections import (
     DEFAULT_PAGE_SIZE,
     PageInfo,
     PageView,
-    require_page_size,
+    page_arguments,
 )
 from graphql_schema.context import Info
 from graphql_schema.inputs import provided
 from persistence import task_inputs, tasks
 from persistence.errors import NotFound
-from persistence.task_inputs import MAX_PAGE, NewTask, Page, TaskChanges, parse_task_id
+from persistence.task_inputs import (
+    MAX_PAGE,
+    BackwardPage,
+    EmptyablePage,
+    NewTask,
+    TaskChanges,
+    parse_task_id,
+)
 from persistence.validation import text_integer, validate
 
 # --- Types --------------------------------------------------------------------------------
 
 
+@strawberry.interface(description="What `node` reads: a task.")
+class Node:
+    """What has an id of its own: tasks only."""
+
+    id: ID = strawberry.field(description="The same number as in REST.")
+
+
 @strawberry.type(description="A task of yours.")
-class Task:
+class Task(Node):
     """Resolved from ``persistence.tasks.Task``, whose attributes have these names."""
+
+    @classmethod
+    def is_type_of(cls, value: object, _: object) -> bool:
+        """Whether this type describes a value: the only one that ``Node`` can be."""
+        return isinstance(value, tasks.Task)
 
     id: ID = strawberry.field(description="The same number as in REST.")
     user_id: ID = strawberry.field(description="The owner, as the auth server writes it.")
@@ -51,7 +70,7 @@ class TaskEdge:
     """Resolved from ``connections.Edge``."""
 
     cursor: str = strawberry.field(description="Continues after this task; REST takes it, too.")
-    node: Task
+    node: Task = strawberry.field(description="The task.")
 
 
 @strawberry.type(description="A page of your tasks, newest first.")
@@ -95,7 +114,7 @@ def list_sizes(max_page: int) -> dict[str, DeclaredSize]:
     Args:
         max_page: the most tasks in one page.
     """
-    page = SlicingArgument("Query.tasks", "first", max_page)
+    page = SlicingArgument("Query.tasks", "first last", max_page, DEFAULT_PAGE_SIZE)
     ids = InputList("Mutation.deleteTasks", "ids")
     return {
         "TaskConnection.edges": page,
@@ -125,8 +144,8 @@ class CreateTaskInput:
     description: str | None = strawberry.field(
         default=UNSET, description="At most 1000 characters. Blank is the same as null."
     )
-    completed: bool | None = strawberry.field(
-        default=False, description="Whether the task is done already. Not null."
+    completed: bool = strawberry.field(
+        default=False, description="Whether the task is done already."
     )
 
 
@@ -154,8 +173,12 @@ class _DeleteTasks(BaseModel):
     ]
 
 
-_SPELLING: Final = {"limit": "first", "cursor": "after", "completed": "filter.completed"}
-"""The members of ``Page`` as the arguments of ``tasks`` spell them."""
+def _argument(description: str) -> Any:
+    return strawberry.argument(description=description)
+
+
+Id = Annotated[ID, _argument("The task's id.")]
+ExpectedVersion = Annotated[int | None, _argument("Only at this version.")]
 
 
 # --- Fields -------------------------------------------------------------------------------
@@ -168,31 +191,48 @@ class TaskQueries:
     @strawberry.field(
         graphql_type=Task | None, description="One of your tasks; null when you have no such task."
     )
-    async def task(self, info: Info, id: ID) -> tasks.Task | None:
+    async def task(self, info: Info, id: Id) -> tasks.Task | None:
         """Read one task."""
-        try:
-            task_id = parse_task_id(id, "id")
-            return await tasks.get(info.context.db, info.context.viewer, task_id)
-        except NotFound:
-            return None
+        return await _find(info, id)
 
-    @strawberry.field(graphql_type=TaskConnection, description="Your tasks, newest first.")
+    @strawberry.field(
+        graphql_type=Node | None,
+        description="A task of yours, or null: tasks are the only nodes.",
+    )
+    async def node(self, info: Info, id: Id) -> tasks.Task | None:
+        """Read one task, as clients do that know every object by its id."""
+        return await _find(info, id)
+
+    @strawberry.field(
+        graphql_type=TaskConnection,
+        description="Your tasks, newest first; the first 50 if neither `first` nor `last` is set.",
+    )
     async def tasks(
         self,
         info: Info,
-        first: int | None = DEFAULT_PAGE_SIZE,
-        after: str | None = UNSET,
-        filter: TaskFilter | None = UNSET,
+        first: Annotated[int | None, _argument("How many, 0 to 1000, from the newest.")] = UNSET,
+        after: Annotated[str | None, _argument("Only tasks after this cursor.")] = UNSET,
+        last: Annotated[int | None, _argument("How many, 0 to 1000, from the oldest.")] = UNSET,
+        before: Annotated[str | None, _argument("Only tasks before this cursor.")] = UNSET,
+        filter: Annotated[TaskFilter | None, _argument("Only these tasks.")] = UNSET,
     ) -> TaskPageView:
         """List tasks, one page at a time."""
-        arguments = {
-            "limit": DEFAULT_PAGE_SIZE if first is None else first,
-            "cursor": None if after is UNSET else after,
-        }
-        page = validate(Page, arguments | (provided(filter) if filter else {}), _SPELLING)
-        require_page_size(page.limit, info.context.max_page)
+        paging = page_arguments(first, after, last, before, info.context.max_page)
+        arguments = {"limit": paging.limit, "cursor": paging.cursor}
+        page = validate(
+            BackwardPage if paging.backward else EmptyablePage,
+            arguments | (provided(filter) if filter else {}),
+            paging.spelling | {"completed": "filter.completed"},
+        )
         rows, has_more = await tasks.list_page(info.context.db, info.context.viewer, page)
-        return TaskPageView(rows, has_more, page.cursor, page)
+        return TaskPageView(rows, has_more, page.cursor, page.backward, page)
+
+
+async def _find(info: Info, task_id: str) -> tasks.Task | None:
+    try:
+        return await tasks.get(info.context.db, info.context.viewer, parse_task_id(task_id, "id"))
+    except NotFound:
+        return None
 
 
 @strawberry.type
@@ -200,7 +240,9 @@ class TaskMutations:
     """The mutation fields of tasks."""
 
     @strawberry.mutation(graphql_type=Task | None, description="Add a task to your list.")
-    async def create_task(self, info: Info, input: CreateTaskInput) -> tasks.Task:
+    async def create_task(
+        self, info: Info, input: Annotated[CreateTaskInput, _argument("The new task.")]
+    ) -> tasks.Task:
         """Create one task."""
         new = validate(NewTask, provided(input))
         return await tasks.create(info.context.db, info.context.viewer, new)
@@ -210,7 +252,11 @@ class TaskMutations:
         description="Change one of your tasks; with `expectedVersion` only at that version.",
     )
     async def update_task(
-        self, info: Info, id: ID, input: UpdateTaskInput, expected_version: int | None = UNSET
+        self,
+        info: Info,
+        id: Id,
+        input: Annotated[UpdateTaskInput, _argument("The changes.")],
+        expected_version: ExpectedVersion = UNSET,
     ) -> tasks.Task:
         """Change one task."""
         changes = validate(TaskChanges, provided(input))
@@ -228,7 +274,7 @@ class TaskMutations:
         "at that version.",
     )
     async def delete_task(
-        self, info: Info, id: ID, expected_version: int | None = UNSET
+        self, info: Info, id: Id, expected_version: ExpectedVersion = UNSET
     ) -> tasks.Task:
         """Delete one task."""
         return await tasks.remove(
@@ -242,7 +288,9 @@ class TaskMutations:
         graphql_type=DeleteTasksResult | None,
         description="Delete 1 to 1000 of your tasks at once; an id given twice counts once.",
     )
-    async def delete_tasks(self, info: Info, ids: list[ID]) -> tasks.Deleted:
+    async def delete_tasks(
+        self, info: Info, ids: Annotated[list[ID], _argument("1 to 1000 ids of tasks.")]
+    ) -> tasks.Deleted:
         """Delete many tasks."""
         deletion = validate(_DeleteTasks, {"ids": ids})
         return await tasks.remove_many(info.context.db, info.context.viewer, deletion.ids)

@@ -35,6 +35,11 @@ class Budget:
 class Viewer:
     """Resolved from ``persistence.viewer.Viewer``, whose attributes have these names."""
 
+    @strawberry.field(description="`viewer:` and the user's id: caches know objects by id alone.")
+    def id(self, parent: strawberry.Parent[persistence.viewer.Viewer]) -> ID:
+        """An id that no other object of the schema has."""
+        return ID(f"viewer:{parent.user_id}")
+
     user_id: ID = strawberry.field(description="As the auth server writes it.")
     session_expires_at: datetime = strawberry.field(description="When this session ends.")
 

@@ -72,10 +72,25 @@ class Page(TaskFilter):
         CURSOR_SCHEMA,
     ] = None
 
+    backward: ClassVar[bool] = False
+    """Whether the page ends before the cursor, instead of starting after it."""
+
     @property
     def position(self) -> Position | None:
-        """The position after which the page starts; ``None`` means the list's start."""
+        """The position of the cursor; ``None`` means the list's start, or its end if backward."""
         return decode_cursor(self.cursor) if self.cursor is not None else None
+
+
+class EmptyablePage(Page):
+    """A page that may have no tasks at all, for a count alone."""
+
+    limit: Annotated[int, Field(ge=0, le=MAX_PAGE), BeforeValidator(text_integer)] = MAX_PAGE
+
+
+class BackwardPage(EmptyablePage):
+    """The last ``limit`` tasks that pass the filter, before ``cursor``; newest first, too."""
+
+    backward: ClassVar[bool] = True
 
 
 class BulkDelete(BaseModel):

@@ -42,27 +42,33 @@ _OWN: Final = table.c.user_id == parameter("user_id", table.c.user_id)
 _BY_ID: Final = table.c.id == parameter("id", table.c.id)
 
 
-def _list(by_completed: bool, after_cursor: bool) -> Statement:
+def _list(by_completed: bool, at_cursor: bool, backward: bool) -> Statement:
+    order = (table.c.created_at, table.c.id)
     query = (
         select(*_COLUMNS)
         .where(_OWN)
-        .order_by(table.c.created_at.desc(), table.c.id.desc())
+        .order_by(*(order if backward else [column.desc() for column in order]))
         .limit(bindparam("limit", type_=Integer))
     )
     if by_completed:
         query = query.where(table.c.completed == parameter("completed", table.c.completed))
-    if after_cursor:
+    if at_cursor:
         position = tuple_(parameter("created_at", table.c.created_at), parameter("id", table.c.id))
-        query = query.where(tuple_(table.c.created_at, table.c.id) < position)
+        row = tuple_(*order)
+        query = query.where(row > position if backward else row < position)
     return compile_statement(query)
 
 
 LIST: Final = {
-    (by_completed, after_cursor): _list(by_completed, after_cursor)
+    (by_completed, at_cursor, backward): _list(by_completed, at_cursor, backward)
     for by_completed in (False, True)
-    for after_cursor in (False, True)
+    for at_cursor in (False, True)
+    for backward in (False, True)
 }
-"""At most ``limit`` tasks, newest first; by whether ``completed``, and a position, is given."""
+"""At most ``limit`` tasks, newest first; ``backward``, the oldest first.
+
+By whether there is a ``completed``, a position, and whether it is read backward.
+"""
 
 _completed = bindparam("completed", type_=Boolean)
 COUNT: Final = compile_statement(

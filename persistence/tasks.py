@@ -44,19 +44,24 @@ async def reassign(db: Database, old: str, new: str, limit: int) -> int:
 
 
 async def list_page(db: Database, viewer: Viewer, page: Page) -> TaskPage:
-    """The viewer's tasks, newest first: a page of at most ``page.limit`` tasks."""
+    """The viewer's tasks, newest first: a page of at most ``page.limit`` tasks.
+
+    ``has_more`` tells whether there are more in the direction of reading.
+    """
     values = page.position._asdict() if page.position else {}
     if page.completed is not None:
         values["completed"] = page.completed
     # One more than the limit shows whether there is more.
     records = await db.read(
-        task_sql.LIST[page.completed is not None, page.cursor is not None],
+        task_sql.LIST[page.completed is not None, page.cursor is not None, page.backward],
         user_id=viewer.user_id,
         limit=page.limit + 1,
         **values,
     )
-    tasks = [Task(*record) for record in records]
-    return TaskPage(tasks[: page.limit], len(tasks) > page.limit)
+    tasks = [Task(*record) for record in records[: page.limit]]
+    if page.backward:
+        tasks.reverse()
+    return TaskPage(tasks, len(records) > page.limit)
 
 
 async def count(db: Database, viewer: Viewer, query: TaskFilter) -> int:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any, Final, NamedTuple, get_args
 
@@ -28,7 +29,7 @@ from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, viewer_payer
 from api.request import context_of
 from api.state import state_of
 from persistence.database import Database
-from persistence.errors import FieldError, InvalidInput
+from persistence.errors import FieldError, InvalidInput, NotFound
 from persistence.validation import MAX_ERRORS, printable, validate
 from persistence.viewer import Viewer
 
@@ -119,17 +120,30 @@ class AuthenticatedRoute(APIRoute):
         )
         await charge(scope, state.budget, viewer_payer(viewer), inputs.cost)
         arguments: dict[str, Any] = {}
+        errors: list[FieldError] = []
         if inputs.body:
             body = await read_json(scope, receive, self._media_types)
-            arguments[inputs.body.name] = validate(inputs.body.model, body)
-        members = _query_members(scope, inputs.query)
+            with _collecting(errors):
+                arguments[inputs.body.name] = validate(inputs.body.model, body)
+        members, unusable = _query_members(scope, inputs.query)
+        errors += unusable
         if inputs.query:
-            arguments[inputs.query.name] = validate(inputs.query.model, members)
+            with _collecting(errors):
+                arguments[inputs.query.name] = validate(inputs.query.model, members)
         for name, dependency in inputs.dependencies:
-            arguments[name] = dependency(request)
-        # Last, because an id that no row can have is 404, which comes after every 400.
+            with _collecting(errors):
+                arguments[name] = dependency(request)
+        missing: NotFound | None = None
         for name, alias, parser in inputs.path:
-            arguments[name] = parser.parse(request.path_params[alias], alias)
+            with _collecting(errors):
+                try:
+                    arguments[name] = parser.parse(request.path_params[alias], alias)
+                except NotFound as error:
+                    missing = error
+        if errors:
+            raise InvalidInput(errors[:MAX_ERRORS])
+        if missing:  # After every 400: an id that no row can have is 404.
+            raise missing
         response = await self._call(**arguments)
         await response(scope, receive, send)
 
@@ -171,24 +185,30 @@ def _inputs(endpoint: Callable[..., Any]) -> _Inputs:
     return _Inputs(cost, body, query, path, dependencies)
 
 
-def _query_members(scope: Scope, query: _Argument | None) -> dict[str, str]:
-    """The query parameters by name. A misspelled one is an error, never ignored.
+@contextmanager
+def _collecting(errors: list[FieldError]) -> Iterator[None]:
+    """Add the errors of an invalid input to the list, so that all are reported at once."""
+    try:
+        yield
+    except InvalidInput as error:
+        errors += error.errors
 
-    Raises:
-        InvalidInput: a parameter is unknown, repeated or empty.
-    """
+
+def _query_members(
+    scope: Scope, query: _Argument | None
+) -> tuple[dict[str, str], list[FieldError]]:
+    """The query parameters by name, and an error for each that is unknown, repeated or empty."""
     if not scope["query_string"]:
-        return {}
+        return {}, []
     pairs = Request(scope).query_params.multi_items()
     names = query.model.model_fields.keys() if query else ()
     counts = Counter(name for name, _ in pairs)
-    errors = [
-        error for name, value in dict(pairs).items()
-        if (error := _query_error(name, value, name in names, counts[name]))
-    ]  # fmt: skip
-    if errors:
-        raise InvalidInput(errors[:MAX_ERRORS])
-    return dict(pairs)
+    members, errors = dict(pairs), []
+    for name in list(members):
+        if error := _query_error(name, members[name], name in names, counts[name]):
+            errors.append(error)
+            del members[name]
+    return members, errors[:MAX_ERRORS]
 
 
 def _query_error(name: str, value: str, is_parameter: bool, count: int) -> FieldError | None:

@@ -59,6 +59,17 @@ class TaskDocument(BaseModel):
     updated_at: _Instant
 
 
+class TaskPageDocument(BaseModel):
+    """A page of tasks, for clients that cannot follow the header `Link`."""
+
+    model_config = ConfigDict(title="TaskPage", extra="forbid")
+
+    items: Annotated[list[TaskDocument], Field(description="The tasks.")]
+    next_cursor: Annotated[
+        str | None, Field(description="The `cursor` of the next page; null if there is none.")
+    ]
+
+
 class DeletedDocument(BaseModel):
     """What a bulk deletion did, each in the order asked."""
 

@@ -6,21 +6,24 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Body, Path, Query
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
+from api.http.json import encode_json
 from persistence import tasks
 from persistence.cursors import encode_cursor
 from persistence.errors import NotFound, VersionConflict
 from persistence.task_inputs import BulkDelete, NewTask, Page, TaskChanges, TaskId, parse_task_id
-from persistence.tasks import Task, TaskPage
-from persistence.validation import MAX_ID
+from persistence.tasks import Task
+from persistence.validation import MAX_ID, text_boolean
 from rest.preconditions import IfMatch, IfNoneMatch, etag, header_parameter
 from rest.problem_documents import BODY_ERRORS, RESOURCE_ERRORS, error_responses
 from rest.route import AuthenticatedRoute, Db, PathParser, Reader, Relative, Writer
 from rest.task_documents import (
     DeletedDocument,
     TaskDocument,
+    TaskPageDocument,
     encode_deleted,
     encode_task,
     encode_tasks,
@@ -83,15 +86,30 @@ def _success(description: str, headers: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "headers": headers}
 
 
+class ListQuery(Page):
+    """The query of a list: which tasks, and in which form."""
+
+    envelope: Annotated[
+        bool,
+        BeforeValidator(text_boolean),
+        Field(description="Answer with an object that has the next cursor, instead of an array."),
+        WithJsonSchema({"type": "boolean", "default": False}),
+    ] = False
+
+
 @router.get(
     _COLLECTION,
-    response_model=list[TaskDocument],
+    response_model=list[TaskDocument] | TaskPageDocument,
     responses={200: _success("Your tasks, newest first.", _LINK)},
 )
-async def list_tasks(query: Annotated[Page, Query()], viewer: Reader, db: Db) -> Response:
-    """List your tasks, newest first."""
+async def list_tasks(query: Annotated[ListQuery, Query()], viewer: Reader, db: Db) -> Response:
+    """List your tasks, newest first: an array, or with `envelope=true` an object."""
     page = await tasks.list_page(db, viewer, query)
-    return _json(encode_tasks(page.tasks), headers=_link_to_next(query, page))
+    cursor = encode_cursor(page.tasks[-1].position) if page.has_more else None
+    body = encode_tasks(page.tasks)
+    if query.envelope:
+        body = b'{"items":%b,"next_cursor":%b}' % (body, encode_json(cursor))
+    return _json(body, headers=_link_to_next(query, cursor))
 
 
 @router.post(
@@ -191,15 +209,17 @@ def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None)
     return Response(body, status, headers, media_type="application/json")
 
 
-def _link_to_next(query: Page, page: TaskPage) -> dict[str, str]:
+def _link_to_next(query: ListQuery, cursor: str | None) -> dict[str, str]:
     """The ``Link`` header, if there is a next page (RFC 8288).
 
     A relative reference, because a proxy may serve us under any host name and any prefix.
     """
-    if not page.has_more:
+    if cursor is None:
         return {}
     members: dict[str, Any] = {"limit": query.limit} if "limit" in query.model_fields_set else {}
     if query.completed is not None:
         members["completed"] = "true" if query.completed else "false"
-    members["cursor"] = encode_cursor(page.tasks[-1].position)
+    if query.envelope:
+        members["envelope"] = "true"
+    members["cursor"] = cursor
     return {"link": f'<?{urlencode(members)}>; rel="next"'}

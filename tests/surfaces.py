@@ -299,8 +299,17 @@ class GraphQLSurface(Surface):
         else:
             assert not others, document
             assert problem["code"] == problem["type"].upper()
-            assert problem["detail"] == error["message"]
+            assert error["message"] == message_of(problem)
         return ApiError(cls.api, problem, response)
+
+
+def message_of(problem: dict[str, Any]) -> str:
+    """The message of a GraphQL error with these extensions, as a person may see it."""
+    lines = [
+        f"{error['field']}: {error['message']}" if error["field"] else error["message"]
+        for error in problem.get("errors", ())[:3]
+    ]
+    return "; ".join(lines) or problem["detail"]
 
 
 def _camel(name: str) -> str:

@@ -33,6 +33,7 @@ SECRET = "a detail for the log only"
 MEMBERS = ["type", "title", "status", "detail", "instance", "timestamp", "request_id"]
 
 FURTHER_MEMBERS = {
+    "precondition_failed": ["version"],
     "validation_error": ["errors"],
     "rate_limit_exceeded": ["retry_after", "rate_limit_info"],
 }
@@ -82,7 +83,7 @@ PROVOCATIONS: dict[str, tuple[dict[str, Any], str, str, dict[str, str]]] = {
         {"method": "DELETE", "url": "/tasks/{id}", "headers": {"If-Match": '"7"'}},
         "Task changed since you read it",
         "The task is at version 1",
-        {},
+        {"ETag": '"1"'},
     ),
     "payload_too_large": (
         {"method": "POST", "url": "/tasks", "content": b"x" * 65_537, "headers": JSON},
@@ -171,7 +172,7 @@ async def test_an_error_has_the_status_members_and_headers_of_its_type(
 
 
 def _in_original_case(response: httpx.Response) -> dict[str, str]:
-    names = ("Allow", "Connection", "Retry-After", "WWW-Authenticate")
+    names = ("Allow", "Connection", "ETag", "Retry-After", "WWW-Authenticate")
     return {name: response.headers[name] for name in names if name in response.headers}
 
 

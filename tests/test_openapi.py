@@ -106,7 +106,7 @@ def test_every_bound_of_a_parameter_is_documented(
 @pytest.mark.parametrize(
     ("operation", "parameters"),
     [
-        ("list_tasks", ["completed", "limit", "cursor"]),
+        ("list_tasks", ["completed", "limit", "cursor", "envelope"]),
         ("create_task", []),
         ("bulk_delete_tasks", []),
         ("get_task", ["task_id", "If-None-Match"]),

@@ -81,7 +81,16 @@ async def test_the_link_has_no_parameter_that_the_request_did_not_have(
         ("limit=1001", {"limit": "less_than_equal"}),
         ("limit=" + "9" * 5000, {"limit": "int_parsing_size"}),
         ("cursor=x", {"cursor": "cursor_invalid"}),
-        ("a=1&limit=0&b=2", {"a": "extra_forbidden", "b": "extra_forbidden"}),
+        (
+            "a=1&limit=0&b=2&completed=maybe&cursor=",
+            {
+                "a": "extra_forbidden",
+                "b": "extra_forbidden",
+                "cursor": "empty_parameter",
+                "completed": "bool_parsing",
+                "limit": "greater_than_equal",
+            },
+        ),
         ("limit=0&completed=1", {"completed": "bool_parsing", "limit": "greater_than_equal"}),
     ],
 )

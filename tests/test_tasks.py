@@ -408,8 +408,8 @@ async def test_the_list_can_be_filtered(
     assert (await ada.list_tasks(**query)).titles == titles
 
 
-@pytest.mark.parametrize("limit", [0, -1, 1001, 2**63])
-async def test_a_page_has_one_to_a_thousand_tasks(limit: int, ada: Person) -> None:
+@pytest.mark.parametrize("limit", [-1, 1001, 2**63])
+async def test_a_page_has_at_most_a_thousand_tasks(limit: int, ada: Person) -> None:
     with ada.refused("validation_error"):
         await ada.list_tasks(limit=limit)
 

@@ -4,7 +4,7 @@ The size of every list field is declared. A slicing argument works as the cost s
 defines it for `@listSize(slicingArguments:)`: https://ibm.github.io/graphql-specs/cost-spec.html
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -23,20 +23,27 @@ from graphql.utilities.coerce_input_value import coerce_default_value, coerce_in
 
 @dataclass(frozen=True, slots=True)
 class SlicingArgument:
-    """The argument of a root field says how many items the list has at most.
+    """Arguments of a root field say how many items the list has at most.
 
     The items count towards `Limits.items`. A length below 1 or above `most` counts nothing: the
-    resolver rejects it.
+    resolver rejects it, or the list is empty. Of several lengths the sum counts.
 
     Attributes:
         field: the coordinate of the root field: `Query.books`.
-        argument: its name.
+        arguments: their names, separated by spaces: `first last`.
         most: the largest length that the resolver accepts.
+        default: the length if no argument has one; `None` means `most`.
     """
 
     field: str
-    argument: str
+    arguments: str
     most: int
+    default: int | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The arguments' names."""
+        return self.arguments.split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +107,12 @@ class ListSizes:
         type_name, _, field_name = size.field.partition(".")
         type_ = schema.get_type(type_name)
         field = type_.fields.get(field_name) if isinstance(type_, GraphQLObjectType) else None
-        if field is None or size.argument not in field.args:
-            raise ValueError(f"{name}: {size.field} has no argument {size.argument!r}")
+        names = size.names if isinstance(size, SlicingArgument) else [size.argument]
+        for argument in names:
+            if field is None or argument not in field.args:
+                raise ValueError(f"{name}: {size.field} has no argument {argument!r}")
         if isinstance(size, InputList):
+            assert field is not None
             if not is_list_type(get_nullable_type(field.args[size.argument].type)):
                 raise ValueError(f"{name}: argument {size.argument!r} of {size.field} is no list")
             return
@@ -124,19 +134,22 @@ def list_fields(schema: GraphQLSchema) -> Iterator[str]:
 class ListSize(NamedTuple):
     """The size of the lists below a root field, in one selection."""
 
-    variable: str
-    """The variable that has the length, or an empty name."""
-    length: int
-    """The length if no variable has it."""
+    variables: Sequence[str]
+    """The variables that have a length."""
+    length: int | None
+    """The length in the document itself, if it has one."""
+    default: int
+    """The length if neither has one."""
     most: int
     copies: int
     """How often an item is in the response: as often as its most repeated leaf."""
 
     def items(self, variables: Mapping[str, Any]) -> int:
         """How many items the response may have, copies included."""
-        length = variables.get(self.variable)
-        if length is None:
-            length = self.length
+        found = [value for name in self.variables if (value := variables.get(name)) is not None]
+        if self.length is not None:
+            found.append(self.length)
+        length = sum(found) if found else self.default
         return length * self.copies if 1 <= length <= self.most else 0
 
 
@@ -144,17 +157,19 @@ def find_list_size(
     field: GraphQLField, node: FieldNode, slicing: SlicingArgument, copies: int
 ) -> ListSize:
     """The size that a root field selects, as far as it is known without the variables."""
-    argument = field.args[slicing.argument]
-    value = _argument_value(node, slicing.argument)
-    length = None
-    if value and not isinstance(value, VariableNode):
-        length = coerce_input_literal(value, argument.type)
-    if length is None:
-        length = coerce_default_value(argument)
-    if not isinstance(length, int):
-        length = slicing.most
-    variable = value.name.value if isinstance(value, VariableNode) else ""
-    return ListSize(variable, length, slicing.most, copies)
+    variables: list[str] = []
+    lengths: list[int] = []
+    default = slicing.most if slicing.default is None else slicing.default
+    for name in slicing.names:
+        argument, value = field.args[name], _argument_value(node, name)
+        by_default = coerce_default_value(argument)
+        if isinstance(by_default, int):
+            default = by_default
+        if isinstance(value, VariableNode):
+            variables.append(value.name.value)
+        elif value and isinstance(length := coerce_input_literal(value, argument.type), int):
+            lengths.append(length)
+    return ListSize(variables, sum(lengths) if lengths else None, default, slicing.most, copies)
 
 
 def _argument_value(node: FieldNode, name: str) -> ValueNode | None:
