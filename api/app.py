@@ -34,9 +34,8 @@ from graphql_schema import endpoint as graphql_http
 from graphql_schema import routes as graphql_routes
 from persistence.migrations import UnusableTables
 from persistence.sessions.layouts import UnusableSessions
-from rest import docs_page as browser
+from rest import docs_page, health, index_page, openapi, tasks
 from rest import errors as rest_errors
-from rest import health, openapi, tasks
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -65,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (tasks.router, health.router):
         # Not include_router, which wraps each route in further layers of FastAPI.
         app.router.routes.extend(router.routes)
-    app.router.routes.extend(browser.routes())
+    app.router.routes.extend([index_page.route(settings), *docs_page.routes()])
     for route in app.router.routes:
         _match_whole_path(route)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
