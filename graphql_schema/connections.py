@@ -12,7 +12,7 @@ import strawberry
 from strawberry import UNSET
 
 from persistence.cursors import Position, encode_cursor
-from persistence.errors import FieldError, InvalidInput
+from persistence.errors import FieldError
 
 DEFAULT_PAGE_SIZE: Final = 50
 """The rows of a page if the client provides neither ``first`` nor ``last``."""
@@ -26,27 +26,32 @@ class PageArguments(NamedTuple):
         cursor: where it starts, or ends if ``backward``.
         backward: whether the page is read from its end.
         spelling: the client's names of ``limit`` and ``cursor``, for errors.
+        errors: arguments of both directions, or a page larger than the setting allows.
     """
 
     limit: int
     cursor: str | None
     backward: bool
     spelling: dict[str, str]
+    errors: list[FieldError]
 
 
 def page_arguments(
-    first: int | None, after: str | None, last: int | None, before: str | None, max_page: int
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+    *,
+    max_page: int,
+    most: int,
 ) -> PageArguments:
     """Read the paging arguments: ``first`` and ``after``, or ``last`` and ``before``.
 
     Args:
         first: rows from the start, or after the cursor; ``UNSET`` and null mean the default.
         last: rows from the end, or before the cursor.
-        max_page: the most rows in one page.
-
-    Raises:
-        InvalidInput: arguments of both directions, or a page larger than ``max_page``. The
-            schema's own bound is validated elsewhere.
+        max_page: the most rows in one page. Beyond ``most``, it is validated elsewhere.
+        most: the most that any setting allows.
     """
     provided = {
         name: value
@@ -62,13 +67,12 @@ def page_arguments(
     ]
     names = ("last", "before") if backward else ("first", "after")
     limit = provided.get(names[0], DEFAULT_PAGE_SIZE)
-    if isinstance(limit, int) and limit > max_page:
+    if isinstance(limit, int) and max_page < limit <= most:
         message = f"Input should be less than or equal to {max_page}"
         errors.append(FieldError(names[0], message, "less_than_equal", limit))
-    if errors:
-        raise InvalidInput(errors)
     spelling = {"limit": names[0], "cursor": names[1]}
-    return PageArguments(limit, provided.get(names[1]), backward, spelling)  # type: ignore[arg-type]
+    cursor = provided.get(names[1])
+    return PageArguments(limit, cursor, backward, spelling, errors)  # type: ignore[arg-type]
 
 
 @strawberry.type(description="Where a page stands in the list.")

@@ -34,7 +34,7 @@ from persistence.task_inputs import (
     TaskChanges,
     parse_task_id,
 )
-from persistence.validation import text_integer, validate
+from persistence.validation import Checks, text_integer, validate
 
 # --- Types --------------------------------------------------------------------------------
 
@@ -217,13 +217,19 @@ class TaskQueries:
         filter: Annotated[TaskFilter | None, _argument("Only these tasks.")] = UNSET,
     ) -> TaskPageView:
         """List tasks, one page at a time."""
-        paging = page_arguments(first, after, last, before, info.context.max_page)
+        paging = page_arguments(
+            first, after, last, before, max_page=info.context.max_page, most=MAX_PAGE
+        )
         arguments = {"limit": paging.limit, "cursor": paging.cursor}
-        page = validate(
+        checks = Checks()
+        checks.add(paging.errors)
+        page = checks.run(
+            validate,
             BackwardPage if paging.backward else EmptyablePage,
             arguments | (provided(filter) if filter else {}),
             paging.spelling | {"completed": "filter.completed"},
         )
+        checks.finish()
         rows, has_more = await tasks.list_page(info.context.db, info.context.viewer, page)
         return TaskPageView(rows, has_more, page.cursor, page.backward, page)
 
@@ -259,13 +265,12 @@ class TaskMutations:
         expected_version: ExpectedVersion = UNSET,
     ) -> tasks.Task:
         """Change one task."""
-        changes = validate(TaskChanges, provided(input))
+        checks = Checks()
+        changes = checks.run(validate, TaskChanges, provided(input))
+        task_id = checks.run(parse_task_id, id, "id")
+        checks.finish()
         return await tasks.change(
-            info.context.db,
-            info.context.viewer,
-            parse_task_id(id, "id"),
-            changes,
-            _versions(expected_version),
+            info.context.db, info.context.viewer, task_id, changes, _versions(expected_version)
         )
 
     @strawberry.mutation(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, ClassVar, Final, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Final, TypeVar, cast
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -40,6 +40,46 @@ def validate(model: type[Model], data: object, spelling: Mapping[str, str] | Non
         return model.model_validate(data)
     except ValidationError as error:
         raise InvalidInput(field_errors(error, spelling or {})) from None
+
+
+Result = TypeVar("Result")
+
+
+class Checks:
+    """Checks of a client's input, all of whose errors are reported at once.
+
+    ``finish`` has to be called before a result is used.
+    """
+
+    def __init__(self) -> None:
+        self._errors: list[FieldError] = []
+        self._missing: NotFound | None = None
+
+    def run(self, check: Callable[..., Result], *arguments: Any) -> Result:
+        """The result of a check, if it succeeds."""
+        try:
+            return check(*arguments)
+        except InvalidInput as error:
+            self._errors += error.errors
+        except NotFound as error:
+            self._missing = error
+        return cast(Result, None)
+
+    def add(self, errors: Iterable[FieldError]) -> None:
+        """Add errors that were found otherwise."""
+        self._errors += errors
+
+    def finish(self) -> None:
+        """Require that every check succeeded.
+
+        Raises:
+            InvalidInput: with all errors, at most ``MAX_ERRORS``.
+            NotFound: there are none, but an id that no row can have.
+        """
+        if self._errors:
+            raise InvalidInput(self._errors[:MAX_ERRORS])
+        if self._missing:
+            raise self._missing
 
 
 def field_errors(error: ValidationError, spelling: Mapping[str, str]) -> list[FieldError]:

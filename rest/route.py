@@ -10,8 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, Final, NamedTuple, get_args
 
@@ -29,8 +28,8 @@ from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, viewer_payer
 from api.request import context_of
 from api.state import state_of
 from persistence.database import Database
-from persistence.errors import FieldError, InvalidInput, NotFound
-from persistence.validation import MAX_ERRORS, printable, validate
+from persistence.errors import FieldError
+from persistence.validation import MAX_ERRORS, Checks, printable, validate
 from persistence.viewer import Viewer
 
 JSON: Final = "application/json"
@@ -120,30 +119,19 @@ class AuthenticatedRoute(APIRoute):
         )
         await charge(scope, state.budget, viewer_payer(viewer), inputs.cost)
         arguments: dict[str, Any] = {}
-        errors: list[FieldError] = []
+        checks = Checks()
         if inputs.body:
             body = await read_json(scope, receive, self._media_types)
-            with _collecting(errors):
-                arguments[inputs.body.name] = validate(inputs.body.model, body)
-        members, unusable = _query_members(scope, inputs.query)
-        errors += unusable
+            arguments[inputs.body.name] = checks.run(validate, inputs.body.model, body)
+        members, errors = _query_members(scope, inputs.query)
+        checks.add(errors)
         if inputs.query:
-            with _collecting(errors):
-                arguments[inputs.query.name] = validate(inputs.query.model, members)
+            arguments[inputs.query.name] = checks.run(validate, inputs.query.model, members)
         for name, dependency in inputs.dependencies:
-            with _collecting(errors):
-                arguments[name] = dependency(request)
-        missing: NotFound | None = None
+            arguments[name] = checks.run(dependency, request)
         for name, alias, parser in inputs.path:
-            with _collecting(errors):
-                try:
-                    arguments[name] = parser.parse(request.path_params[alias], alias)
-                except NotFound as error:
-                    missing = error
-        if errors:
-            raise InvalidInput(errors[:MAX_ERRORS])
-        if missing:  # After every 400: an id that no row can have is 404.
-            raise missing
+            arguments[name] = checks.run(parser.parse, request.path_params[alias], alias)
+        checks.finish()
         response = await self._call(**arguments)
         await response(scope, receive, send)
 
@@ -183,15 +171,6 @@ def _inputs(endpoint: Callable[..., Any]) -> _Inputs:
     if cost is None:
         raise TypeError(f"{endpoint.__name__}: it takes neither a Reader nor a Writer")
     return _Inputs(cost, body, query, path, dependencies)
-
-
-@contextmanager
-def _collecting(errors: list[FieldError]) -> Iterator[None]:
-    """Add the errors of an invalid input to the list, so that all are reported at once."""
-    try:
-        yield
-    except InvalidInput as error:
-        errors += error.errors
 
 
 def _query_members(

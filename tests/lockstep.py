@@ -278,6 +278,9 @@ _ROWS: Final = "SELECT * FROM tasks WHERE user_id = ANY($1) ORDER BY id"
 # --- The comparison -----------------------------------------------------------------------
 
 
+_OWN: Final = re.compile(r" \(byte [0-9]+\)$| to [01]$")
+
+
 class Comparison:
     """Two clients that do the same operations, and the model of what they get and store."""
 
@@ -331,8 +334,9 @@ class Comparison:
 
     def _require_same_messages(self) -> None:
         rest, graphql = (self._clients[api].messages for api in Api)
-        shared = rest.keys() & graphql.keys()
-        assert {code: rest[code] for code in shared} == {code: graphql[code] for code in shared}
+        for code in rest.keys() & graphql.keys():
+            # The same text is at another place in another body, and GraphQL has pages of none.
+            assert _OWN.sub("", rest[code]) == _OWN.sub("", graphql[code]), code
 
     async def _require_rows(self) -> None:
         *rows_by_api, foreign = await self._app.rows(*self._clients.values(), self._other)

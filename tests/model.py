@@ -162,7 +162,8 @@ class Model:
             assert isinstance(rest, Failure), "one API must not store what the other refuses"
             return TypeFailure()
         problems = [*_problems(operation, Api.GRAPHQL)]
-        assert bool(problems) == (isinstance(rest, Failure) and rest.status == 400)
+        is_refused_by_rest = isinstance(rest, Failure) and rest.status == 400
+        assert bool(problems) == (is_refused_by_rest and not _is_empty_page(operation))
         if problems:
             return _invalid(problems)
         match operation, rest:
@@ -170,7 +171,7 @@ class Model:
                 return Success(None)
             case Delete(), Success():
                 return Success(self._deleted)
-            case List(query), Success():
+            case List(query), _:
                 page = self._list(query, default_limit=50)
                 has_previous = query.get("cursor") is not None
                 total = len(self._filtered(query))
@@ -223,7 +224,7 @@ class Model:
         limit = default_limit if query.get("limit") is None else query["limit"]
         after = MAX_ID if query.get("cursor") is None else query["cursor"]
         rest = [task for task in self._filtered(query) if task.id < after]
-        return Page(rest[:limit], rest[limit - 1].id if len(rest) > limit else None)
+        return Page(rest[:limit], rest[limit - 1].id if len(rest) > limit > 0 else None)
 
     def _filtered(self, query: dict[str, Any]) -> list[Task]:
         completed = query.get("completed")
@@ -281,7 +282,7 @@ def _invalid(problems: list[Problem]) -> Failure:
 
 
 def _problems(operation: Operation, api: Api) -> Iterator[Problem]:
-    """The errors of an input: those of its body, or else those of its id."""
+    """The errors of an input: all of them."""
     match operation:
         case Create(members):
             yield from _problems_of_members(members, required=["title"])
@@ -290,8 +291,8 @@ def _problems(operation: Operation, api: Api) -> Iterator[Problem]:
         case BulkDelete(ids):
             yield from _spelled(_problems_of_ids(ids, api), api)
         case Change(task_id, members):
-            errors = [*_problems_of_members(members, required=[])]
-            yield from errors or _spelled(_problems_of_id(task_id), api)
+            yield from _problems_of_members(members, required=[])
+            yield from _spelled(_problems_of_id(task_id), api)
         case Get(task_id) | Delete(task_id):
             yield from _spelled(_problems_of_id(task_id), api)
 
@@ -350,10 +351,10 @@ _MEMBERS: Final = {
 
 def _problems_of_query(query: dict[str, Any], api: Api) -> Iterator[Problem]:
     sent = {name: value for name, value in query.items() if value is not None}
-    if api is Api.REST and "" in sent.values():
-        # REST refuses these before it looks at anything else. GraphQL has no such values.
+    if api is Api.REST:
+        # GraphQL has no such values.
         yield from (Problem(name, "empty_parameter", "") for name in sent if sent[name] == "")
-        return
+        sent = {name: value for name, value in sent.items() if value != ""}
     match sent.get("completed"):
         case None | bool():
             pass
@@ -361,7 +362,7 @@ def _problems_of_query(query: dict[str, Any], api: Api) -> Iterator[Problem]:
             yield Problem("completed", "bool_parsing", _in_query(garbage))
     match sent.get("limit"):
         case int(limit) if not isinstance(limit, bool):
-            if limit < 1:
+            if limit < (1 if api is Api.REST else 0):
                 yield Problem("limit", "greater_than_equal", limit)
             elif limit > MAX_PAGE:
                 yield Problem("limit", "less_than_equal", limit)
@@ -421,7 +422,12 @@ def _is_mistyped(operation: Operation) -> bool:
     """Whether GraphQL's type system refuses the variables, which happens before validation."""
     match operation:
         case Create(members):
-            return _are_mistyped(members) or members.get("title") is None
+            # Neither may be null; only the title has to be there.
+            return (
+                _are_mistyped(members)
+                or members.get("title") is None
+                or members.get("completed", False) is None
+            )
         case Change(members=members, version=version):
             return _are_mistyped(members) or _is_beyond_int(version)
         case Delete(version=version):
@@ -444,6 +450,11 @@ def _are_mistyped(members: Any) -> bool:
         not isinstance(value, types.get(name, ())) for name, value in members.items()
         if name not in READ_ONLY
     )  # fmt: skip
+
+
+def _is_empty_page(operation: Operation) -> bool:
+    """Whether it is a page of no tasks: GraphQL has one, for a count alone."""
+    return isinstance(operation, List) and operation.query.get("limit") == 0
 
 
 def _is_beyond_int(number: int | None) -> bool:

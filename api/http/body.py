@@ -75,11 +75,12 @@ def _json_problem(text: bytes, error: Exception) -> str:
         return f"it is not UTF-8 (byte {undecodable.start})"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    if str(error) == _TRUNCATED:
-        return (
-            "it has a lone surrogate" if _is_complete(text) else f"it is cut off (byte {len(text)})"
-        )
-    return str(error).removeprefix("JSON is malformed: ").partition(" - at ")[0]
+    reason = str(error)
+    if "surrogate" in reason or (reason == _TRUNCATED and _is_complete(text)):
+        return "it has a lone surrogate"
+    if reason == _TRUNCATED:
+        return f"it is cut off (byte {len(text)})"
+    return reason.removeprefix("JSON is malformed: ").partition(" - at ")[0]
 
 
 _TRUNCATED: Final = "Input data was truncated"
