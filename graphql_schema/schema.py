@@ -7,7 +7,7 @@ from functools import cache
 from typing import Final
 
 import strawberry
-from graphql import NoSchemaIntrospectionCustomRule
+from graphql import GraphQLObjectType, NoSchemaIntrospectionCustomRule
 from strawberry.schema.config import StrawberryConfig
 
 from api.http.json import instant, rfc3339
@@ -43,7 +43,13 @@ class Mutation(tasks.TaskMutations):
 def schema() -> strawberry.Schema:
     """Strawberry's schema."""
     config = StrawberryConfig(scalar_map={datetime: _DATE_TIME})
-    return strawberry.Schema(Query, Mutation, config=config)
+    made = strawberry.Schema(Query, Mutation, config=config)
+    for type_ in made._schema.type_map.values():
+        if isinstance(type_, GraphQLObjectType):
+            # Types with interfaces would require instances of Strawberry's classes. Ours are
+            # resolved from rows, and an interface says itself which type a value has.
+            type_.is_type_of = None
+    return made
 
 
 def engine(settings: Settings) -> CompiledSchema:

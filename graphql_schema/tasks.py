@@ -43,17 +43,17 @@ from persistence.validation import Checks, text_integer, validate
 class Node:
     """What has an id of its own: tasks only."""
 
+    @classmethod
+    def resolve_type(cls, *_: object) -> str:
+        """The name of the type that a node has."""
+        return "Task"
+
     id: ID = strawberry.field(description="The same number as in REST.")
 
 
 @strawberry.type(description="A task of yours.")
 class Task(Node):
     """Resolved from ``persistence.tasks.Task``, whose attributes have these names."""
-
-    @classmethod
-    def is_type_of(cls, value: object, _: object) -> bool:
-        """Whether this type describes a value: the only one that ``Node`` can be."""
-        return isinstance(value, tasks.Task)
 
     id: ID = strawberry.field(description="The same number as in REST.")
     user_id: ID = strawberry.field(description="The owner, as the auth server writes it.")

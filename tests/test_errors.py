@@ -231,7 +231,7 @@ async def test_health_needs_no_authentication(operation: str, client: httpx.Asyn
 
 
 def test_every_route_is_in_the_openapi_document(app: FastAPI) -> None:
-    undocumented = {"/docs", "/openapi.json"}
+    undocumented = {"/", "/docs", "/openapi.json"}
     paths = {re.sub(r":\w+}", "}", getattr(route, "path", "")) for route in app.routes}
 
     assert {path for path in paths if not path.startswith(("/docs/", "/graphql"))} == (

@@ -150,7 +150,10 @@ async def test_a_page_of_none_is_a_count_alone(argument: str, client: httpx.Asyn
     ("arguments", "refused"),
     [
         ({"first": 1, "last": 1}, {"first": "paging_arguments"}),
-        ({"first": 0, "before": "x"}, {"first": "paging_arguments"}),
+        (
+            {"first": 0, "before": "x"},
+            {"first": "paging_arguments", "before": "cursor_invalid"},
+        ),
         ({"after": "x", "last": 1}, {"after": "paging_arguments"}),
         ({"last": -1}, {"last": "greater_than_equal"}),
         ({"last": 1001}, {"last": "less_than_equal"}),

@@ -161,7 +161,7 @@ async def test_405_lists_every_method_of_the_path(
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/task", "/tasks/1/2", "/tasks//", "/tasks/1//", "/tasks/bulk-delete/1", "/TASKS",
+    ["/task", "/tasks/1/2", "/tasks//", "/tasks/1//", "/tasks/bulk-delete/1", "/TASKS",
      "/tasks%0A", "/tasks/bulk-delete%0A/x", "/tasks/1%2F2", "/v1/tasks", "/docs/../rest/tasks.py",
      "/health/x", "/redoc"],
 )  # fmt: skip

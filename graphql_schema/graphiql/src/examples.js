@@ -4,6 +4,8 @@ import tasks from "./examples/Tasks.graphql";
 import tasksVariables from "./examples/Tasks.json";
 import oneTask from "./examples/OneTask.graphql";
 import oneTaskVariables from "./examples/OneTask.json";
+import node from "./examples/Node.graphql";
+import nodeVariables from "./examples/Node.json";
 import viewer from "./examples/Viewer.graphql";
 import createTask from "./examples/CreateTask.graphql";
 import createTaskVariables from "./examples/CreateTask.json";
@@ -26,5 +28,6 @@ export const examples = [
   tab(updateTask, updateTaskVariables),
   tab(deleteTask, deleteTaskVariables),
   tab(deleteTasks, deleteTasksVariables),
+  tab(node, nodeVariables),
   tab(viewer),
 ];
