@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import context
 from api.dotenv import load_database_url, read_variable
-from persistence.migrations import MIGRATION_LOCK, CannotMigrate, adopt_revision
+from persistence.migrations import MIGRATION_LOCK, CannotMigrate, adopt_revision, require_moved
 from persistence.tables import (
     ENCODING,
     VERSION_TABLE,
@@ -71,6 +71,7 @@ def schema() -> str | None:
 def enter_schema(connection: Connection) -> None:
     """Let this transaction's statements be about our schema; create it if it does not exist."""
     if name := schema():
+        require_moved(connection, name)
         if not connection.scalar(text("SELECT to_regnamespace(:name) IS NOT NULL"), {"name": name}):
             connection.execute(text(f"CREATE SCHEMA {name}"))
         connection.execute(text(f"SET LOCAL search_path TO {name}"))

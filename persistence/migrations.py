@@ -93,6 +93,8 @@ async def move_tables(url: str, schema: str) -> None:
                         "to be migrated: twofold migrate, without DATABASE_SCHEMA."
                     )
             await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
+            # No instance of an earlier release runs that would look there.
+            await connection.run_sync(adopt_revision)
             for name in names:
                 await connection.execute(text(f"ALTER TABLE {name} SET SCHEMA {schema}"))
     finally:
@@ -132,14 +134,35 @@ def adopt_revision(connection: Connection) -> None:
         connection.execute(
             text("DELETE FROM alembic_version WHERE version_num = ANY(:found)"), {"found": found}
         )
-        if len(found) == len(shared):
-            connection.execute(text("DROP TABLE alembic_version"))
 
 
-# False if another role owns it and lets us not read it: then our revision is not in it.
+# False if another role owns it and we have not the rights to it: then our revision is not in it.
+# False as well for a table that is not Alembic's.
 _IS_SHARED: Final = text(
-    "SELECT coalesce(has_table_privilege(to_regclass('alembic_version'), 'SELECT'), false)"
+    """
+    SELECT coalesce(
+        has_table_privilege(shared, 'SELECT') AND has_table_privilege(shared, 'DELETE')
+        AND EXISTS (
+            SELECT FROM pg_attribute WHERE attrelid = shared AND attname = 'version_num'
+        ), false)
+    FROM (SELECT to_regclass('alembic_version')::oid AS shared) AS t
+    """
 )
+
+
+def require_moved(connection: Connection, schema: str) -> None:
+    """Require that no installation is left behind in the schema that connections find.
+
+    Raises:
+        CannotMigrate: there is one, and none in ``schema``. A second, empty one would hide it.
+    """
+    names = {"there": qualified(VERSION_TABLE, schema), "here": VERSION_TABLE}
+    query = text("SELECT to_regclass(:here) IS NOT NULL AND to_regclass(:there) IS NULL")
+    if connection.scalar(query, names):
+        raise CannotMigrate(
+            f"The database has an installation outside the schema {schema}. Stop every instance, "
+            "then move it there: twofold move-tables."
+        )
 
 
 class UnusableTables(Exception):

@@ -14,7 +14,7 @@ import pytest
 
 from api import cli
 from persistence.embedded.postgres import Postgres
-from persistence.migrations import upgrade
+from persistence.migrations import CannotMigrate, upgrade
 from tests.conftest import ROOT, new_database, run_sql
 from tests.neighbours.databases import both_adas, client_of, new_installation
 
@@ -73,8 +73,23 @@ async def test_an_installation_of_the_release_before_is_adopted_in_two_migration
     await asyncio.to_thread(upgrade, url)
 
     assert during == ([OURS], [OURS])
-    assert await rows(url, "alembic_version") is None
+    assert await rows(url, "alembic_version") == []
     assert await rows(url, "twofold_alembic_version") == [OURS]
+
+
+async def test_a_table_of_that_name_that_is_not_alembics_stops_no_migration(url: str) -> None:
+    await run_sql(url, "CREATE TABLE alembic_version (theirs int)")
+
+    await asyncio.to_thread(upgrade, url)
+
+    assert await rows(url, "twofold_alembic_version") == [OURS]
+
+
+async def test_no_second_installation_hides_the_first(url: str) -> None:
+    await asyncio.to_thread(upgrade, url)
+
+    with pytest.raises(CannotMigrate, match="twofold move-tables"):
+        await asyncio.to_thread(upgrade, url, "twofold")
 
 
 async def test_our_revision_no_longer_stops_the_other_application(url: str) -> None:

@@ -67,8 +67,12 @@ test("REST: list, create, change at a version, delete many", async () => {
   const made = await created({ title: "water the plants" });
 
   const listed = await rest.GET("/tasks", { params: { query: { completed: false, limit: 10 } } });
-  const found: Task[] = listed.data ?? assert.fail();
+  const found: Task[] = Array.isArray(listed.data) ? listed.data : assert.fail();
   assert.equal(found.find(({ id }) => id === made.id)?.title, "water the plants");
+
+  const page = await rest.GET("/tasks", { params: { query: { envelope: true, limit: 1 } } });
+  const envelope = page.data && "items" in page.data ? page.data : assert.fail();
+  assert.equal(envelope.items.length, 1);
 
   const changed = await rest.PATCH("/tasks/{task_id}", {
     params: { path: { task_id: made.id }, header: { "If-Match": `"${made.version}"` } },
