@@ -5,7 +5,7 @@ import { after, before, test } from "node:test";
 import { launch, open, scriptSources } from "./browser.mjs";
 
 const examples = [
-  "Tasks", "CreateTask", "OneTask", "UpdateTask", "DeleteTask", "DeleteTasks", "Viewer",
+  "Tasks", "CreateTask", "OneTask", "UpdateTask", "DeleteTask", "DeleteTasks", "Node", "Viewer",
 ];
 
 let browser;
@@ -126,7 +126,7 @@ test("a reload keeps the tabs as they were, and no token outlives the page", asy
   const { viewer } = (await run(page)).data;
   // GraphiQL writes its storage half a second late.
   await until(() => page.evaluate(() =>
-    JSON.parse(localStorage["twofold:graphiql:tabState"]).activeTabIndex === 6));
+    JSON.parse(localStorage["twofold:graphiql:tabState"]).activeTabIndex === 7));
   await page.reload();
   await ready(page);
 
