@@ -68,7 +68,7 @@ from graphql_schema.compiled.usages import Usages
 
 MANY = int(os.environ.get("COMPILED_FUZZ_DOCUMENTS", "300"))
 RUNS = 4
-GROUPS = 25
+GROUPS = 15
 UTC = dt.UTC
 
 # Coroutines whose parents were cancelled before they began: stock leaves them behind too.
