@@ -8,14 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import Scope
 
 from api.auth import Authenticator
 from api.rate_limit.budget import Budget
 from api.settings import Settings
 from persistence.database import Database
-from persistence.pool import UNIDENTIFIED, create_engine
+from persistence.pool import UNIDENTIFIED, Pool
 
 PROBE_SECONDS: Final = 2.0
 """How long a readiness probe waits for the database, in seconds."""
@@ -48,7 +47,7 @@ class State:
     """
 
     settings: Settings
-    engine: AsyncEngine
+    pool: Pool
     authenticator: Authenticator
     budget: Budget
     draining: bool = False
@@ -64,17 +63,17 @@ class State:
         return self._database(PROBE_SECONDS, share="probe")
 
     def _database(self, seconds: float, share: str = UNIDENTIFIED) -> Database:
-        return Database(self.engine, seconds, share, self.settings.database_schema)
+        return Database(self.pool, seconds, share, self.settings.database_schema)
 
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[State]:
     """Make the parts of a running app, and close them at the end. Connects to Redis only."""
     assert settings.database_url is not None
-    engine = create_engine(settings.database_url.get_secret_value(), settings.pool)
+    pool = Pool(settings.database_url.get_secret_value(), settings.pool)
     budget = Budget(settings)
     await budget.open()
-    state = State(settings, engine, Authenticator(settings), budget)
+    state = State(settings, pool, Authenticator(settings), budget)
     try:
         yield state
     finally:
@@ -82,7 +81,7 @@ async def opened(settings: Settings) -> AsyncIterator[State]:
             state.probing.cancel()
             await asyncio.wait([state.probing])
         await budget.close()
-        await engine.dispose()
+        await pool.close()
 
 
 def state_of(scope: Scope) -> State:

@@ -123,10 +123,6 @@ def connection_lost(error: BaseException) -> bool:
     A time-out does not count, although it is an ``OSError`` since Python 3.11: it has used up the
     request's own time, so a second attempt only makes the client wait longer.
     """
-    if isinstance(error, asyncpg.InterfaceError):
-        # asyncpg has one class for a closed connection and for a misuse of an open one, without a
-        # code. Only the message tells them apart.
-        return "closed" in str(error)
     return isinstance(error, _CONNECTION_LOST) and not isinstance(error, TimeoutError)
 
 

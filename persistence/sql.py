@@ -50,7 +50,7 @@ class Statement:
         parameters: the parameters' names, in the order of their numbers.
         typed: whether the SQL itself fixes the type of every parameter and column
             (``$1::text``), whatever the tables' columns become. Behind PgBouncer this saves a
-            round trip (``persistence.pgbouncer``).
+            round trip (``persistence.connection``).
         source: what the SQL was compiled from; ``None`` if it was written by hand.
     """
 

@@ -164,11 +164,5 @@ def _is_pooled(database: DatabaseURL) -> bool:
 
 
 def _without_statement_cache(database: DatabaseURL) -> DatabaseURL:
-    # asyncpg's cache, and SQLAlchemy's own. With only the first one disabled, SQLAlchemy returned
-    # wrong values after the type of a column had changed.
-    arguments = {
-        **database.connect_args,
-        "statement_cache_size": 0,
-        "prepared_statement_cache_size": 0,
-    }
+    arguments = {**database.connect_args, "statement_cache_size": 0}
     return DatabaseURL(database.url, arguments, pooled=True)

@@ -34,7 +34,7 @@ def understood(text: str) -> dict[str, Any]:
 
 ADA = {"user": "ada", "password": "pw", "host": "db", "database": "app"}
 ON_NEON = ADA | {"host": NEON}
-WITHOUT_CACHES = {"pooled": True, "statement_cache_size": 0, "prepared_statement_cache_size": 0}
+WITHOUT_CACHES = {"pooled": True, "statement_cache_size": 0}
 
 
 @pytest.mark.parametrize(

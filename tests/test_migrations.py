@@ -24,7 +24,7 @@ from persistence import migrations
 from persistence.database import Database
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import BEHIND, CannotMigrate, config, find_schema_problem, upgrade
-from persistence.pool import PoolSettings, create_engine
+from persistence.pool import Pool, PoolSettings
 from persistence.sessions.layouts import UnusableSessions
 from tests.conftest import ROOT, new_database, run_sql, settings_of_tests
 from tests.drills.service import connected
@@ -82,9 +82,9 @@ async def sql(url: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 async def db(url: str) -> AsyncIterator[Database]:
     """The app's way to it."""
-    engine = create_engine(url, PoolSettings(1, 0, 30, 3600, True))
-    yield Database(engine, 10)
-    await engine.dispose()
+    pool = Pool(url, PoolSettings(1, 0, 30, 3600, True))
+    yield Database(pool, 10)
+    await pool.close()
 
 
 async def tables(sql: asyncpg.Connection) -> set[str]:
@@ -171,7 +171,7 @@ async def test_the_schema_itself_refuses_what_no_task_can_be(database_url: str, 
 
 async def test_the_list_is_read_in_order_from_the_index(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
-    await connection.execute("SET enable_seqscan = off")
+    await connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
     plan = await connection.fetch(
         "EXPLAIN SELECT * FROM tasks WHERE user_id = 'ada'"
         " ORDER BY created_at DESC, id DESC LIMIT 5"

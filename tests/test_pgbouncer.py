@@ -16,14 +16,13 @@ from typing import Any, Final
 
 import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.app import create_app
 from persistence.database import Database
 from persistence.embedded.postgres import Postgres
 from persistence.errors import Unavailable
 from persistence.migrations import upgrade
-from persistence.pool import PoolSettings, create_engine
+from persistence.pool import Pool, PoolSettings
 from persistence.sql import Statement
 from persistence.urls import parse_database_url
 from tests.conftest import (
@@ -72,16 +71,16 @@ def url(request: pytest.FixtureRequest, direct_url: str) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def an_engine(url: str, size: int = 1) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(url, PoolSettings(size, 0, 30, 3600, pre_ping=True))
-    yield engine
-    await engine.dispose()
+async def a_pool(url: str, size: int = 1) -> AsyncIterator[Pool]:
+    pool = Pool(url, PoolSettings(size, 0, 30, 3600, pre_ping=True))
+    yield pool
+    await pool.close()
 
 
-async def read(engine: AsyncEngine, sql: str, *, typed: bool = False, **values: Any) -> Any:
+async def read(pool: Pool, sql: str, *, typed: bool = False, **values: Any) -> Any:
     """The one value that a statement finds."""
     wanted = Statement(sql, tuple(values), typed=typed)
-    [[value]] = await Database(engine, 5).read(wanted, **values)
+    [[value]] = await Database(pool, 5).read(wanted, **values)
     return value
 
 
@@ -101,7 +100,7 @@ async def test_a_direct_connection_prepares_and_a_pooled_one_leaves_nothing_behi
     direct_url: str, pooled_url: str, typed: bool
 ) -> None:
     prepared = "SELECT count(*) FROM pg_prepared_statements"
-    async with an_engine(direct_url) as direct, an_engine(pooled_url) as pooled:
+    async with a_pool(direct_url) as direct, a_pool(pooled_url) as pooled:
         for _ in range(2 * SERVERS):
             assert await read(pooled, "SELECT $1::int", typed=typed, number=7) == 7
             assert await read(pooled, prepared) == 0
@@ -111,11 +110,11 @@ async def test_a_direct_connection_prepares_and_a_pooled_one_leaves_nothing_behi
 
 async def test_one_client_meets_one_server_after_another(pooled_url: str) -> None:
     # Statements of nobody in particular share half of the pool.
-    async with an_engine(pooled_url, size=2 * SERVERS) as engine:
-        sleeps = [read(engine, "SELECT pg_sleep(0.1)::text") for _ in range(SERVERS)]
+    async with a_pool(pooled_url, size=2 * SERVERS) as pool:
+        sleeps = [read(pool, "SELECT pg_sleep(0.1)::text") for _ in range(SERVERS)]
         await asyncio.gather(*sleeps)
 
-        backends = {await read(engine, "SELECT pg_backend_pid()") for _ in range(2 * SERVERS)}
+        backends = {await read(pool, "SELECT pg_backend_pid()") for _ in range(2 * SERVERS)}
 
     assert len(backends) == SERVERS
 
@@ -124,57 +123,56 @@ async def test_one_client_meets_one_server_after_another(pooled_url: str) -> Non
 async def test_a_typed_statement_takes_one_trip_from_the_second_time_on(
     pooled_url: str, typed: bool, expected: int
 ) -> None:
-    async with TripCounter.before(pooled_url) as trips, an_engine(trips.url) as engine:
+    async with TripCounter.before(pooled_url) as trips, a_pool(trips.url) as pool:
         assert parse_database_url(trips.url).pooled
-        await read(engine, "SELECT $1::int", typed=typed, number=7)
+        await read(pool, "SELECT $1::int", typed=typed, number=7)
         for number in range(2 * SERVERS):
             before = trips.count
 
-            assert await read(engine, "SELECT $1::int", typed=typed, number=number) == number
+            assert await read(pool, "SELECT $1::int", typed=typed, number=number) == number
 
             assert trips.count - before == expected
 
 
 async def test_what_is_not_typed_is_read_as_it_is_now(direct_url: str, pooled_url: str) -> None:
-    async with an_engine(pooled_url) as engine:
-        assert await read(engine, "SELECT value FROM changing") == 7
+    async with a_pool(pooled_url) as pool:
+        assert await read(pool, "SELECT value FROM changing") == 7
 
         await run_sql(direct_url, "ALTER TABLE changing ALTER value TYPE text")
 
-        assert await read(engine, "SELECT value FROM changing") == "7"
+        assert await read(pool, "SELECT value FROM changing") == "7"
 
 
 async def test_what_is_typed_stays_what_it_says(direct_url: str, pooled_url: str) -> None:
     wanted = "SELECT value::int FROM changing"
-    async with an_engine(pooled_url) as engine:
-        assert await read(engine, wanted, typed=True) == 7
+    async with a_pool(pooled_url) as pool:
+        assert await read(pool, wanted, typed=True) == 7
 
         for kind in ("text", "bigint USING value::bigint", "numeric"):
             await run_sql(direct_url, f"ALTER TABLE changing ALTER value TYPE {kind}")
-            assert await read(engine, wanted, typed=True) == 7
+            assert await read(pool, wanted, typed=True) == 7
 
 
 async def test_a_statement_that_nobody_waits_for_gives_its_server_back(pooled_url: str) -> None:
-    async with an_engine(pooled_url, size=10) as engine:
+    async with a_pool(pooled_url, size=10) as pool:
         sleeps = [
-            Database(engine, 0.3).read(Statement("SELECT pg_sleep(20)::text", ()))
-            for _ in range(10)
+            Database(pool, 0.3).read(Statement("SELECT pg_sleep(20)::text", ())) for _ in range(10)
         ]
         results = await asyncio.gather(*sleeps, return_exceptions=True)
         assert {type(result) for result in results} == {Unavailable}
 
         async with asyncio.timeout(2):
-            assert await read(engine, "SELECT $1::int", typed=True, number=7) == 7
+            assert await read(pool, "SELECT $1::int", typed=True, number=7) == 7
 
 
 async def test_a_failed_statement_leaves_no_transaction_open(pooled_url: str) -> None:
     age = "SELECT extract(epoch FROM clock_timestamp() - now())::float8"
-    async with an_engine(pooled_url) as engine:
+    async with a_pool(pooled_url) as pool:
         for typed in (True, False) * SERVERS:
             with pytest.raises(asyncpg.DivisionByZeroError):
-                await read(engine, "SELECT 1 / $1::int", typed=typed, number=0)
+                await read(pool, "SELECT 1 / $1::int", typed=typed, number=0)
 
-            assert await read(engine, age, typed=typed) < 0.1
+            assert await read(pool, age, typed=typed) < 0.1
 
 
 async def test_migrations_pass_through_it_and_wait_for_one_another(postgres: Postgres) -> None:
@@ -184,8 +182,8 @@ async def test_migrations_pass_through_it_and_wait_for_one_another(postgres: Pos
         told = pooled.replace(POOLED_HOST, "127.0.0.1") + "?pgbouncer=true"
         assert await asyncio.gather(*(migrate(told) for _ in range(3))) == [0, 0, 0]
 
-        async with an_engine(pooled) as engine:
-            assert await read(engine, "SELECT count(*) FROM tasks") == 0
+        async with a_pool(pooled) as pool:
+            assert await read(pool, "SELECT count(*) FROM tasks") == 0
 
 
 async def migrate(url: str) -> int:

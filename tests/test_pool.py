@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from persistence import pool
 from persistence.database import Database
 from persistence.errors import Unavailable
-from persistence.pool import FifoPool, PoolSettings, acquire_slot, create_engine
+from persistence.pool import Pool, PoolSettings
 from persistence.sql import Statement
+from tests.pools import holding
 from tests.trips import TripCounter
 
 NUMBER = Statement("SELECT $1::int", ("number",), typed=True)
@@ -24,20 +23,20 @@ BACKEND = Statement("SELECT pg_backend_pid()", ())
 
 
 @pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+async def pool(database_url: str) -> AsyncIterator[Pool]:
     """Two connections, one of them for a rush."""
-    engine = create_engine(database_url, PoolSettings(1, 1, 0.2, 3600, pre_ping=False))
-    yield engine
-    await engine.dispose()
+    pool = Pool(database_url, PoolSettings(1, 1, 0.2, 3600, pre_ping=False))
+    yield pool
+    await pool.close()
 
 
-async def test_nobody_waits_while_others_are_served_again_and_again(engine: AsyncEngine) -> None:
+async def test_nobody_waits_while_others_are_served_again_and_again(pool: Pool) -> None:
     until = time.monotonic() + 0.5
 
     async def ask(number: int) -> int:
         times = 0
         while time.monotonic() < until:
-            await Database(engine, 5, share=str(number)).read(NUMBER, number=number)
+            await Database(pool, 5, share=str(number)).read(NUMBER, number=number)
             times += 1
         return times
 
@@ -46,19 +45,17 @@ async def test_nobody_waits_while_others_are_served_again_and_again(engine: Asyn
     assert max(served) <= 3 * min(served)
 
 
-async def test_who_waits_longer_than_the_pools_time_out_is_told(engine: AsyncEngine) -> None:
-    async with acquire_slot(engine, "ada"), acquire_slot(engine, "bob"):
+async def test_who_waits_longer_than_the_pools_time_out_is_told(pool: Pool) -> None:
+    async with holding(pool, "ada", "bob"):
         with pytest.raises(Unavailable, match=r"no connection within 0\.2 s"):
-            await Database(engine, 5).read(NUMBER, number=7)
+            await Database(pool, 5).read(NUMBER, number=7)
 
-    assert await Database(engine, 5).read(NUMBER, number=7)
+    assert await Database(pool, 5).read(NUMBER, number=7)
 
 
-async def test_who_gives_up_waiting_holds_up_nobody(engine: AsyncEngine) -> None:
-    async with acquire_slot(engine, "ada"), acquire_slot(engine, "bob"):
-        waiting = [
-            asyncio.create_task(Database(engine, 5).read(NUMBER, number=7)) for _ in range(5)
-        ]
+async def test_who_gives_up_waiting_holds_up_nobody(pool: Pool) -> None:
+    async with holding(pool, "ada", "bob"):
+        waiting = [asyncio.create_task(Database(pool, 5).read(NUMBER, number=7)) for _ in range(5)]
         await asyncio.sleep(0.01)
         for task in waiting[:4]:
             task.cancel()
@@ -66,30 +63,30 @@ async def test_who_gives_up_waiting_holds_up_nobody(engine: AsyncEngine) -> None
     [*given_up, [[number]]] = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(each) for each in given_up] == [asyncio.CancelledError] * 4
     assert number == 7
-    async with acquire_slot(engine, "ada"), acquire_slot(engine, "bob"):
+    async with holding(pool, "ada", "bob"):
         pass
 
 
 # --- A rush -------------------------------------------------------------------------------
 
 
-async def rush(engine: AsyncEngine, times: int = 1) -> None:
+async def rush(pool: Pool, times: int = 1) -> None:
     """As many at a time as there are turns."""
     for _ in range(times):
-        await asyncio.gather(*(Database(engine, 5, share=name).read(NAP) for name in "abc"))
+        await asyncio.gather(*(Database(pool, 5, share=name).read(NAP) for name in "abc"))
 
 
-async def test_what_a_rush_opened_serves_the_next(far: AsyncEngine, trips: TripCounter) -> None:
+async def test_what_a_rush_opened_serves_the_next(far: Pool, trips: TripCounter) -> None:
     await rush(far, times=20)
 
     assert trips.connections == 3
 
 
 async def test_what_a_rush_opened_is_closed_when_it_has_been_idle_for_long(
-    far: AsyncEngine, trips: TripCounter, monkeypatch: pytest.MonkeyPatch
+    far: Pool, trips: TripCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await rush(far)
-    monkeypatch.setattr(pool, "LINGER", 0.05)
+    monkeypatch.setattr("persistence.pool.LINGER", 0.05)
     await asyncio.sleep(0.1)
     trips.delay = 0.3
 
@@ -105,9 +102,9 @@ async def test_what_a_rush_opened_is_closed_when_it_has_been_idle_for_long(
 
 
 async def test_there_are_never_more_connections_than_turns(
-    far: AsyncEngine, trips: TripCounter, monkeypatch: pytest.MonkeyPatch
+    far: Pool, trips: TripCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "LINGER", 0.0)
+    monkeypatch.setattr("persistence.pool.LINGER", 0.0)
     trips.delay = 0.02
     most = 0
 
@@ -125,7 +122,7 @@ async def test_there_are_never_more_connections_than_turns(
     assert most == 3
 
 
-async def test_the_connection_used_last_is_used_next(far: AsyncEngine) -> None:
+async def test_the_connection_used_last_is_used_next(far: Pool) -> None:
     await rush(far)
 
     backends = [str(await Database(far, 5).read(BACKEND)) for _ in range(5)]
@@ -133,7 +130,7 @@ async def test_the_connection_used_last_is_used_next(far: AsyncEngine) -> None:
     assert len(set(backends)) == 1
 
 
-async def test_a_connection_that_was_given_up_leaves_no_place_behind(far: AsyncEngine) -> None:
+async def test_a_connection_that_was_given_up_leaves_no_place_behind(far: Pool) -> None:
     await rush(far)
     reading = asyncio.create_task(Database(far, 5).read(LONG))
     await asyncio.sleep(0.05)
@@ -141,15 +138,14 @@ async def test_a_connection_that_was_given_up_leaves_no_place_behind(far: AsyncE
     reading.cancel()
     with suppress(asyncio.CancelledError):
         await reading
-    assert isinstance(far.pool, FifoPool)
     async with asyncio.timeout(5):
-        while far.pool.checkedout():  # noqa: ASYNC110  # no event
+        while far.in_use:  # noqa: ASYNC110  # no event
             await asyncio.sleep(0.02)
 
     assert idle(far) == 2
 
 
-async def test_a_connection_that_was_lost_is_not_kept(far: AsyncEngine, trips: TripCounter) -> None:
+async def test_a_connection_that_was_lost_is_not_kept(far: Pool, trips: TripCounter) -> None:
     await rush(far)
     await trips.drop()
 
@@ -159,11 +155,11 @@ async def test_a_connection_that_was_lost_is_not_kept(far: AsyncEngine, trips: T
 
 
 async def test_an_engine_that_is_disposed_of_has_no_connection(
-    far: AsyncEngine, trips: TripCounter
+    far: Pool, trips: TripCounter
 ) -> None:
     await rush(far)
 
-    await far.dispose()
+    await far.close()
 
     assert idle(far) == 0
     async with asyncio.timeout(5):
@@ -179,41 +175,39 @@ async def trips(database_url: str) -> AsyncIterator[TripCounter]:
 
 
 @pytest.fixture
-async def far(trips: TripCounter) -> AsyncIterator[AsyncEngine]:
+async def far(trips: TripCounter) -> AsyncIterator[Pool]:
     """One connection that stays, and two for a rush."""
-    engine = create_engine(trips.url, PoolSettings(1, 2, 5, 3600, pre_ping=False))
-    yield engine
-    await engine.dispose()
+    pool = Pool(trips.url, PoolSettings(1, 2, 5, 3600, pre_ping=False))
+    yield pool
+    await pool.close()
 
 
-def idle(engine: AsyncEngine) -> int:
+def idle(pool: Pool) -> int:
     """How many connections lie idle."""
-    assert isinstance(engine.pool, FifoPool)
-    assert engine.pool.checkedout() == 0
-    return engine.pool.checkedin()
+    assert pool.in_use == 0
+    return pool.idle
 
 
 # --- Shares -------------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def four(database_url: str) -> AsyncIterator[AsyncEngine]:
+async def four(database_url: str) -> AsyncIterator[Pool]:
     """Four connections: two for each share."""
-    engine = create_engine(database_url, PoolSettings(4, 0, 5, 3600, pre_ping=False))
-    yield engine
-    await engine.dispose()
+    pool = Pool(database_url, PoolSettings(4, 0, 5, 3600, pre_ping=False))
+    yield pool
+    await pool.close()
 
 
-def shares_in_use(engine: AsyncEngine) -> int:
-    assert isinstance(engine.pool, FifoPool)
-    return len(engine.pool.shares)
+def shares_in_use(pool: Pool) -> int:
+    return pool.shares
 
 
-async def test_nobody_has_more_than_half_of_the_connections(four: AsyncEngine) -> None:
+async def test_nobody_has_more_than_half_of_the_connections(four: Pool) -> None:
     ada_client = [asyncio.create_task(Database(four, 5, share="ada").read(LONG)) for _ in range(10)]
     await asyncio.sleep(0.2)
 
-    adas_in_use = four.pool.checkedout()  # type: ignore[attr-defined]
+    adas_in_use = four.in_use
     bob_client = await asyncio.gather(
         *(Database(four, 5, share="bob").read(NUMBER, number=n) for n in range(10))
     )
@@ -227,30 +221,30 @@ async def test_nobody_has_more_than_half_of_the_connections(four: AsyncEngine) -
 
 
 async def test_of_one_connection_everybody_has_one(database_url: str) -> None:
-    engine = create_engine(database_url, PoolSettings(1, 0, 5, 3600, pre_ping=False))
+    pool = Pool(database_url, PoolSettings(1, 0, 5, 3600, pre_ping=False))
 
-    assert await Database(engine, 5, share="ada").read(NUMBER, number=7)
-    await engine.dispose()
+    assert await Database(pool, 5, share="ada").read(NUMBER, number=7)
+    await pool.close()
 
 
-async def test_a_share_is_served_in_the_order_of_arrival(four: AsyncEngine) -> None:
+async def test_a_share_is_served_in_the_order_of_arrival(four: Pool) -> None:
     order: list[int] = []
 
     async def ask(number: int) -> None:
         await Database(four, 5, share="ada").read(NAP)
         order.append(number)
 
-    async with acquire_slot(four, "ada"):
+    async with holding(four, "ada"):
         await asyncio.gather(*(ask(number) for number in range(20)))
 
     assert order == list(range(20))
 
 
 async def test_a_line_that_is_full_is_told_at_once(
-    four: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    four: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "MAX_WAITING", 3)
-    async with acquire_slot(four, "ada"), acquire_slot(four, "ada"):
+    monkeypatch.setattr("persistence.pool.MAX_WAITING", 3)
+    async with holding(four, "ada", "ada"):
         waiting = [
             asyncio.create_task(Database(four, 5, share="ada").read(NUMBER, number=n))
             for n in range(3)
@@ -265,8 +259,8 @@ async def test_a_line_that_is_full_is_told_at_once(
     assert len(await asyncio.gather(*waiting)) == 3
 
 
-async def test_who_waits_in_a_share_is_told_by_the_deadline(four: AsyncEngine) -> None:
-    async with acquire_slot(four, "ada"), acquire_slot(four, "ada"):
+async def test_who_waits_in_a_share_is_told_by_the_deadline(four: Pool) -> None:
+    async with holding(four, "ada", "ada"):
         with pytest.raises(Unavailable, match="TimeoutError: waiting for a connection"):
             await Database(four, 0.1, share="ada").read(NUMBER, number=7)
 
@@ -274,13 +268,9 @@ async def test_who_waits_in_a_share_is_told_by_the_deadline(four: AsyncEngine) -
 
 
 @pytest.mark.parametrize("holds_the_pool", [False, True])
-async def test_who_gives_up_waiting_gives_everything_back(
-    four: AsyncEngine, holds_the_pool: bool
-) -> None:
+async def test_who_gives_up_waiting_gives_everything_back(four: Pool, holds_the_pool: bool) -> None:
     others = ["bob", "bob"] if holds_the_pool else []
-    holders = [
-        acquire_slot(four, name) for name in ["ada", "eve" if holds_the_pool else "ada", *others]
-    ]
+    holders = [holding(four, name) for name in ["ada", "eve" if holds_the_pool else "ada", *others]]
     for holder in holders:
         await holder.__aenter__()
     waiting = [
@@ -296,23 +286,18 @@ async def test_who_gives_up_waiting_gives_everything_back(
 
     assert [type(each) for each in results] == [asyncio.CancelledError] * 5
     assert shares_in_use(four) == 0
-    async with (
-        acquire_slot(four, "ada"),
-        acquire_slot(four, "ada"),
-        acquire_slot(four, "b"),
-        acquire_slot(four, "b"),
-    ):
+    async with holding(four, "ada", "ada", "b", "b"):
         pass
 
 
-async def test_a_share_without_a_statement_is_forgotten(four: AsyncEngine) -> None:
+async def test_a_share_without_a_statement_is_forgotten(four: Pool) -> None:
     for number in range(100):
         await Database(four, 5, share=f"person {number}").read(NUMBER, number=number)
 
     assert shares_in_use(four) == 0
 
 
-async def test_a_connection_that_is_given_up_counts_until_it_is_closed(four: AsyncEngine) -> None:
+async def test_a_connection_that_is_given_up_counts_until_it_is_closed(four: Pool) -> None:
     await Database(four, 5, share="ada").read(NUMBER, number=7)
     reading = asyncio.create_task(Database(four, 5, share="ada").read(LONG))
     await asyncio.sleep(0.05)

@@ -1,6 +1,6 @@
 """What a statement says of itself: its types are its own, whatever the tables' columns become.
 
-Behind PgBouncer they are asked for once and kept (``persistence.pgbouncer``), so this must hold.
+Behind PgBouncer they are asked for once and kept (``persistence.connection``), so this must hold.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from persistence import migrations, task_sql
 from persistence.database import Database
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
-from persistence.pool import PoolSettings, create_engine
+from persistence.pool import Pool, PoolSettings
 from persistence.sessions.layouts import (
     SessionStore,
     find_session_lookup,
@@ -59,14 +59,14 @@ async def url(postgres: Postgres) -> str:
 
 async def look_ups(url: str, *stores: SessionStore) -> list[Statement]:
     """The statements with which sessions are looked up."""
-    engine = create_engine(url, PoolSettings(1, 0, 5, 3600, pre_ping=False))
+    pool = Pool(url, PoolSettings(1, 0, 5, 3600, pre_ping=False))
     lookups = [
         await find_session_lookup(
-            Database(engine, 5), store, table=None, hash_secret=b"", signing_secrets=[]
+            Database(pool, 5), store, table=None, hash_secret=b"", signing_secrets=[]
         )
         for store in stores
     ]
-    await engine.dispose()
+    await pool.close()
     return [lookup.statement for lookup in lookups]
 
 

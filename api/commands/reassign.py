@@ -9,7 +9,7 @@ from api.commands.migrate import DatabaseVariables, read_database
 from persistence import tasks
 from persistence.database import Database
 from persistence.errors import Unavailable
-from persistence.pool import PoolSettings, create_engine
+from persistence.pool import Pool, PoolSettings
 
 BATCH = 1000
 """Tasks that one statement changes: their rows are locked for a fraction of a second."""
@@ -38,14 +38,14 @@ def reassign(old: str, new: str) -> None:
 
 async def _reassign(database: DatabaseVariables, old: str, new: str) -> int:
     settings = PoolSettings(1, 1, timeout=SECONDS, recycle=-1, pre_ping=False)
-    engine = create_engine(database.url, settings)
+    pool = Pool(database.url, settings)
     count = 0
     try:
         while True:
-            db = Database(engine, SECONDS, schema=database.schema)
+            db = Database(pool, SECONDS, schema=database.schema)
             done = await tasks.reassign(db, old, new, BATCH)
             count += done
             if done < BATCH:
                 return count
     finally:
-        await engine.dispose()
+        await pool.close()

@@ -146,8 +146,6 @@ def log_config(level: str, server_level: str | None = None) -> dict[str, Any]:
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
             "uvicorn": {"level": server_level or level},
-            # SQLAlchemy's pool logs under this name each time that it is disposed of.
-            "persistence.pool": {"level": "WARNING"},
             # Lists its plugins each time that it is imported.
             "alembic.runtime.plugins": {"level": "WARNING"},
         },

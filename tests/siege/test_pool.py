@@ -17,8 +17,6 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.rate_limit import answers
-from persistence import pool
-from persistence.pool import FifoPool
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.people import Person, sign_in
 from tests.servers import served
@@ -54,9 +52,8 @@ async def client(small: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 def in_use(app: FastAPI) -> tuple[int, int]:
     """Connections, and shares of them."""
-    pool = app.state.twofold.engine.pool
-    assert isinstance(pool, FifoPool)
-    return pool.checkedout(), len(pool.shares)
+    pool = app.state.twofold.pool
+    return pool.in_use, pool.shares
 
 
 async def until(done: Callable[[], bool]) -> None:
@@ -200,7 +197,7 @@ async def test_a_document_of_many_fields_has_no_more_than_its_share(
 async def test_beyond_a_full_line_a_person_is_told_at_once_and_nobody_else_is(
     ada: Person, bob: Person, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "MAX_WAITING", 5)
+    monkeypatch.setattr("persistence.pool.MAX_WAITING", 5)
     # So that it is the pool that bounds them.
     monkeypatch.setattr(answers, "MAX_UNITS", 100)
     task = await ada.create_task("water the plants")
