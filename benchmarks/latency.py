@@ -148,5 +148,5 @@ async def main(url: str, delay: float) -> None:
 
 
 if __name__ == "__main__":
-    with database(tasks=50) as url:
-        asyncio.run(main(url, float(sys.argv[1] if len(sys.argv) > 1 else 20) / 1000))
+    with database(tasks=50) as data:
+        asyncio.run(main(data.url, float(sys.argv[1] if len(sys.argv) > 1 else 20) / 1000))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.service import encode
+from benchmarks.client import encode
 from tests.operations import (
     Api,
     BulkDelete,

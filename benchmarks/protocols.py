@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 from typing import Final
 
+from benchmarks.client import cpu_per_request
 from benchmarks.operations import CHANGE, CREATE, GET, list_of, message, on_task
-from benchmarks.service import cpu_per_request, database, running_service
+from benchmarks.service import database, running_service
 from tests.operations import Api, Operation
 
 OPERATIONS: Final[dict[str, tuple[Operation, int]]] = {
@@ -28,7 +29,7 @@ OPERATIONS: Final[dict[str, tuple[Operation, int]]] = {
 def main(factor: float) -> None:
     """Print microseconds of server CPU for each request in both protocols, and their ratio."""
     print(f"{'':>14}  {'REST':>8}  {'GraphQL':>8}  ratio")
-    with database() as url, running_service(url, RATE_LIMIT_ENABLED="false") as service:
+    with database() as data, running_service(data.url, RATE_LIMIT_ENABLED="false") as service:
         for name, (operation, times) in OPERATIONS.items():
             rest, graphql = (
                 cpu_per_request(service, message(api, operation), max(int(times * factor), 8))

@@ -1,4 +1,4 @@
-"""The service to measure: ``twofold serve`` in a process of its own, on embedded servers."""
+"""The servers to measure, each in a process of its own, on embedded PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -22,10 +22,14 @@ import psutil
 
 from persistence.embedded.postgres import postgres
 from persistence.migrations import upgrade
-from tests.surfaces import Request, authorization
 
 SECRET: Final = "the secret of the benchmarks, of more than 32 characters"
+
 TOKEN: Final = "the-token-of-the-benchmarks"
+"""Ada's token: the user of all benchmarks that need one user."""
+
+OWN_TASKS: Final = 200
+"""The number of tasks of each user but Ada."""
 
 _SESSIONS: Final = """
 CREATE TABLE user_sessions (
@@ -34,73 +38,144 @@ CREATE TABLE user_sessions (
 """
 
 
+def cpu_of(process: psutil.Process) -> float:
+    """The CPU seconds that a process and its children, ended ones included, have used so far."""
+    times = process.cpu_times()
+    ended = times.children_user + times.children_system
+    return float(times.user + times.system + ended) + sum(map(cpu_of, process.children()))
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service.
+    """A running server.
 
     Attributes:
         port: on 127.0.0.1.
-        process: the server process, for its CPU time.
+        process: the server process.
+        ready_after: the seconds from its start until it was ready.
     """
 
     port: int
     process: psutil.Process
+    ready_after: float
 
     def cpu(self) -> float:
-        """The CPU seconds that the process has used so far."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        """The CPU seconds that the process and its children have used so far."""
+        return cpu_of(self.process)
+
+    def memory(self) -> int:
+        """The bytes that the process and its children have in memory."""
+        return sum(each.memory_info().rss for each in self._tree())
+
+    def _tree(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
+
+class Data(NamedTuple):
+    """A filled database: its URL, and the process of its server."""
+
+    url: str
+    process: psutil.Process
 
 
 @contextmanager
-def database(tasks: int = 1000) -> Iterator[str]:
-    """A migrated PostgreSQL with one user, one session and a number of tasks. Yields its URL."""
+def database(tasks: int = 1000, others: int = 0) -> Iterator[Data]:
+    """A migrated PostgreSQL with Ada, her session and so many tasks.
+
+    Args:
+        others: the number of further users with a session and ``OWN_TASKS`` tasks each.
+    """
     with postgres(durable=False) as server:
         url = server.url("postgres")
         upgrade(url)
-        asyncio.run(_fill(url, tasks))
-        yield url
+        asyncio.run(_fill(url, tasks, others))
+        yield Data(url, psutil.Process(server.process.pid))
 
 
-async def _fill(url: str, tasks: int) -> None:
+def token_of(user: int) -> str:
+    """The token of a user: 0 is Ada, 1 is the first of the others."""
+    return f"the-token-of-user-{user}" if user else TOKEN
+
+
+async def _fill(url: str, tasks: int, others: int) -> None:
     connection = await asyncpg.connect(url)
-    digest = hmac.new(SECRET.encode(), TOKEN.encode(), hashlib.sha256).hexdigest()
     await connection.execute(_SESSIONS)
+    digests = [
+        hmac.new(SECRET.encode(), token_of(user).encode(), hashlib.sha256).hexdigest()
+        for user in range(others + 1)
+    ]
     await connection.execute(
-        "INSERT INTO user_sessions VALUES ('ada', $1, now() + interval '1 day', false)", digest
+        "INSERT INTO user_sessions SELECT 'user ' || n - 1, digest, now() + interval '1 day', false"
+        " FROM unnest($1::text[]) WITH ORDINALITY AS each (digest, n)",
+        digests,
     )
-    await connection.execute(
-        "INSERT INTO tasks (user_id, title, description, created_at, updated_at) "
-        "SELECT 'ada', 'Task number ' || n, 'Something to do about number ' || n, "
-        "now() - n * interval '1.000007 s', now() - n * interval '1.000003 s' "
-        "FROM generate_series(1, $1::int) AS n",
-        tasks,
-    )
-    await connection.execute("ANALYZE tasks")
+    # Ada's tasks have the first ids, then each user's follow one another.
+    for users, number in ("0, 0", tasks), (f"1, {others}", OWN_TASKS):
+        await connection.execute(
+            "INSERT INTO tasks (user_id, title, description, created_at, updated_at) "  # noqa: S608
+            "SELECT 'user ' || u, 'Task number ' || n, 'Something to do about number ' || n, "
+            "now() - n * interval '1.000007 s', now() - n * interval '1.000003 s' "
+            f"FROM generate_series({users}) AS u, generate_series(1, $1::int) AS n ORDER BY u, n",
+            number,
+        )
+    await connection.execute("VACUUM ANALYZE tasks")
+    await connection.execute("ANALYZE user_sessions")
     await connection.close()
 
 
 @contextmanager
 def running_service(database_url: str, **environment: str) -> Iterator[Service]:
     """The service with one worker, on a free port. ``environment`` has further settings."""
+    port = _free_port()
+    command = ["-m", "api.cli", "serve", "--port", str(port)]
+    settings = {
+        "ENVIRONMENT": "testing",
+        "SQLALCHEMY_POOL_SIZE": "10",
+        "LOG_LEVEL": "WARNING",
+        **environment,
+    }
+    with _running(command, port, database_url, settings) as service:
+        yield service
+
+
+@contextmanager
+def running_floor(database_url: str) -> Iterator[Service]:
+    """The floor under the uvicorn that it shares with the service, on a free port."""
+    port = _free_port()
+    command = [
+        "-m",
+        "uvicorn",
+        "benchmarks.floor:Floor",
+        "--factory",
+        "--port",
+        str(port),
+        "--loop",
+        "uvloop",
+    ]
+    command += ["--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    with _running(command, port, database_url, {}) as service:
+        yield service
+
+
+@contextmanager
+def _running(
+    command: list[str], port: int, database_url: str, settings: dict[str, str]
+) -> Iterator[Service]:
     with ExitStack() as stack:
-        port = _free_port()
+        began = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-m", "api.cli", "serve", "--port", str(port)],
+            [sys.executable, *command],
             env={
                 **os.environ,
-                "ENVIRONMENT": "testing",
                 "DATABASE_URL": database_url,
                 "SESSION_HASH_SECRET": SECRET,
-                "SQLALCHEMY_POOL_SIZE": "10",
-                "LOG_LEVEL": "WARNING",
-                **environment,
+                **settings,
             },
         )
         stack.callback(process.wait)
         stack.callback(process.terminate)
         _wait_until_ready(process, f"http://127.0.0.1:{port}/health/ready")
-        yield Service(port, psutil.Process(process.pid))
+        yield Service(port, psutil.Process(process.pid), time.monotonic() - began)
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
@@ -116,51 +191,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def encode(request: Request) -> bytes:
-    """The bytes of a request over HTTP/1.1, as the benchmark's user."""
-    headers = {"host": "localhost", **authorization(TOKEN), **request.headers}
-    if request.body:
-        headers["content-length"] = str(len(request.body))
-    lines = [f"{request.method} {request.target} HTTP/1.1"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode() + (request.body or b"")
-
-
-async def drive(port: int, message: bytes, times: int, connections: int = 4) -> None:
-    """Send a request so many times on a few connections.
-
-    Raises:
-        RuntimeError: an answer is not a 2xx, or has GraphQL errors.
-    """
-    await asyncio.gather(*(_send(port, message, times // connections) for _ in range(connections)))
-
-
-async def _send(port: int, message: bytes, times: int) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for _ in range(times):
-        writer.write(message)
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 2"):
-            raise RuntimeError(head.decode())
-        length = next(
-            int(line.partition(b":")[2])
-            for line in head.split(b"\r\n")
-            if line.lower().startswith(b"content-length")
-        )
-        body = await reader.readexactly(length)
-        if body.startswith(b'{"errors"'):
-            raise RuntimeError(body.decode())
-    writer.close()
-
-
-def cpu_per_request(service: Service, message: bytes, times: int) -> float:
-    """Microseconds of server CPU for one request: the best of three rounds of ``times`` each."""
-    asyncio.run(drive(service.port, message, max(times // 5, 8)))
-    rounds = []
-    for _ in range(3):
-        before = service.cpu()
-        asyncio.run(drive(service.port, message, times))
-        rounds.append((service.cpu() - before) / times * 1e6)
-    return min(rounds)
