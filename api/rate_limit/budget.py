@@ -19,6 +19,7 @@ from starlette.types import Scope
 
 from api.errors import BudgetExceeded
 from api.rate_limit.redis_sliding_window import RedisSlidingWindow
+from api.rate_limit.redis_url import redis_server
 from api.rate_limit.sliding_window import Limit, LocalSlidingWindow, SlidingWindow, WindowState
 from api.settings import Settings
 from persistence.errors import FieldError, InvalidInput
@@ -76,7 +77,8 @@ class Budget:
         self._windows: SlidingWindow = LocalSlidingWindow()
         if settings.redis_url is not None:
             self._windows = RedisSlidingWindow(
-                settings.redis_url.get_secret_value(), settings.rate_limit_timeout_ms / 1000
+                redis_server(settings.redis_url.get_secret_value()),
+                settings.rate_limit_timeout_ms / 1000,
             )
 
     @property

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
+from hiredis import ReplyError
 
 from api.rate_limit.breaker import CircuitBreaker
+from api.rate_limit.redis_connection import RedisConnection, RedisServer
 from api.rate_limit.sliding_window import Limit, LocalSlidingWindow, WindowState
 from api.rate_limit.spent_windows import SpentWindows
 from api.rate_limit.timeout import ResponsiveTimeout
@@ -53,12 +51,6 @@ local function text(number) return string.format('%.0f', number) end
 return {allowed, amount - count, text(fits), text(full), text(now), text(one)}
 """  # noqa: E501
 
-MAX_CONNECTIONS: Final = 50
-"""The most hits that call Redis at the same time; one takes less than a millisecond."""
-
-CONNECT_TIMEOUT: Final = 10.0
-"""Seconds for closing a connection; opening one is bounded by the time-out of the hit."""
-
 _PROBE: Final = "twofold:probe"
 
 
@@ -71,31 +63,21 @@ class RedisSlidingWindow:
     that Redis reported, even if a Redis that was emptied since would allow hits sooner.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
+        server: the Redis that all instances share.
         timeout: in seconds. The time in which the event loop is blocked does not count.
         probe_every: seconds between two probes.
     """
 
-    def __init__(self, url: str, timeout: float, probe_every: float = 1.0) -> None:
-        self._redis = Redis.from_url(
-            url,
-            # A hit has its own time-out, because a blocked event loop would use up redis-py's.
-            # The first of these also bounds closing a connection.
-            socket_connect_timeout=CONNECT_TIMEOUT,
-            socket_timeout=None,
-            retry=Retry(NoBackoff(), 1),
-            health_check_interval=0,
-        )
+    def __init__(self, server: RedisServer, timeout: float, probe_every: float = 1.0) -> None:
+        self._server = server
         self._timeout = timeout
         self._probe_every = probe_every
         self._local = LocalSlidingWindow()
         self._spent = SpentWindows()
-        self._script = ""
+        self._script = b""
         self._breaker = CircuitBreaker()
-        # Further hits wait here. redis-py's own bound raises an error, which would count as a
-        # failure of Redis.
-        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._pending: set[ResponsiveTimeout] = set()
+        self._connection: RedisConnection | None = None
+        self._opening: asyncio.Task[RedisConnection] | None = None
         self._probing: asyncio.Task[None] | None = None
 
     @property
@@ -111,16 +93,17 @@ class RedisSlidingWindow:
     async def open(self) -> None:
         """Load the script into Redis. If Redis does not answer, start without it."""
         try:
-            async with ResponsiveTimeout(self._timeout):
-                await self._load_script()
+            await self._load_script(await self._connected())
         except Exception as error:
             self._stop_calling(error)
 
     async def close(self) -> None:
-        """Close the connections."""
-        if self._probing:
-            self._probing.cancel()
-        await self._redis.aclose()
+        """Close the connection."""
+        for task in self._probing, self._opening:
+            if task:
+                task.cancel()
+        if self._connection:
+            self._connection.abort()
 
     async def hit(
         self, key: str, limit: Limit, cost: int, *, anonymous: bool = False
@@ -128,20 +111,18 @@ class RedisSlidingWindow:
         """See ``SlidingWindow.hit``."""
         if self._breaker.is_open:
             return await self._hit_locally(key, limit, cost, anonymous)
+        called_at = elapsed()
         try:
-            async with ResponsiveTimeout(self._timeout) as timeout:
-                self._pending.add(timeout)
-                try:
-                    async with self._connections:
-                        state = await self._call(key, limit, cost, anonymous)
-                finally:
-                    self._pending.discard(timeout)
-        # Any exception: redis-py turns a malformed reply into a TypeError, for example.
+            reply = await self._call(key, limit, cost, called_at)
+            state = _state(reply, limit, cost)
+        # Any exception: another server in the place of Redis may reply anything.
         except Exception as error:
             if self._breaker.record_failure():
                 self._stop_calling(error)
             return await self._hit_locally(key, limit, cost, anonymous)
         self._breaker.record_success()
+        if state.one_fits_in > 0:
+            self._spent.store(key, state, called_at, anonymous)
         return state
 
     def cached_refusal(
@@ -164,29 +145,45 @@ class RedisSlidingWindow:
         # Only Redis knows when more than 1 fits; everything fits when the window is empty.
         return refusal if cost == 1 else refusal._replace(fits_in=refusal.full_in)
 
-    async def _call(
-        self, key: str, limit: Limit, cost: int, anonymous: bool = False
-    ) -> WindowState:
+    async def _call(self, key: str, limit: Limit, cost: int, called_at: float) -> Any:
+        """Run the script, and return its reply. A lost connection is replaced once."""
+        if (connection := self._connection) is not None and not connection.is_closed():
+            try:
+                return await self._run(connection, key, limit, cost)
+            except ConnectionError:
+                # While the breaker is open, only the probe connects.
+                if not connection.is_closed() or self._breaker.is_open:
+                    raise
+        left = self._timeout - (elapsed() - called_at)
+        async with ResponsiveTimeout(left):
+            return await self._run(await self._connected(), key, limit, cost)
+
+    async def _run(self, connection: RedisConnection, key: str, limit: Limit, cost: int) -> Any:
         arguments = (1, key, limit.amount, limit.seconds, cost)
-        called_at = elapsed()
         try:
-            reply = await self._redis.evalsha(self._script, *arguments)
-        except NoScriptError:  # Redis was restarted or flushed.
-            reply = await self._redis.eval(_SCRIPT, *arguments)
-        allowed, remaining, *micros = reply
-        fits_in, full_in, now, one_fits_in = (int(number) / 1e6 for number in micros)
-        state = WindowState(
-            allowed == 1,
-            limit,
-            max(remaining, 0),
-            math.inf if cost > limit.amount else fits_in,
-            full_in,
-            now,
-            one_fits_in,
-        )
-        if one_fits_in > 0:
-            self._spent.store(key, state, called_at, anonymous)
-        return state
+            return await connection.call("EVALSHA", self._script, *arguments)
+        except ReplyError as error:
+            if not str(error).startswith("NOSCRIPT"):  # Redis was restarted or flushed.
+                raise
+        return await connection.call("EVAL", _SCRIPT, *arguments)
+
+    async def _connected(self) -> RedisConnection:
+        """The connection; if there is none, all who need it wait for the same new one."""
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open_connection())
+            self._opening.add_done_callback(self._note_connection)
+        return await asyncio.shield(self._opening)
+
+    async def _open_connection(self) -> RedisConnection:
+        async with ResponsiveTimeout(self._timeout):
+            return await RedisConnection.open(self._server, self._timeout)
+
+    def _note_connection(self, opening: asyncio.Task[RedisConnection]) -> None:
+        self._opening = None
+        if not opening.cancelled() and opening.exception() is None:
+            self._connection = opening.result()
 
     def _stop_calling(self, error: Exception) -> None:
         if self._breaker.is_open:
@@ -196,37 +193,53 @@ class RedisSlidingWindow:
             "Redis does not answer (%s); each instance counts by itself until it does",
             self._reason(error),
         )
-        # Hits that still wait would fail too: end them now.
-        for timeout in self._pending:
-            timeout.expire()
+        # The commands that still wait would fail too: end them now.
+        if self._connection:
+            self._connection.abort()
         self._probing = asyncio.create_task(self._probe())
 
     def _reason(self, error: Exception) -> str:
         """What failed, and at which server: one line, without credentials that Redis repeats."""
         text = str(error).partition("\n")[0].partition("with args")[0]
-        server = self._redis.connection_pool.connection_kwargs
-        for secret in filter(None, (server.get("password"), server.get("username"))):
+        server = self._server
+        for secret in filter(None, (server.password, server.username)):
             text = text.replace(secret, "********")
         text = text.rstrip(" ,.") or f"nothing within {self._timeout:g} s"
-        host, port = server.get("host", "localhost"), server.get("port", 6379)
-        address = server.get("path") or f"{host}:{port}"
         reason = f"{type(error).__name__}: {text}"[:200]
-        return reason if address in reason else f"{reason}, at {address}"
+        return reason if server.address in reason else f"{reason}, at {server.address}"
 
     async def _probe(self) -> None:
         while self._breaker.is_open:
             await asyncio.sleep(self._probe_every)
             try:
                 async with ResponsiveTimeout(self._timeout):
-                    # On a new connection: the old ones may lead to a server that is gone.
-                    await self._redis.connection_pool.disconnect(inuse_connections=False)
-                    await self._load_script()
+                    connection = await self._connected()
+                    await self._load_script(connection)
                     # A Redis that is full, or a replica, fails only when it has to write.
-                    await self._call(_PROBE, Limit(1000, 1), 1)
+                    limit = Limit(1000, 1)
+                    _state(await self._run(connection, _PROBE, limit, 1), limit, 1)
             except Exception:  # The reason was logged when the breaker opened.
+                # The next probe needs a new one: this may lead to a server that is gone.
+                if self._connection:
+                    self._connection.abort()
                 continue
             self._breaker.close()
             _log.info("Redis answers again; one budget for all instances")
 
-    async def _load_script(self) -> None:
-        self._script = await self._redis.script_load(_SCRIPT)
+    async def _load_script(self, connection: RedisConnection) -> None:
+        self._script = await connection.call("SCRIPT", "LOAD", _SCRIPT)
+
+
+def _state(reply: Any, limit: Limit, cost: int) -> WindowState:
+    """What the script's reply says."""
+    allowed, remaining, *micros = reply
+    fits_in, full_in, now, one_fits_in = (int(number) / 1e6 for number in micros)
+    return WindowState(
+        allowed == 1,
+        limit,
+        max(remaining, 0),
+        math.inf if cost > limit.amount else fits_in,
+        full_in,
+        now,
+        one_fits_in,
+    )

@@ -1,0 +1,23 @@
+"""`REDIS_URL` as a server to connect to."""
+
+from __future__ import annotations
+
+import ssl
+
+from redis.asyncio.connection import parse_url
+
+from api.rate_limit.redis_connection import RedisServer
+
+
+def redis_server(url: str) -> RedisServer:
+    """The server of a ``redis://``, ``rediss://`` or ``unix://`` URL."""
+    parsed = parse_url(url)
+    return RedisServer(
+        host=parsed.get("host", "localhost"),
+        port=parsed.get("port", 6379),
+        path=parsed.get("path"),
+        username=parsed.get("username"),
+        password=parsed.get("password"),
+        database=parsed.get("db", 0),
+        tls=ssl.create_default_context() if url.startswith("rediss:") else None,
+    )
