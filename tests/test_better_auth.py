@@ -6,11 +6,14 @@ The servers are the Node programs in ``auth_server/``.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -62,7 +65,7 @@ class Service:
 @asynccontextmanager
 async def service_on(url: str, **settings: Any) -> AsyncIterator[Service]:
     """Twofold, started on a database where an auth server has its tables."""
-    await asyncio.to_thread(upgrade, url)
+    await asyncio.to_thread(upgrade, url, settings.get("database_schema"))
     app = create_app(settings_of_tests(database_url=url, sqlalchemy_pool_size=1, **settings))
     async with app.router.lifespan_context(app), new_client(app) as client:
         yield Service(url, [surface(client) for surface in SURFACES.values()])
@@ -206,7 +209,7 @@ async def test_the_handles_in_a_list_of_sessions_are_refused_in_the_hashed_layou
 ) -> None:
     async with deployed(postgres, LAYOUTS["hashed"]) as hashed:
         ada = await hashed.auth.sign_up("ada")
-        there = await hashed.auth.sign_in(ada)
+        there = await hashed.auth.sign_in(ada.email)
 
         shown = {row["token"] for row in await hashed.auth.get("/list-sessions", ada.token)}
         [handle] = shown - {ada.token}
@@ -247,7 +250,7 @@ async def test_an_ended_session_is_refused_and_another_one_is_accepted(
     ada: SignedIn,
     end: Callable[[AuthServer, SignedIn, SignedIn], Awaitable[None]],
 ) -> None:
-    there = await auth.sign_in(ada)
+    there = await auth.sign_in(ada.email)
     await service.accepts(ada, ada.token)
 
     await end(auth, ada, there)
@@ -312,7 +315,7 @@ async def test_no_session_is_accepted_after_all_were_ended(
     ada: SignedIn,
     end: Callable[[AuthServer, SignedIn], Awaitable[None]],
 ) -> None:
-    there = await auth.sign_in(ada)
+    there = await auth.sign_in(ada.email)
     await service.accepts(ada, ada.token)
     await service.accepts(ada, there.token)
 
@@ -403,7 +406,7 @@ async def test_a_rotated_secret_counts_as_long_as_it_is_listed(stock: Deployment
     rotated = f"2:{NEW_SECRET}, 1: {OLD_SECRET}"
     ada = await stock.auth.sign_up(f"ada-{secrets.token_hex(6)}")
     async with running("stock", DATABASE_URL=url, BETTER_AUTH_SECRETS=rotated) as auth:
-        there = await auth.sign_in(ada)
+        there = await auth.sign_in(ada.email)
         # better-auth itself believes signed cookies under the newest secret alone.
         assert await auth.get("/get-session", ada.cookie) is None
     assert there.cookie.rpartition(".")[2] != ada.cookie.rpartition(".")[2]
@@ -506,10 +509,72 @@ async def test_the_app_does_not_start_with_sessions_only_in_redis(postgres: Post
     assert "session.storeSessionInDatabase" in str(refusal.value)
 
 
+# --- Visitors who sign up ------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def with_visitors(postgres: Postgres, **environment: str) -> AsyncIterator[Deployment]:
+    """An auth server with anonymous visitors, and Twofold with a schema of its own."""
+    url = await new_database(postgres, f"visitors_{secrets.token_hex(6)}")
+    environment |= {
+        "DATABASE_URL": url,
+        "DATABASE_SCHEMA": "twofold",
+        # Where the command is.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+    async with (
+        running("anonymous", **environment) as auth,
+        service_on(url, database_schema="twofold", **STOCK.settings) as service,
+    ):
+        yield Deployment(auth, service)
+
+
+@pytest.mark.parametrize("how", ["command", "sql"])
+async def test_what_an_anonymous_visitor_has_done_is_theirs_when_they_sign_up(
+    postgres: Postgres, how: str
+) -> None:
+    async with with_visitors(postgres, REASSIGN=how) as deployment:
+        visitor = await deployment.auth.visit()
+        other = await deployment.auth.visit()
+        await deployment.service.accepts(visitor, visitor.token)
+        await deployment.service.accepts(other, other.token)
+
+        ada = await deployment.auth.sign_up("ada", visitor.token)
+
+        assert ada.user_id != visitor.user_id
+        await deployment.service.refuses(visitor.token)
+        for surface in deployment.service.surfaces:
+            tasks = (await Person("ada", ada.token, surface).list_tasks()).tasks
+            assert [(task.user_id, task.version) for task in tasks] == [(ada.user_id, 2)] * 2
+            assert len((await Person("other", other.token, surface).list_tasks()).tasks) == 2
+
+
+async def test_a_visitor_whose_tasks_could_not_be_reassigned_gets_them_when_they_try_again(
+    postgres: Postgres,
+) -> None:
+    async with with_visitors(postgres) as deployment:
+        auth, service = deployment.auth, deployment.service
+        visitor = await auth.visit()
+        await service.accepts(visitor, visitor.token)
+
+        await run_sql(service.url, "ALTER TABLE twofold.tasks RENAME TO away")
+        with pytest.raises(AssertionError):
+            await auth.sign_up("ada", visitor.token)
+        await run_sql(service.url, "ALTER TABLE twofold.away RENAME TO tasks")
+        ada = await auth.sign_in("ada@example.com", visitor.token)
+
+        [rest, _] = service.surfaces
+        tasks = (await Person("ada", ada.token, rest).list_tasks()).tasks
+        assert [task.user_id for task in tasks] == [ada.user_id] * 2
+
+
 # --- What the documentation says ----------------------------------------------------------
 
 
-def test_the_documentation_shows_the_code_that_is_tested() -> None:
-    code = (FOLDER / "hashed_sessions.js").read_text()
+@pytest.mark.parametrize(
+    "name", ["hashed_sessions.js", "reassign.js", "reassign_in_sql.js", "drizzle.config.js"]
+)
+def test_the_documentation_shows_the_code_that_is_tested(name: str) -> None:
+    code = (FOLDER / name).read_text()
 
     assert code in (ROOT / "docs" / "auth.md").read_text()
