@@ -67,6 +67,7 @@ class Authenticator:
         self._sessions: SessionLookup | None = None
         self._failure: UnusableSessions | None = None
         self._failed_at = 0.0
+        self._inspection: asyncio.Task[SessionLookup] | None = None
         self._valid_tokens = ValidTokens()
         self._lookups = LookupQueues()
 
@@ -137,13 +138,35 @@ class Authenticator:
     async def _find_sessions(self, db: Database) -> SessionLookup:
         """Inspect the auth server's table, at most once a second while it is not as configured.
 
+        Requests that need it at the same time share one inspection. Each keeps its own deadline.
+
         Raises:
             UnusableSessions: the table is not as configured.
             Unavailable: the database did not answer; the next call tries again.
         """
-        if self._failure and time.monotonic() - self._failed_at < FAILURE_SECONDS:
-            raise self._failure
-        # Without a lock: requests that waited for another's query could miss their deadlines.
+        while True:
+            if self._failure and time.monotonic() - self._failed_at < FAILURE_SECONDS:
+                raise self._failure
+            inspection = self._inspection
+            if inspection is None:
+                # A task, because this request may be cancelled and others wait for it as well.
+                inspection = self._inspection = asyncio.create_task(self._inspect(db))
+                inspection.add_done_callback(self._end_inspection)
+                return await asyncio.shield(inspection)
+            await db.wait(inspection)
+            try:
+                return inspection.result()
+            except Unavailable as error:
+                # The deadline of the request that began it may have passed before this one's.
+                if not isinstance(error.__cause__, TimeoutError):
+                    raise
+
+    def _end_inspection(self, inspection: asyncio.Task[SessionLookup]) -> None:
+        self._inspection = None
+        if not inspection.cancelled():
+            inspection.exception()  # Read here, because every request may have been cancelled.
+
+    async def _inspect(self, db: Database) -> SessionLookup:
         secret = self._settings.session_hash_secret
         try:
             lookup = await find_session_lookup(

@@ -83,6 +83,20 @@ class Database:
         """
         return await self._run(statement, values, repeatable=False)
 
+    async def wait(self, task: asyncio.Task[Any]) -> None:
+        """Wait until a task with statements of another request is done; never cancel it.
+
+        The time counts towards the deadline. No statement of this request may run meanwhile.
+
+        Raises:
+            Unavailable: the deadline has passed.
+        """
+        since = time.monotonic()
+        await asyncio.wait({task}, timeout=self._seconds_left)
+        self._seconds_left -= time.monotonic() - since
+        if not task.done():
+            raise Unavailable("database: TimeoutError: waiting for another request's statements")
+
     async def _run(
         self, statement: Statement, values: Mapping[str, Any], *, repeatable: bool
     ) -> Sequence[Record]:
