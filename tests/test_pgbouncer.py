@@ -17,6 +17,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
+from api import cli
 from api.app import create_app
 from persistence.database import Database
 from persistence.embedded.postgres import Postgres
@@ -202,10 +203,11 @@ async def migrate(url: str) -> int:
 
 
 @asynccontextmanager
-async def a_crowd(url: str, direct_url: str) -> AsyncIterator[list[Person]]:
+async def a_crowd(url: str, direct_url: str, **settings: Any) -> AsyncIterator[list[Person]]:
     """People at both doors of an app that has a connection for every other of them."""
-    settings = settings_of_tests(database_url=url, sqlalchemy_pool_size=CROWD // 2)
-    app = create_app(settings)
+    app = create_app(
+        settings_of_tests(database_url=url, sqlalchemy_pool_size=CROWD // 2, **settings)
+    )
     async with app.router.lifespan_context(app), new_client(app) as client:
         doors = (RestSurface(client), GraphQLSurface(client))
         sql = await asyncpg.connect(direct_url)
@@ -250,6 +252,26 @@ async def test_fifty_people_at_once_each_live_their_own_life(url: str, direct_ur
     async with a_crowd(url, direct_url) as people:
         for number in range(3):
             await asyncio.gather(*(live(person, number) for person in people))
+
+
+async def test_a_schema_of_our_own_is_in_every_statement(
+    url: str, direct_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("DATABASE_SCHEMA", "ours")
+    moves = [await asyncio.to_thread(cli.main, [command]) for command in ("move-tables", "migrate")]
+    # What a statement without the schema would find.
+    await run_sql(direct_url, "CREATE TABLE public.tasks (theirs int)")
+
+    async with a_crowd(url, direct_url, database_schema="ours") as people:
+        await asyncio.gather(*(live(person, 0) for person in people))
+        ada, bob = people[:2]
+        task = await ada.create_task("water the plants")
+        given = await asyncio.to_thread(cli.main, ["reassign", ada.user_id, bob.user_id])
+        assert (await bob.get_task(task.id)).user_id == bob.user_id
+
+    assert (*moves, given) == (0, 0, 0)
+    assert "Reassigned 1 task.\n" in capsys.readouterr().out
 
 
 RETYPED: Final = [

@@ -143,10 +143,10 @@ async def test_instances_that_migrate_at_once_adopt_once(url: str) -> None:
 async def test_in_a_schema_of_our_own_everything_works_and_public_stays_as_it_was(
     postgres: Postgres,
 ) -> None:
-    url = await new_installation(postgres, schema="twofold")
+    url = await new_installation(postgres, schema="ours")
     await run_sql(url, "CREATE TABLE public.tasks (theirs int)")
 
-    async with client_of(url, database_schema="twofold") as client:
+    async with client_of(url, database_schema="ours") as client:
         ready = await client.get("/health/ready")
         for ada in await both_adas(url, client):
             task = await ada.create_task("water the plants")
@@ -158,7 +158,7 @@ async def test_in_a_schema_of_our_own_everything_works_and_public_stays_as_it_wa
 
     assert ready.status_code == 200
     assert await rows(url, "public.twofold_alembic_version") is None
-    assert await rows(url, "twofold.twofold_alembic_version") == [OURS]
+    assert await rows(url, "ours.twofold_alembic_version") == [OURS]
 
 
 async def both_deletions(url: str, client: httpx.AsyncClient) -> None:
