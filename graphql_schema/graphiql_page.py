@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from api.http.files import COMPRESSED, file_response
 from api.http.links import relative_reference
 from api.http.negotiation import best_media_type
 from api.settings import Settings
@@ -31,11 +31,9 @@ _HEADERS: Final = {
     "Vary": "Accept",
 }
 
-# File names are the same for every build: browsers revalidate each time, and get 304. A worker's
-# policy is that of its own file.
+# A worker's policy is that of its own file.
 _ASSET_HEADERS: Final = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Cache-Control": "no-cache",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
@@ -68,13 +66,14 @@ def page(settings: Settings, scope: Scope, endpoint: str) -> Response:
     return Response(body, headers=_HEADERS, media_type="text/html")
 
 
-def assets() -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint that serves the files of the page, by the name in the path."""
-    files = StaticFiles(directory=_FOLDER / "dist")
+async def asset(request: Request) -> Response:
+    """A file that the page loads, by the name in the path.
 
-    async def asset(request: Request) -> Response:
-        response = await files.get_response(request.path_params["name"], request.scope)
-        response.headers.update(_ASSET_HEADERS)
-        return response
-
-    return asset
+    Raises:
+        HTTPException: there is no file with this name (404).
+    """
+    name = request.path_params["name"]
+    for path in (_FOLDER / "dist").iterdir():
+        if path.name == name and path.suffix != COMPRESSED:
+            return file_response(request.scope, path, _ASSET_HEADERS)
+    raise HTTPException(404)

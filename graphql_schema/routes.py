@@ -18,7 +18,7 @@ def routes(settings: Settings) -> list[BaseRoute]:
         return [_route(endpoint)]
     return [
         _route(EndpointWithGraphiQL(endpoint, settings)),
-        Route(f"{PATH}/assets/{{name}}", graphiql_page.assets()),
+        Route(f"{PATH}/assets/{{name}}", graphiql_page.asset),
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -11,24 +10,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from api.http.files import file_response
 from api.http.links import relative_reference
 
 _FOLDER: Final = Path(__file__).parent / "docs"
 
 PATH: Final = "/docs"
 
-_FILES: Final = {
-    "/docs/init.js": ("init.js", "text/javascript"),
-    "/docs/swagger-ui.css": ("swagger-ui.css", "text/css"),
-    "/docs/swagger-ui-bundle.js": ("swagger-ui-bundle.js", "text/javascript"),
-    "/docs/swagger-ui-bundle.js.LICENSE.txt": (
-        "swagger-ui-bundle.js.LICENSE.txt",
-        "text/plain",
-    ),
-    "/docs/LICENSE": ("LICENSE", "text/plain"),
-    "/docs/NOTICE": ("NOTICE", "text/plain"),
-}
-"""The name and the media type of each file, by its path; no other file is served."""
+_FILES: Final = (
+    "init.js",
+    "swagger-ui.css",
+    "swagger-ui-bundle.js",
+    "swagger-ui-bundle.js.LICENSE.txt",
+    "LICENSE",
+    "NOTICE",
+)
+"""No other file is served."""
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -38,30 +35,25 @@ CONTENT_SECURITY_POLICY: Final = (
 
 def routes() -> list[BaseRoute]:
     """The routes of the page, of the files that it loads, and of the document that it shows."""
-    files = [Route(path, _serve(name, media_type)) for path, (name, media_type) in _FILES.items()]
+    files = [Route(f"{PATH}/{name}", _serve(name)) for name in _FILES]
     return [Route(PATH, page), *files, Route("/openapi.json", openapi)]
 
 
 async def page(request: Request) -> Response:
     """The page, with references that hold at ``/docs`` and at ``/docs/``."""
-    text = _content("index.html").decode()
+    text = (_FOLDER / "index.html").read_text(encoding="utf-8")
     for path in (PATH, "/openapi.json"):
         text = text.replace(f'"{path}', f'"{relative_reference(request.scope, path)}')
     headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
     return Response(text, headers=headers, media_type="text/html")
 
 
-def _serve(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+def _serve(name: str) -> Callable[[Request], Awaitable[Response]]:
     async def file(request: Request) -> Response:
         headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
-        return Response(_content(name), headers=headers, media_type=media_type)
+        return file_response(request.scope, _FOLDER / name, headers)
 
     return file
-
-
-@cache
-def _content(name: str) -> bytes:
-    return (_FOLDER / name).read_bytes()
 
 
 async def openapi(request: Request) -> Response:

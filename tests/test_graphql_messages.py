@@ -190,6 +190,6 @@ async def test_a_developer_is_told_the_same_and_suggestions(
 
 async def test_production_has_no_page_for_browsers(production: httpx.AsyncClient) -> None:
     page = await production.get("/graphql", headers={"Accept": "text/html, */*;q=0.8"})
-    asset = await production.get("/graphql/assets/main.js")
+    asset = await production.get("/graphql/assets/LICENSES.txt")
 
     assert (page.status_code, asset.status_code) == (400, 404)

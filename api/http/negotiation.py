@@ -1,4 +1,4 @@
-"""Content negotiation: which media type a client accepts best (RFC 9110, 12.5.1)."""
+"""Content negotiation: which media type a client accepts best, and which encodings it accepts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from starlette.types import Scope
 from api.headers import header_values
 
 MAX_ACCEPT: Final = 2048
-"""How much of an ``Accept`` header is read, in bytes; browsers send 150."""
+"""How much of a header of negotiation is read, in bytes; browsers send 150."""
 
 
 def best_media_type(scope: Scope, offers: Sequence[str]) -> str | None:
-    """The offer that the client prefers; ``None`` if it accepts none of them.
+    """The offer that the client prefers; ``None`` if it accepts none of them (RFC 9110, 12.5.1).
 
     Of equally preferred offers, the one that the client names first; without a preference, the
     first offer. Types are matched exactly; a charset other than UTF-8 makes a range match nothing.
@@ -23,11 +23,9 @@ def best_media_type(scope: Scope, offers: Sequence[str]) -> str | None:
     Args:
         offers: media types, at least one.
     """
-    values = header_values(scope, b"accept")
-    if not values:
+    accept = _bounded(scope, b"accept")
+    if accept is None:
         return offers[0]
-    # Bounded, because parsing takes time in proportion and nothing has been charged yet.
-    accept = b",".join(values)[:MAX_ACCEPT].decode("latin-1").lower()
     ranges = dict(_media_ranges(accept))
     preferences = {offer: _preference(ranges, offer) for offer in offers}
     best = max(offers, key=lambda offer: preferences[offer])
@@ -35,8 +33,29 @@ def best_media_type(scope: Scope, offers: Sequence[str]) -> str | None:
     return best if weight > 0 else None
 
 
+def accepts_encoding(scope: Scope, coding: str) -> bool:
+    """Whether the client accepts a content coding (RFC 9110, 12.5.3); not if it names none.
+
+    Args:
+        coding: in lower case, such as ``gzip``.
+    """
+    accept = _bounded(scope, b"accept-encoding") or ""
+    codings = {name: weight for name, (weight, _) in _media_ranges(accept)}
+    return codings.get(coding, codings.get("*", 0.0)) > 0
+
+
+def _bounded(scope: Scope, name: bytes) -> str | None:
+    """A header in lower case, all its values; ``None`` if there is none.
+
+    Bounded, because parsing takes time in proportion and nothing has been charged yet.
+    """
+    values = header_values(scope, name)
+    return b",".join(values)[:MAX_ACCEPT].decode("latin-1").lower() if values else None
+
+
 def _media_ranges(accept: str) -> Iterator[tuple[str, tuple[float, int]]]:
-    """Each media range with its preference: its weight (0 to 1), then its negated position."""
+    """Each media range (or coding) with its preference: its weight (0 to 1), then its negated
+    position."""
     for position, part in enumerate(accept.split(",")):
         media_range, *pairs = (piece.strip() for piece in part.split(";"))
         parameters = dict(pair.partition("=")[::2] for pair in pairs)

@@ -1,10 +1,12 @@
-// Bundles GraphiQL and its three workers into dist/, the same bytes every time, and
-// writes the licences of whatever went in.
+// Bundles GraphiQL and its three workers into dist/, the same bytes every time, writes the
+// licences of whatever went in, and page.html with the names of the files. The names contain
+// hashes of the contents. Beside each file stands the same compressed.
 
 import { build } from "esbuild";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 
 const root = dirname(fileURLToPath(import.meta.url));
 const dist = join(root, "dist");
@@ -23,6 +25,7 @@ const common = {
   bundle: true,
   charset: "utf8",
   define: { "process.env.NODE_ENV": '"production"' },
+  entryNames: "[name]-[hash]",
   legalComments: "none",
   logLevel: "warning",
   metafile: true,
@@ -30,15 +33,24 @@ const common = {
   target: ["chrome110", "firefox115", "safari16.4"],
 };
 
-rmSync(dist, { recursive: true, force: true });
+// GraphiQL names an icon after the function that draws it, and minified functions have names
+// like `gwt`. The names are passed as texts instead.
+const iconNames = {
+  name: "icon-names",
+  setup({ onLoad }) {
+    onLoad({ filter: /@graphiql\/react\/dist\/icons\/index\.js$/ }, ({ path }) => {
+      const contents = readFileSync(path, "utf8")
+        .replace(/\bgenerateIcon\((Svg\w+)\)/g, 'generateIcon($1, "$1")')
+        .replace("function generateIcon(RawComponent) {", "function generateIcon(RawComponent, name) {")
+        .replaceAll("RawComponent.name", "name");
+      if (!contents.includes("const title = name.") || !contents.includes('(SvgPlay, "SvgPlay")'))
+        throw new Error(`${path} does not name its icons as it did`);
+      return { contents };
+    });
+  },
+};
 
-const page = await build({
-  ...common,
-  entryPoints: { main: "src/main.jsx" },
-  format: "esm",
-  jsx: "automatic",
-  loader: { ".graphql": "text", ".ttf": "dataurl", ".woff2": "dataurl" },
-});
+rmSync(dist, { recursive: true, force: true });
 
 const workers = await build({
   ...common,
@@ -50,7 +62,68 @@ const workers = await build({
   format: "iife",
 });
 
+const page = await build({
+  ...common,
+  define: {
+    ...common.define,
+    WORKERS: JSON.stringify(Object.fromEntries(
+      ["editor", "graphql", "json"].map((name) => [name, output([workers], `${name}.worker`, "js")]),
+    )),
+  },
+  // The same parsers as modules: of CommonJS, a dynamic import has no named exports.
+  alias: {
+    "prettier/parser-babel": "prettier/plugins/babel",
+    "prettier/parser-graphql": "prettier/plugins/graphql",
+  },
+  chunkNames: "chunk-[hash]",
+  entryPoints: { main: "src/main.jsx" },
+  format: "esm",
+  jsx: "automatic",
+  loader: { ".graphql": "text", ".ttf": "dataurl", ".woff2": "dataurl" },
+  plugins: [iconNames],
+  // What is imported dynamically is loaded when it is needed, such as the code formatter.
+  splitting: true,
+});
+
+// All styles are in main.css; esbuild writes those of dynamic imports a second time.
+for (const name of readdirSync(dist)) if (/^chunk-.*\.css$/.test(name)) rmSync(join(dist, name));
+
+const html = readFileSync(join(root, "src", "page.html"), "utf8")
+  .replace(/\bmain\.(css|js)\b/g, (_, type) => output([page], "main", type))
+  .replace(/^( *)\{\{preloads\}\}\n/m, (_, indent) => preloads(indent));
+writeFileSync(join(root, "page.html"), html);
+
 writeFileSync(join(dist, "LICENSES.txt"), licences([page, workers]));
+
+for (const name of readdirSync(dist).sort())
+  writeFileSync(join(dist, `${name}.gz`), gzipSync(readFileSync(join(dist, name)), { level: 9 }));
+
+/** The file that a bundle was written to. */
+function output(results, name, type) {
+  const paths = results.flatMap(({ metafile }) => Object.keys(metafile.outputs)).map((path) => basename(path));
+  return paths.find((path) => path.startsWith(`${name}-`) && path.endsWith(`.${type}`));
+}
+
+/**
+ * A link for each file that is needed for the first view. Without them, the browser would know
+ * the editor's files only when the page's script runs.
+ */
+function preloads(indent) {
+  const outputs = page.metafile.outputs;
+  const names = new Set();
+  const add = (path) => {
+    if (names.has(path)) return;
+    names.add(path);
+    outputs[path].imports.filter(({ kind }) => kind === "import-statement").forEach(({ path }) => add(path));
+  };
+  const starts = /src\/main\.jsx$|monaco-graphql\/esm\/(monaco-editor|lite)\.js$/;
+  for (const [path, { entryPoint }] of Object.entries(outputs))
+    if (starts.test(entryPoint ?? "")) add(path);
+  return [...names]
+    .map((path) => `${indent}<link rel="modulepreload" href="{{assets}}/${basename(path)}">\n`)
+    .sort()
+    .join("");
+}
 
 function licences(results) {
   const folders = new Set(

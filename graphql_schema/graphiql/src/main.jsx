@@ -1,7 +1,6 @@
 // The page at GET /graphql: GraphiQL on this server's own schema, everything it needs
 // from this server. The server fills in where to ask and with which headers.
 
-import "monaco-graphql/esm/monaco-editor.js";
 import "@graphiql/react/style.css";
 import "@graphiql/plugin-doc-explorer/style.css";
 import "@graphiql/plugin-history/style.css";
@@ -20,8 +19,8 @@ import { openingTab, storageWithoutHeaders } from "./storage.js";
 
 globalThis.MonacoEnvironment = {
   getWorker(_id, label) {
-    const name = { graphql: "graphql", json: "json" }[label] ?? "editor";
-    return new Worker(new URL(`./${name}.worker.js`, import.meta.url));
+    // The build puts the names of the files in place of WORKERS.
+    return new Worker(new URL(WORKERS[label] ?? WORKERS.editor, import.meta.url));
   },
 };
 

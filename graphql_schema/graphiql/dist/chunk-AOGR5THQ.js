@@ -1,0 +1,1 @@
+import{a,b}from"./chunk-RLCNH4NE.js";import"./chunk-J5WHT5GE.js";import"./chunk-U6DXTG7J.js";import"./chunk-6JL4C53I.js";import"./chunk-MYTC3ZNK.js";import"./chunk-FAPVQMJH.js";export{b as getWorker,a as jsonDefaults};
