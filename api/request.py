@@ -26,7 +26,7 @@ _SCOPE_KEY: Final = "twofold"
 
 @dataclass(slots=True, eq=False)
 class RequestContext:
-    """One request, from ``RequestIdMiddleware`` on.
+    """One request, from ``api.http.application`` on.
 
     Attributes:
         request_id: the id in ``X-Request-ID``, in the log and in errors.
@@ -34,6 +34,7 @@ class RequestContext:
         charges: what was charged for it, or refused; the response reports them in its headers.
         error_types: the types of the errors that its response contains, for the access log. A
             GraphQL response has them beneath status 200.
+        status: of the response; 0 until it starts.
         viewer: the authenticated viewer; set by ``api.admission.authenticate``.
         database: the request's access to the database; set by ``api.admission.authenticate``.
     """
@@ -42,6 +43,7 @@ class RequestContext:
     answering: Answering
     charges: list[Charge] = field(default_factory=list)
     error_types: list[str] = field(default_factory=list)
+    status: int = 0
     viewer: Viewer = field(init=False, repr=False)
     database: Database = field(init=False, repr=False)
 
@@ -55,7 +57,7 @@ def context_of(scope: Scope) -> RequestContext:
     """The context of the request that has this scope, or a copy of it.
 
     Raises:
-        KeyError: the request did not pass ``RequestIdMiddleware``.
+        KeyError: the request did not come through ``api.http.application``.
     """
     context: RequestContext = scope[_SCOPE_KEY]
     return context

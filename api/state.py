@@ -88,3 +88,8 @@ def state_of(scope: Scope) -> State:
     """The state of the app that serves this request."""
     state: State = scope["app"].state.twofold
     return state
+
+
+def is_draining(scope: Scope) -> bool:
+    """Whether the instance drains. Without a lifespan, as in some tests, it does not."""
+    return hasattr(scope["app"].state, "twofold") and state_of(scope).draining

@@ -15,8 +15,10 @@ from api.http.json import encode_json, now_to_the_second
 from api.server.readiness import require_ready
 from api.state import state_of
 from rest.problem_documents import COMMON_ERRORS, error_responses
+from rest.route import PublicRoute
 
 router: Final = APIRouter(
+    route_class=PublicRoute,
     tags=["health"],
     responses=COMMON_ERRORS,
     generate_unique_id_function=lambda route: route.name,

@@ -1,4 +1,4 @@
-"""Our ``APIRoute``: it handles a request in the contract's order. Knows nothing of tasks.
+"""Our ``APIRoute``: it handles a request in the contract's order. Contains nothing about tasks.
 
 FastAPI declares, documents and dispatches the routes. Calling the endpoint is ours, because
 FastAPI reads and parses the body before it calls dependencies: a request without a valid session
@@ -8,7 +8,6 @@ must be answered with 401, and charged, even if its body is broken.
 from __future__ import annotations
 
 import inspect
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -105,8 +104,6 @@ class AuthenticatedRoute(APIRoute):
         assert self.methods is not None
         [method] = self.methods
         self._media_types = media_types(method)
-        # "$" also matches before a line break at the end, and /tasks%0A is not /tasks.
-        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
         # Replaces FastAPI's own handler.
         self.app = self._handle
 
@@ -133,6 +130,25 @@ class AuthenticatedRoute(APIRoute):
             arguments[name] = checks.run(parser.parse, request.path_params[alias], alias)
         checks.finish()
         response = await self._call(**arguments)
+        await response(scope, receive, send)
+
+
+class PublicRoute(APIRoute):
+    """A route that anybody may call, and that costs nothing.
+
+    Args:
+        endpoint: takes the request, or nothing.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self._call: Callable[..., Awaitable[Response]] = endpoint
+        self._takes_request = bool(inspect.signature(endpoint).parameters)
+        self.app = self._handle
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        arguments = [Request(scope, receive)] if self._takes_request else []
+        response = await self._call(*arguments)
         await response(scope, receive, send)
 
 

@@ -25,7 +25,7 @@ def relative_reference(scope: Scope, target: str) -> str:
     path = path_in_app(scope)
     raw_path: bytes = scope.get("raw_path") or b""
     if raw_path.partition(b"?")[0].endswith(b"/") and not path.endswith("/"):
-        path += "/"  # ``TrailingSlashMiddleware`` removed it.
+        path += "/"  # ``api.http.application`` removed it.
     folder = path[: path.rfind("/") + 1]
     if target.startswith(folder):
         return target.removeprefix(folder)

@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from api.state import State, state_of
+from api.state import State
 
 ECHO_SECONDS: Final = 1.0
 """Seconds in which a second SIGTERM counts as a copy of the first. A service manager signals every
@@ -95,33 +93,3 @@ class _Drain:
             self._is_over = True
             # Not SIGTERM: uvicorn raises it again at the end, which makes the exit code -15.
             self._server(signal.SIGINT, None)
-
-
-class CloseWhileDraining:
-    """While draining, adds ``Connection: close`` to every response.
-
-    Otherwise the server would close idle connections when it stops, and a client may have just
-    sent a request on one of them.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http" or not _is_draining(scope):
-            await self._app(scope, receive, send)
-            return
-
-        async def send_with_close(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = [*message.get("headers", ()), (b"connection", b"close")]
-                message = {**message, "headers": headers}
-            await send(message)
-
-        await self._app(scope, receive, send_with_close)
-
-
-def _is_draining(scope: Scope) -> bool:
-    """Whether the instance drains. Without a lifespan, as in some tests, it does not."""
-    return hasattr(scope["app"].state, "twofold") and state_of(scope).draining
