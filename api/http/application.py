@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.headers import header_values
 from api.http.cors import CORSMiddleware
@@ -66,16 +67,19 @@ class Application(FastAPI):
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._answers = Answers()
         self._literal_routes: dict[tuple[str, str], Route] = {}
+        self._pattern_routes: defaultdict[str, list[Route]] = defaultdict(list)
 
     def add_routes(self, routes: Iterable[BaseRoute]) -> None:
-        """Add routes. Those whose path has no parameter are found without a search."""
+        """Add routes. Those whose path has no parameter are found first, and without a search."""
         for route in routes:
             assert isinstance(route, Route)
             # Starlette's ``$`` also matches before a final line feed.
             route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
             self.router.routes.append(route)
-            if not route.param_convertors:
-                for method in route.methods or ():
+            for method in route.methods or ():
+                if route.param_convertors:
+                    self._pattern_routes[method].append(route)
+                else:
                     self._literal_routes[method, route.path] = route
 
     def add_middleware(self, *arguments: Any, **options: Any) -> None:
@@ -108,12 +112,8 @@ class Application(FastAPI):
         try:
             self._hosts.require(scope)
             scope = _canonical(scope)
-            route = self._literal_routes.get((scope["method"], path_in_app(scope)))
-            if route is None:
-                await self.router(scope, receive, send)
-            else:
-                scope["path_params"] = {}
-                await route.app(scope, receive, send)
+            app = self._find(scope)
+            await app(scope, receive, send)
         except ClientDisconnect:
             return  # The client cannot receive a response.
         except asyncio.CancelledError:
@@ -126,6 +126,19 @@ class Application(FastAPI):
             if context_of(scope).status:
                 raise
             await self._answer(scope, error)(scope, receive, send)
+
+    def _find(self, scope: Scope) -> ASGIApp:
+        """The app of the route that a request is for. Its path's parameters go into the scope."""
+        method, path = scope["method"], path_in_app(scope)
+        route = self._literal_routes.get((method, path))
+        if route is not None:
+            return route.app
+        for route in self._pattern_routes.get(method, ()):
+            if match := route.path_regex.match(path):
+                scope["path_params"] = match.groupdict()
+                return route.app
+        # It refuses an unknown path, and a method that a path does not have.
+        return self.router
 
     async def _serve_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start and stop. Unusable tables are logged as one sentence, not with a traceback."""

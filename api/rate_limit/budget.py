@@ -11,6 +11,7 @@ import ipaddress
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from limits import parse as parse_limit
@@ -73,6 +74,10 @@ class Budget:
         self._limits = {
             Kind.READ: configured_limit(settings.rate_limit_read),
             Kind.WRITE: configured_limit(settings.rate_limit_write),
+        }
+        self._amounts = {
+            kind: Limit(configured.limit.amount, configured.limit.get_expiry())
+            for kind, configured in self._limits.items()
         }
         self._windows: SlidingWindow = LocalSlidingWindow()
         if settings.redis_url is not None:
@@ -156,8 +161,7 @@ class Budget:
 
     def limit(self, kind: Kind) -> Limit:
         """The limit of each payer for one kind of requests."""
-        item = self._limits[kind].limit
-        return Limit(item.amount, item.get_expiry())
+        return self._amounts[kind]
 
     def _refusal(self, cost: Cost, window: WindowState) -> BudgetExceeded:
         charge = self._charge(cost, window)
@@ -174,18 +178,17 @@ class Budget:
 
         https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
         """
-        kind, (amount, seconds) = cost.kind, window.limit
+        kind, (amount, seconds), remaining = cost.kind.encode(), window.limit, window.remaining
         reset = math.ceil(window.now + window.full_in)
         # In a refusal, t is when this cost fits.
         t = math.ceil(window.full_in) if window.allowed else _retry_after(window)
-        values = {
-            "X-RateLimit-Limit": str(amount),
-            "X-RateLimit-Remaining": str(window.remaining),
-            "X-RateLimit-Reset": str(reset),
-            "RateLimit-Policy": f'"{kind}";q={amount};w={seconds}',
-            "RateLimit": f'"{kind}";r={window.remaining};t={t}',
-        }
-        headers = [(name.lower().encode(), value.encode()) for name, value in values.items()]
+        headers = [
+            (b"x-ratelimit-limit", b"%d" % amount),
+            (b"x-ratelimit-remaining", b"%d" % remaining),
+            (b"x-ratelimit-reset", b"%d" % reset),
+            (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (kind, amount, seconds)),
+            (b"ratelimit", b'"%b";r=%d;t=%d' % (kind, remaining, t)),
+        ]
         return Charge(cost, window, reset, headers)
 
 
@@ -200,7 +203,11 @@ def address_payer(scope: Scope) -> str:
     An IPv6 address counts as its /64 network, which is what one subscriber has.
     """
     client = scope.get("client")
-    text = client[0] if client else "unknown"
+    return _address_payer(client[0] if client else "unknown")
+
+
+@lru_cache(maxsize=1024)
+def _address_payer(text: str) -> str:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
