@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             *graphql_routes.routes(settings),
             *health.router.routes,
             index_page.route(settings),
-            *docs_page.routes(),
+            *docs_page.routes(settings),
         ]
     )
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]

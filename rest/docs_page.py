@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from api.http.files import file_response
 from api.http.links import relative_reference
+from api.settings import Settings
 
 _FOLDER: Final = Path(__file__).parent / "docs"
 
@@ -19,6 +21,7 @@ PATH: Final = "/docs"
 
 _FILES: Final = (
     "init.js",
+    "docs.css",
     "swagger-ui.css",
     "swagger-ui-bundle.js",
     "swagger-ui-bundle.js.LICENSE.txt",
@@ -33,19 +36,33 @@ CONTENT_SECURITY_POLICY: Final = (
 )
 
 
-def routes() -> list[BaseRoute]:
+# The page may contain the demo token.
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def routes(settings: Settings) -> list[BaseRoute]:
     """The routes of the page, of the files that it loads, and of the document that it shows."""
     files = [Route(f"{PATH}/{name}", _serve(name)) for name in _FILES]
-    return [Route(PATH, page), *files, Route("/openapi.json", openapi)]
+    return [Route(PATH, _page(settings)), *files, Route("/openapi.json", openapi)]
 
 
-async def page(request: Request) -> Response:
-    """The page, with references that hold at ``/docs`` and at ``/docs/``."""
-    text = (_FOLDER / "index.html").read_text(encoding="utf-8")
-    for path in (PATH, "/openapi.json"):
-        text = text.replace(f'"{path}', f'"{relative_reference(request.scope, path)}')
-    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
-    return Response(text, headers=headers, media_type="text/html")
+def _page(settings: Settings) -> Callable[[Request], Awaitable[Response]]:
+    shown = None if settings.is_production else settings.demo_token
+    token = json.dumps({"token": shown and shown.get_secret_value()}).replace("<", "\\u003c")
+
+    async def page(request: Request) -> Response:
+        """The page, with references that hold at ``/docs`` and at ``/docs/``."""
+        text = (_FOLDER / "index.html").read_text(encoding="utf-8")
+        for path in (PATH, "/openapi.json"):
+            text = text.replace(f'"{path}', f'"{relative_reference(request.scope, path)}')
+        text = text.replace("{{twofold}}", token)
+        return Response(text, headers=_HEADERS, media_type="text/html")
+
+    return page
 
 
 def _serve(name: str) -> Callable[[Request], Awaitable[Response]]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Body, Path, Query
+from fastapi.openapi.models import Example
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
@@ -59,7 +60,7 @@ _TASK: Final = "/tasks/{task_id:task_segment}"
 
 Id = Annotated[
     TaskId,
-    Path(alias="task_id", ge=1, le=MAX_ID, description="The task's id.", examples=[1]),
+    Path(alias="task_id", ge=1, le=MAX_ID, description="The task's id."),
     PathParser(parse_task_id),
 ]
 
@@ -80,6 +81,23 @@ _IF_MATCH: Final = header_parameter("If-Match", "Only at one of these versions; 
 _IF_NONE_MATCH: Final = header_parameter(
     "If-None-Match", "Unless it is at one of these versions: 304."
 )
+
+
+# What people send; without them, tools would show every member with a made-up value.
+_NEW: Final[dict[str, Example]] = {
+    "title": {"summary": "A title", "value": {"title": "Water the plants"}},
+    "description": {
+        "summary": "A title and a description",
+        "value": {"title": "Water the plants", "description": "The fern needs little."},
+    },
+}
+_CHANGES: Final[dict[str, Example]] = {
+    "complete": {"summary": "Complete it", "value": {"completed": True}},
+    "rename": {"summary": "Rename it", "value": {"title": "Water the basil"}},
+}
+_BULK: Final[dict[str, Example]] = {
+    "three": {"summary": "Three tasks", "value": {"task_ids": [1, 2, 3]}}
+}
 
 
 def _success(description: str, headers: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +137,7 @@ async def list_tasks(query: Annotated[ListQuery, Query()], viewer: Reader, db: D
     responses={201: _success("The task.", _ETAG | _LOCATION), **BODY_ERRORS},
 )
 async def create_task(
-    new: Annotated[NewTask, Body()], viewer: Writer, db: Db, relative: Relative
+    new: Annotated[NewTask, Body(openapi_examples=_NEW)], viewer: Writer, db: Db, relative: Relative
 ) -> Response:
     """Add a task to your list."""
     task = await tasks.create(db, viewer, new)
@@ -132,7 +150,7 @@ async def create_task(
     responses={200: {"description": "Which are gone, and which were not yours."}, **BODY_ERRORS},
 )
 async def bulk_delete_tasks(
-    bulk: Annotated[BulkDelete, Body()], viewer: Writer, db: Db
+    bulk: Annotated[BulkDelete, Body(openapi_examples=_BULK)], viewer: Writer, db: Db
 ) -> Response:
     """Delete many of your tasks at once."""
     return _json(encode_deleted(await tasks.remove_many(db, viewer, bulk.task_ids)))
@@ -167,11 +185,11 @@ _UPDATE: Final[dict[str, Any]] = {
 }
 
 
-@router.put(_TASK, name="replace_task", summary="Replace Task", **_UPDATE)
+@router.put(_TASK, name="put_task", summary="Update Task by PUT", **_UPDATE)
 @router.patch(_TASK, **_UPDATE)
 async def update_task(
     task_id: Id,
-    changes: Annotated[TaskChanges, Body()],
+    changes: Annotated[TaskChanges, Body(openapi_examples=_CHANGES)],
     if_match: IfMatch,
     viewer: Writer,
     db: Db,

@@ -106,6 +106,6 @@ def test_a_compressed_file_is_the_file_beside_it(file: Path) -> None:
 
 def test_everything_large_has_a_compressed_form() -> None:
     files = [*DIST.iterdir(), *DOCS.glob("*.js"), *DOCS.glob("*.css")]
-    large = {file for file in files if file.suffix != ".gz" and file.stat().st_size > 2000}
+    large = {file for file in files if file.suffix != ".gz" and file.stat().st_size > 10_000}
 
     assert large - {file.with_suffix("") for file in COMPRESSED} == set()

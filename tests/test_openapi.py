@@ -24,7 +24,7 @@ BODIES = {
     "create_task": {"title": "water"},
     "bulk_delete_tasks": {"task_ids": [1]},
     "update_task": {"completed": True},
-    "replace_task": {"completed": True},
+    "put_task": {"completed": True},
 }
 
 
@@ -49,7 +49,7 @@ def test_operation_ids_are_short_and_stable() -> None:
         "bulk_delete_tasks": ("POST", "/tasks/bulk-delete"),
         "get_task": ("GET", "/tasks/{task_id}"),
         "update_task": ("PATCH", "/tasks/{task_id}"),
-        "replace_task": ("PUT", "/tasks/{task_id}"),
+        "put_task": ("PUT", "/tasks/{task_id}"),
         "delete_task": ("DELETE", "/tasks/{task_id}"),
         "health": ("GET", "/health"),
         "ready": ("GET", "/health/ready"),
@@ -111,7 +111,7 @@ def test_every_bound_of_a_parameter_is_documented(
         ("bulk_delete_tasks", []),
         ("get_task", ["task_id", "If-None-Match"]),
         ("update_task", ["task_id", "If-Match"]),
-        ("replace_task", ["task_id", "If-Match"]),
+        ("put_task", ["task_id", "If-Match"]),
         ("delete_task", ["task_id", "If-Match"]),
         ("health", []),
         ("ready", []),
@@ -147,7 +147,7 @@ def test_the_patterns_of_cursors_and_titles_are_documented() -> None:
         ("create_task", "NewTask", ["application/json"]),
         ("bulk_delete_tasks", "BulkDelete", ["application/json"]),
         ("update_task", "TaskChanges", ["application/json", "application/merge-patch+json"]),
-        ("replace_task", "TaskChanges", ["application/json", "application/merge-patch+json"]),
+        ("put_task", "TaskChanges", ["application/json", "application/merge-patch+json"]),
     ],
 )
 def test_the_schema_and_the_media_types_of_a_body_are_documented(
@@ -199,6 +199,12 @@ def _examples() -> Iterator[Any]:
             for example in described.get("examples", []):
                 place = f"#/components/schemas/{name}/properties/{member}"
                 yield pytest.param(place, example, id=f"{name}.{member}")
+    for operation, (method, path) in OPERATIONS.items():
+        body = DOCUMENT["paths"][path][method.lower()].get("requestBody", {"content": {}})
+        for media_type, content in body["content"].items():
+            for name, example in content["examples"].items():
+                place = content["schema"]["$ref"]
+                yield pytest.param(place, example["value"], id=f"{operation} {media_type} {name}")
     for name, response in RESPONSES.items():
         for media_type, content in response["content"].items():
             place = content["schema"]["$ref"]
@@ -208,6 +214,32 @@ def _examples() -> Iterator[Any]:
 @pytest.mark.parametrize(("place", "example"), list(_examples()))
 def test_an_example_matches_its_schema(place: str, example: Any) -> None:
     _validator({"$ref": place}).validate(example)
+
+
+def test_a_new_task_needs_a_title_alone_and_a_change_what_changes() -> None:
+    bodies = {operation: _operation(operation)["requestBody"]["content"] for operation in BODIES}
+    firsts = {
+        operation: next(iter(content["application/json"]["examples"].values()))["value"]
+        for operation, content in bodies.items()
+    }
+
+    assert firsts == {
+        "create_task": {"title": "Water the plants"},
+        "bulk_delete_tasks": {"task_ids": [1, 2, 3]},
+        "update_task": {"completed": True},
+        "put_task": {"completed": True},
+    }
+
+
+def test_no_tool_fills_in_the_id_of_a_task() -> None:
+    parameter = _parameters("delete_task")["task_id"]
+
+    assert not {"example", "examples", "default"} & {*parameter, *parameter["schema"]}
+
+
+def test_put_is_named_as_what_it_does() -> None:
+    assert _operation("put_task")["summary"] == "Update Task by PUT"
+    assert "replace" not in json.dumps(DOCUMENT).lower()
 
 
 def test_the_example_of_a_task_has_every_member() -> None:

@@ -6,14 +6,52 @@ const followTheme = () => document.documentElement.classList.toggle("dark-mode",
 followTheme();
 dark.addEventListener("change", followTheme);
 
-SwaggerUIBundle({
+// In development the page has the demo token.
+const { token } = JSON.parse(document.getElementById("twofold").textContent);
+
+// An authorization is kept over a reload and ends with the tab: a token is never in localStorage,
+// which stays, and which every service on localhost:8000 reads.
+const KEY = "twofold:docs:token";
+const keepAuthorization = () => ({
+  statePlugins: {
+    auth: {
+      wrapActions: {
+        authorize: (authorize) => (authorization) => {
+          const { value } = authorization.session ?? {};
+          if (value && value !== token) sessionStorage.setItem(KEY, value);
+          return authorize(authorization);
+        },
+        logout: (logout) => (names) => {
+          sessionStorage.removeItem(KEY);
+          return logout(names);
+        },
+      },
+    },
+  },
+});
+
+const ui = SwaggerUIBundle({
   // Beside the folder of this file, whatever prefix a proxy puts before it.
   url: new URL("../openapi.json", document.currentScript.src).pathname,
   dom_id: "#swagger-ui",
   deepLinking: true,
   displayRequestDuration: true,
+  // Swagger UI's own way is localStorage; see above.
   persistAuthorization: false,
+  plugins: [keepAuthorization],
+  requestInterceptor: confirmDeletion,
   tryItOutEnabled: true,
   // By default, Swagger UI sends the document to a validator on the internet.
   validatorUrl: null,
+  onComplete() {
+    const session = sessionStorage.getItem(KEY) ?? token;
+    if (session) ui.preauthorizeApiKey("session", session);
+  },
 });
+
+/** The example of a bulk deletion has ids that may be somebody's real tasks. */
+function confirmDeletion(request) {
+  const isBulk = request.method === "POST" && request.url.endsWith("/tasks/bulk-delete");
+  if (isBulk && !confirm(`Delete these tasks?\n\n${request.body}`)) throw new Error("Not sent");
+  return request;
+}
