@@ -44,11 +44,11 @@ def file_response(scope: Scope, path: Path, headers: Mapping[str, str]) -> Respo
 
     Args:
         scope: of the request.
-        path: of the file; it is read once. If there is a file ``<path>.gz``, that is its
-            compressed form.
+        path: of the file; it is read when it has changed. If there is a file ``<path>.gz``, that
+            is its compressed form.
         headers: further headers of the response.
     """
-    plain, compressed = _representations(path)
+    plain, compressed = _representations(path, path.stat().st_mtime_ns)
     chosen = compressed if compressed and accepts_encoding(scope, "gzip") else plain
     all_headers = {**headers, **chosen.headers}
     if _is_current(scope, chosen.headers["ETag"]):
@@ -58,7 +58,7 @@ def file_response(scope: Scope, path: Path, headers: Mapping[str, str]) -> Respo
 
 
 @lru_cache(maxsize=128)
-def _representations(path: Path) -> tuple[_Representation, _Representation | None]:
+def _representations(path: Path, modified: int) -> tuple[_Representation, _Representation | None]:
     is_immutable = _HASHED.fullmatch(path.name)
     common = {
         "Cache-Control": f"public, max-age={_YEAR}, immutable" if is_immutable else "no-cache",

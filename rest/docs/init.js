@@ -30,6 +30,13 @@ const keepAuthorization = () => ({
   },
 });
 
+// The example of a bulk deletion has ids that may be somebody's real tasks.
+addEventListener("click", (event) => {
+  const block = event.target.closest(".execute")?.closest('[id$="-bulk_delete_tasks"]');
+  if (block && !confirm(`Delete these tasks?\n\n${block.querySelector("textarea").value}`))
+    event.stopPropagation();
+}, { capture: true });
+
 const ui = SwaggerUIBundle({
   // Beside the folder of this file, whatever prefix a proxy puts before it.
   url: new URL("../openapi.json", document.currentScript.src).pathname,
@@ -39,7 +46,6 @@ const ui = SwaggerUIBundle({
   // Swagger UI's own way is localStorage; see above.
   persistAuthorization: false,
   plugins: [keepAuthorization],
-  requestInterceptor: confirmDeletion,
   tryItOutEnabled: true,
   // By default, Swagger UI sends the document to a validator on the internet.
   validatorUrl: null,
@@ -49,9 +55,14 @@ const ui = SwaggerUIBundle({
   },
 });
 
-/** The example of a bulk deletion has ids that may be somebody's real tasks. */
-function confirmDeletion(request) {
-  const isBulk = request.method === "POST" && request.url.endsWith("/tasks/bulk-delete");
-  if (isBulk && !confirm(`Delete these tasks?\n\n${request.body}`)) throw new Error("Not sent");
-  return request;
-}
+// Swagger UI leaves some fields and a button without a name for screen readers.
+const nameField = (field) => {
+  const parameter = field.closest("tr[data-param-name]")?.dataset.paramName;
+  const body = field.matches("textarea") ? "Request body" : undefined;
+  const choice = field.matches(".examples-select-element") ? "Example" : "Media type";
+  field.setAttribute("aria-label", parameter ?? body ?? choice);
+};
+new MutationObserver(() => {
+  document.querySelectorAll(":is(select, textarea):not([aria-label])").forEach(nameField);
+  document.querySelector("button.close-modal")?.setAttribute("aria-label", "Close the dialog");
+}).observe(document.getElementById("swagger-ui"), { childList: true, subtree: true });
