@@ -10,8 +10,6 @@ import asyncpg
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from alembic import command
 from persistence.database import Database
@@ -19,7 +17,6 @@ from persistence.errors import Unavailable
 from persistence.sql import Statement
 from persistence.tables import ROW_SECURITY, VERSION_TABLE, qualified
 from persistence.tables import tasks as table
-from persistence.urls import parse_database_url
 
 
 class CannotMigrate(Exception):
@@ -61,44 +58,6 @@ def upgrade(url: str, schema: str | None = None) -> None:
         CannotMigrate: the database has another encoding, or a table ``tasks`` that is not ours.
     """
     command.upgrade(config(url, schema), "head")
-
-
-async def move_tables(url: str, schema: str) -> None:
-    """Move our tables from where connections find them into a schema, in one transaction.
-
-    Raises:
-        CannotMigrate: there are no tables of ours to move, or the schema has some already.
-    """
-    database = parse_database_url(url)
-    engine = create_async_engine(
-        database.url, connect_args=database.connect_args, poolclass=NullPool
-    )
-    names = (table.name, VERSION_TABLE)
-    try:
-        async with engine.begin() as connection:
-            await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
-            await connection.execute(text("SET LOCAL lock_timeout = '5s'"))
-            for name in names:
-                found = await connection.scalar(
-                    text("SELECT to_regclass(:name) IS NOT NULL"), {"name": name}
-                )
-                is_there = await connection.scalar(
-                    text("SELECT to_regclass(:name) IS NOT NULL"), {"name": qualified(name, schema)}
-                )
-                if is_there:
-                    raise CannotMigrate(f"The schema {schema} has a table {name} already.")
-                if not found:
-                    raise CannotMigrate(
-                        f"There is no table {name} to move. Before a move, an installation has "
-                        "to be migrated: twofold migrate, without DATABASE_SCHEMA."
-                    )
-            await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
-            # No instance of an earlier release runs that would look there.
-            await connection.run_sync(adopt_revision)
-            for name in names:
-                await connection.execute(text(f"ALTER TABLE {name} SET SCHEMA {schema}"))
-    finally:
-        await engine.dispose()
 
 
 MIGRATION_LOCK: Final = 7_021_999_021

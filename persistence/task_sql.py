@@ -131,9 +131,13 @@ def _remove_many() -> Statement:
 
 
 def _reassign() -> Statement:
+    # In the order of the ids, like a deletion of many, so that they cannot deadlock.
     locked = (
         select(table.c.id)
-        .where(table.c.user_id == parameter("old", table.c.user_id))
+        .where(
+            table.c.user_id == parameter("old", table.c.user_id),
+            table.c.id > parameter("after", table.c.id),
+        )
         .order_by(table.c.id)
         .limit(bindparam("limit", type_=Integer))
         .with_for_update()
@@ -147,10 +151,10 @@ def _reassign() -> Statement:
             updated_at=func.greatest(func.clock_timestamp(), table.c.updated_at),
         )
         .where(table.c.id == locked.c.id)
-        .returning(table.c.id)
+        .returning(*typed_columns(table, ["id"]))
         .cte("changed")
     )
-    return compile_statement(select(func.count()).select_from(changed))
+    return compile_statement(select(func.count(), func.max(changed.c.id)).select_from(changed))
 
 
 CHANGE: Final = _change()

@@ -29,18 +29,27 @@ class Deleted(NamedTuple):
     not_found: list[int]
 
 
-async def reassign(db: Database, old: str, new: str, limit: int) -> int:
+class Reassigned(NamedTuple):
+    """Tasks that have another owner now.
+
+    Attributes:
+        amount: how many.
+        last: the highest of their ids; ``None`` if there are none.
+    """
+
+    amount: int
+    last: int | None
+
+
+async def reassign(db: Database, old: str, new: str, after: int, limit: int) -> Reassigned:
     """Give tasks of the user ``old`` to the user ``new``; each gets its next version.
 
     Args:
-        limit: how many at most.
-
-    Returns:
-        how many these were.
+        after: an id; only tasks with higher ones.
+        limit: how many at most, the lowest ids first.
     """
-    [record] = await db.write(task_sql.REASSIGN, old=old, new=new, limit=limit)
-    count: int = record[0]
-    return count
+    [record] = await db.write(task_sql.REASSIGN, old=old, new=new, after=after, limit=limit)
+    return Reassigned(*record)
 
 
 async def list_page(db: Database, viewer: Viewer, page: Page) -> TaskPage:

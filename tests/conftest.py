@@ -18,6 +18,7 @@ from persistence.embedded.postgres import Postgres
 from persistence.embedded.postgres import postgres as embedded_postgres
 from persistence.migrations import upgrade
 from tests import documented, pgbouncer
+from tests.control import GIVE_UP
 from tests.people import HASH_SECRET, SESSION_TABLES, Person, sign_in
 from tests.surfaces import GraphQLSurface, RestSurface, Surface
 from tests.trips import TripCounter
@@ -196,6 +197,17 @@ async def run_sql(url: str, statements: str) -> None:
         await connection.execute(statements)
     finally:
         await connection.close()
+
+
+async def until_waiting(sql: asyncpg.Connection, wanted: int, kind: str = "advisory") -> None:
+    """Wait until so many statements in a database wait for a lock of this kind."""
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+        " WHERE datname = current_database() AND locktype = $1 AND NOT granted"
+    )
+    async with asyncio.timeout(GIVE_UP):
+        while await sql.fetchval(waiting, kind) < wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 ROOT = Path(__file__).parent.parent

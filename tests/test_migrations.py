@@ -10,7 +10,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from persistence.embedded.postgres import Postgres
 from persistence.migrations import BEHIND, CannotMigrate, config, find_schema_problem, upgrade
 from persistence.pool import Pool, PoolSettings
 from persistence.sessions.layouts import UnusableSessions
-from tests.conftest import ROOT, new_database, run_sql, settings_of_tests
+from tests.conftest import ROOT, new_database, run_sql, settings_of_tests, until_waiting
 from tests.drills.service import connected
 from tests.people import SESSION_TABLES
 
@@ -200,15 +199,6 @@ async def test_three_instances_may_migrate_at_once_and_without_an_alembic_ini(
     assert [process.returncode for process in processes] == [0, 0, 0], outcomes
     assert await tables(sql) == {"twofold_alembic_version", "tasks"}
     assert len(await sql.fetch("SELECT * FROM twofold_alembic_version")) == 1
-
-
-async def until_waiting(sql: asyncpg.Connection, wanted: int) -> None:
-    """Wait until so many stand before a lock."""
-    deadline = time.monotonic() + 30
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
-    while await sql.fetchval(waiting) != wanted:
-        assert time.monotonic() < deadline, f"there are not {wanted} waiting"
-        await asyncio.sleep(0.05)
 
 
 def alembic(url: str, *arguments: str, cwd: Path = ROOT) -> subprocess.Popen[str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+
+import asyncpg
 
 from api.commands.errors import CommandError
 from api.commands.migrate import DatabaseVariables, read_database
@@ -21,31 +24,46 @@ SECONDS = 60.0
 def reassign(old: str, new: str) -> None:
     """Give all tasks of the user ``old`` to the user ``new``; print how many they are.
 
-    It may be repeated, and run while the service runs.
+    It may be repeated, and run while the service runs. A task that ``old`` adds meanwhile may stay.
 
     Raises:
-        CommandError: a variable is missing or invalid, a user id is empty or both are the same,
-            or the database failed; the batches before that are done.
+        CommandError: a variable is missing or invalid, a user id is empty or not UTF-8, or both are
+            the same; or the database failed, and the message says after how many tasks.
     """
     if not old.strip() or not new.strip() or old == new:
         raise CommandError("Name two different user ids, the old one first.", exit_code=2)
     try:
-        count = asyncio.run(_reassign(read_database(), old, new))
-    except Unavailable as error:
-        raise CommandError(f"The tasks could not be reassigned: {error}") from None
-    print(f"Reassigned {count} {'task' if count == 1 else 'tasks'}.")
+        (old + new).encode()
+    except UnicodeEncodeError:
+        raise CommandError("A user id is not valid UTF-8.", exit_code=2) from None
+    progress = _Progress()
+    try:
+        asyncio.run(_reassign(read_database(), old, new, progress))
+    except (Unavailable, asyncpg.PostgresError) as error:
+        raise CommandError(f"Reassigned {progress}, then it failed: {error}") from None
+    print(f"Reassigned {progress}.")
 
 
-async def _reassign(database: DatabaseVariables, old: str, new: str) -> int:
+@dataclass
+class _Progress:
+    """How many tasks have been given away so far."""
+
+    count: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.count} {'task' if self.count == 1 else 'tasks'}"
+
+
+async def _reassign(database: DatabaseVariables, old: str, new: str, progress: _Progress) -> None:
     settings = PoolSettings(1, 1, timeout=SECONDS, recycle=-1, pre_ping=False)
     pool = Pool(database.url, settings)
-    count = 0
+    # From id to id, so that it ends even if somebody keeps giving tasks back to the old user.
+    after: int | None = 0
     try:
-        while True:
+        while after is not None:
             db = Database(pool, SECONDS, schema=database.schema)
-            done = await tasks.reassign(db, old, new, BATCH)
-            count += done
-            if done < BATCH:
-                return count
+            done = await tasks.reassign(db, old, new, after, BATCH)
+            progress.count += done.amount
+            after = done.last
     finally:
         await pool.close()

@@ -12,7 +12,6 @@ import asyncpg
 import httpx
 import pytest
 
-from api import cli
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import CannotMigrate, upgrade
 from tests.conftest import ROOT, new_database, run_sql
@@ -167,85 +166,3 @@ async def both_deletions(url: str, client: httpx.AsyncClient) -> None:
         tasks = [await ada.create_task(f"task {number}") for number in range(3)]
         gone = await ada.delete_tasks([task.id for task in tasks])
         assert gone.deleted == [task.id for task in tasks]
-
-
-async def test_an_installation_is_moved_with_all_that_it_has(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    url = await new_installation(postgres)
-    async with client_of(url) as client:
-        ada, _ = await both_adas(url, client)
-        first = await ada.create_task("water the plants")
-    monkeypatch.setenv("DATABASE_URL", url)
-    monkeypatch.setenv("DATABASE_SCHEMA", "twofold")
-
-    moved = await asyncio.to_thread(cli.main, ["move-tables"])
-    again = await asyncio.to_thread(cli.main, ["move-tables"])
-    migrated = await asyncio.to_thread(cli.main, ["migrate"])
-    async with client_of(url, database_schema="twofold") as client:
-        ada, _ = await both_adas(url, client)
-        second = await ada.create_task("feed the cat")
-        titles = [task.title for task in (await ada.list_tasks()).tasks]
-
-    assert (moved, again, migrated) == (0, 1, 0)
-    assert "The schema twofold has a table tasks already." in capsys.readouterr().err
-    assert titles == ["feed the cat", "water the plants"]
-    assert second.id > first.id
-
-
-@pytest.mark.parametrize(
-    ("schema", "problem"),
-    [
-        ("", "DATABASE_SCHEMA is not set"),
-        ("twofold", "There is no table tasks to move."),
-        ("Two fold", "DATABASE_SCHEMA: 'Two fold' is not a schema's name"),
-        ("x; DROP TABLE users", "is not a schema's name"),
-        ("pg_temp", "'pg_temp' is one of PostgreSQL's own schemas"),
-    ],
-)
-async def test_what_cannot_be_moved_is_said_in_a_sentence(
-    schema: str,
-    problem: str,
-    url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", url)
-    monkeypatch.setenv("DATABASE_SCHEMA", schema)
-
-    assert await asyncio.to_thread(cli.main, ["move-tables"]) in (1, 2)
-
-    said = capsys.readouterr().err
-    assert problem in said
-    assert "Traceback" not in said
-
-
-# --- A user who gets another id -----------------------------------------------------------
-
-
-async def test_the_tasks_of_an_anonymous_visitor_go_to_the_account(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    url = await new_installation(postgres)
-    monkeypatch.setenv("DATABASE_URL", url)
-    monkeypatch.setattr("api.commands.reassign.BATCH", 7)
-    await run_sql(
-        url,
-        "INSERT INTO tasks (user_id, title) SELECT u, u || ' ' || n"
-        " FROM unnest(ARRAY['visitor', 'ada', 'bob']) u, generate_series(1, 20) n",
-    )
-
-    codes = [
-        await asyncio.to_thread(cli.main, ["reassign", *ids])
-        for ids in (["visitor", "ada"], ["visitor", "ada"], ["ada", "ada"], ["", "ada"])
-    ]
-
-    async with client_of(url) as client:
-        ada, _ = await both_adas(url, client)
-        tasks = (await ada.list_tasks()).tasks
-    assert codes == [0, 0, 2, 2]
-    assert capsys.readouterr().out.splitlines() == ["Reassigned 20 tasks.", "Reassigned 0 tasks."]
-    assert len(tasks) == 40
-    # Their entity tags are new, because what they stand for has another owner.
-    assert {task.version for task in tasks if task.title.startswith("visitor")} == {2}
-    assert {task.version for task in tasks if task.title.startswith("ada")} == {1}
