@@ -8,6 +8,9 @@ validates the body after them. In GraphQL the document is in the body and decide
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 from starlette.types import Scope
 
 from api.auth import Authenticator, LookupsExhausted
@@ -15,7 +18,12 @@ from api.errors import BudgetExceeded, Unauthenticated
 from api.rate_limit.budget import Budget, Cost, Kind, address_payer, viewer_payer
 from api.request import context_of
 from persistence.database import Database
+from persistence.errors import SessionUnconfirmed, Unavailable
+from persistence.sessions.checks import SessionCheck
+from persistence.sessions.layouts import is_layout_outdated
 from persistence.viewer import Viewer
+
+T = TypeVar("T")
 
 
 async def authenticate(
@@ -65,6 +73,78 @@ def require_funds(scope: Scope, budget: Budget, payer: str, kind: Kind) -> None:
     except BudgetExceeded as error:
         context_of(scope).charges.append(error.charge)
         raise
+
+
+async def answer_reader(
+    scope: Scope,
+    authenticator: Authenticator,
+    budget: Budget,
+    database: Database,
+    cost: Cost,
+    work: Callable[[], Awaitable[T]],
+) -> T:
+    """Admit a request that only reads, and do its work: in one round trip if its token is known.
+
+    Then the session is looked up together with the first row that the work reads. A request that
+    such an attempt cannot answer is admitted like any other, and the work is done again: the
+    session is gone or has changed, or nothing was read.
+
+    Args:
+        work: has a result that is not sent yet. It reads no body, and may be called twice.
+
+    Raises:
+        Unauthenticated: see ``authenticate``.
+        BudgetExceeded: see ``charge``. Nothing that was read is sent.
+    """
+    check = authenticator.check(scope)
+    if check and budget.cached_refusal(viewer_payer(check.viewer), cost.kind) is None:
+        try:
+            return await _answer_known(scope, budget, database, cost, check, work)
+        except SessionUnconfirmed:
+            database.check = None
+            context_of(scope).answering.end()
+    viewer = await authenticate(scope, authenticator, budget, database, cost)
+    await charge(scope, budget, viewer_payer(viewer), cost)
+    return await work()
+
+
+async def _answer_known(
+    scope: Scope,
+    budget: Budget,
+    database: Database,
+    cost: Cost,
+    check: SessionCheck,
+    work: Callable[[], Awaitable[T]],
+) -> T:
+    """The result of work whose first read confirms the session.
+
+    Raises:
+        SessionUnconfirmed: it is not confirmed; nothing was charged.
+    """
+    context = context_of(scope)
+    payer = viewer_payer(check.viewer)
+    context.viewer, context.database = check.viewer, database
+    database.share, database.check = payer, check
+    await context.answering.begin(payer, cost.amount)
+    failure: Exception | None = None
+    try:
+        result = await work()
+    except SessionUnconfirmed:
+        raise
+    except Unavailable as error:
+        # The table of sessions may have changed; ``authenticate`` looks at it again.
+        if is_layout_outdated(error):
+            raise SessionUnconfirmed from error
+        raise
+    except Exception as error:
+        failure = error
+    # A part of a GraphQL operation may have met what another part did not.
+    if not check.is_confirmed or check.is_refused:
+        raise SessionUnconfirmed
+    await _spend(scope, budget, payer, cost)
+    if failure:
+        raise failure
+    return result
 
 
 async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:

@@ -23,6 +23,7 @@ from api.settings import Settings
 from persistence.database import Database
 from persistence.errors import Unavailable
 from persistence.sessions.cache import SessionCache
+from persistence.sessions.checks import SessionCheck
 from persistence.sessions.layouts import (
     SessionLookup,
     SessionRecord,
@@ -39,7 +40,7 @@ MAX_TOKEN: Final = 4096
 """The longest bearer token that is looked up, in bytes; better-auth's have 32 or 80."""
 
 MAX_VALID_TOKENS: Final = 10_000
-"""Tokens that are remembered as valid: a hash of 32 bytes each, about 2 MB in all."""
+"""Tokens that are remembered as valid: a hash of 32 bytes and a viewer each, about 5 MB in all."""
 
 LOOKUP_INTERVAL: Final = 0.1
 """Seconds from the end of one look-up to the next, for an address whose budget is spent."""
@@ -94,8 +95,28 @@ class Authenticator:
         if session is None:
             self._valid_tokens.remove(digest)
             raise Unauthenticated
-        self._valid_tokens.add(digest)
+        self._valid_tokens.add(digest, session.viewer)
         return session.viewer
+
+    def known_viewer(self, scope: Scope) -> Viewer | None:
+        """Whose session the request's token had at its last look-up, if ``check`` can confirm it.
+
+        ``None`` if ``viewer`` has to find the session, or if sessions are cached anyway.
+        """
+        if self._lookup is None or self._lookup is not self._sessions:
+            return None
+        try:
+            token = bearer_token(scope)
+        except Unauthenticated:
+            return None
+        return self._valid_tokens.viewer(self._valid_tokens.digest(token))
+
+    def check(self, scope: Scope) -> SessionCheck | None:
+        """The check of a known viewer's session, for the request's first read."""
+        viewer = self.known_viewer(scope)
+        if viewer is None or self._lookup is None:
+            return None
+        return SessionCheck(self._lookup, bearer_token(scope), viewer)
 
     async def _look_up(self, db: Database, token: bytes) -> SessionRecord | None:
         sessions = self._sessions or await self._find_sessions(db)
@@ -189,30 +210,35 @@ class Authenticator:
 class ValidTokens:
     """Hashes of the tokens that had a session at their last look-up, under a key of this process.
 
-    They only decide whose look-up need not wait: every token is looked up again.
+    They only decide how a token is looked up: whether it has to wait, and whether together with a
+    read. Every token is looked up again.
     """
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
-        self._digests: OrderedDict[bytes, None] = OrderedDict()
+        self._viewers: OrderedDict[bytes, Viewer] = OrderedDict()
 
     def __contains__(self, digest: bytes) -> bool:
-        return digest in self._digests
+        return digest in self._viewers
+
+    def viewer(self, digest: bytes) -> Viewer | None:
+        """Whose session the token had; ``None`` if it had none."""
+        return self._viewers.get(digest)
 
     def digest(self, token: bytes) -> bytes:
         """The hash of a token, 32 bytes."""
         return hashlib.blake2b(token, key=self._key, digest_size=32).digest()
 
-    def add(self, digest: bytes) -> None:
+    def add(self, digest: bytes, viewer: Viewer) -> None:
         """Add a token. Beyond ``MAX_VALID_TOKENS`` the least recently used one is removed."""
-        self._digests[digest] = None
-        self._digests.move_to_end(digest)
-        if len(self._digests) > MAX_VALID_TOKENS:
-            self._digests.popitem(last=False)
+        self._viewers[digest] = viewer
+        self._viewers.move_to_end(digest)
+        if len(self._viewers) > MAX_VALID_TOKENS:
+            self._viewers.popitem(last=False)
 
     def remove(self, digest: bytes) -> None:
         """Remove a token, if it is there."""
-        self._digests.pop(digest, None)
+        self._viewers.pop(digest, None)
 
 
 class LookupQueues:

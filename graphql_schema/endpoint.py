@@ -1,6 +1,7 @@
 """GraphQL over HTTP: one request, one document, one response.
 
 The order of the steps is REST's: authentication, the body, the document, its cost, execution.
+(Of a token that was valid before, the session is confirmed later, before anything is answered.)
 Before the document is parsed, a scan tells a query from a mutation. A mutation by GET, and a
 payer whose budget of that kind is spent, are rejected at the cost of the scan alone.
 https://graphql.github.io/graphql-over-http/draft/
@@ -8,7 +9,7 @@ https://graphql.github.io/graphql-over-http/draft/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.admission import authenticate, charge, require_funds
+from api.admission import answer_reader, authenticate, charge, require_funds
 from api.auth import without_token
 from api.errors import BudgetExceeded, MethodNotAllowed, NotAcceptable, describe
 from api.http.body import decode_json, read_json
@@ -33,10 +34,11 @@ from api.rate_limit.budget import (
 )
 from api.request import context_of, report
 from api.state import state_of
-from graphql_schema.compiled import CompiledSchema, RequestRejected
+from graphql_schema.compiled import Answer, CompiledSchema, RequestRejected
 from graphql_schema.context import Context
 from graphql_schema.errors import field_error, not_persisted, rejection_errors, request_error
 from persistence.errors import FieldError, InvalidInput
+from persistence.sessions.checks import MAX_ROWS
 from persistence.validation import MAX_ERRORS
 
 PATH: Final = "/graphql"
@@ -68,8 +70,10 @@ class GraphQLEndpoint:
             raise NotAcceptable(f"An answer is {GRAPHQL_JSON} or {JSON}")
         state = state_of(scope)
         db = state.database()
-        viewer = await authenticate(scope, state.authenticator, state.budget, db, ONE_READ)
-        payer = viewer_payer(viewer)
+        admission = scope, state.authenticator, state.budget, db
+        # The session of a token that was valid before is looked up as late as possible.
+        known = state.authenticator.known_viewer(scope)
+        payer = viewer_payer(known or await authenticate(*admission, ONE_READ))
         kind = Kind.READ
         try:
             request = await _read_request(scope, receive)
@@ -80,16 +84,26 @@ class GraphQLEndpoint:
             call = operation.bind(request.variables)
             cost = _cost(operation.kind, call.cost)
             state.budget.require_payable(cost)
-        except (MethodNotAllowed, BudgetExceeded):
-            raise
-        except Batch as batch:
-            await charge(scope, state.budget, payer, ONE_READ)
-            return _refuse_batch(scope, media_type, batch)
         except Exception as error:
-            await charge(scope, state.budget, payer, _cost_of_failure(state.budget, payer, kind))
+            if known:
+                payer = viewer_payer(await authenticate(*admission, ONE_READ))
+            if isinstance(error, MethodNotAllowed | BudgetExceeded):
+                raise
+            cost = _cost_of_failure(state.budget, payer, kind)
+            await charge(scope, state.budget, payer, cost)
             return self._reject(scope, media_type, error)
-        await charge(scope, state.budget, payer, cost)
-        answer = await call.execute(Context(viewer, db, state.budget, self._max_page))
+
+        def execute() -> Awaitable[Answer]:
+            viewer = context_of(scope).viewer
+            return call.execute(Context(viewer, db, state.budget, self._max_page))
+
+        if known and kind is Kind.READ and call.items < MAX_ROWS:
+            answer = await answer_reader(*admission, cost, execute)
+        else:
+            if known:
+                payer = viewer_payer(await authenticate(*admission, ONE_READ))
+            await charge(scope, state.budget, payer, cost)
+            answer = await execute()
         errors = [field_error(scope, error) for error in answer.errors]
         return _response(scope, media_type, 200, answer.data, errors)
 
@@ -103,6 +117,8 @@ class GraphQLEndpoint:
             errors = rejection_errors(scope, error)
         elif isinstance(error, PersistedQuery):
             errors = [not_persisted(scope)]
+        elif isinstance(error, Batch):
+            return _refuse_batch(scope, media_type, error)
         else:
             raise error
         # With the older media type, 200 means only that the server was reached.

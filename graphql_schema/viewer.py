@@ -59,6 +59,9 @@ class Viewer:
 
 
 async def _budget(context: Context, viewer: persistence.viewer.Viewer, kind: Kind) -> Budget:
+    if check := context.db.check:
+        # What is left is told after this request is charged, and it is not yet.
+        raise check.refuse()
     look = context.budget.look
     return Budget.of(await context.once(kind, lambda: look(viewer_payer(viewer), kind)))
 

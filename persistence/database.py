@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import asyncpg
 
@@ -33,6 +33,29 @@ Below the usual deadline, so that the log contains the reason instead of a time-
 """
 
 
+class SessionCheck(Protocol):
+    """The look-up of a session that waits for a read to be joined to (``sessions.checks``)."""
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether a read has found the session."""
+        ...
+
+    def refuse(self) -> Exception:
+        """Note that the request has to be admitted like any other; the error that says so."""
+        ...
+
+    def join(
+        self, statement: Statement, values: Mapping[str, Any]
+    ) -> tuple[Statement, Mapping[str, Any]]:
+        """The statement and its values, with the look-up."""
+        ...
+
+    def confirm(self, records: Sequence[Record]) -> Sequence[Record]:
+        """The statement's own records, after the check of the session in them."""
+        ...
+
+
 class Database:
     """One request's access to the database: any number of statements, one deadline over all.
 
@@ -45,9 +68,19 @@ class Database:
 
     Attributes:
         share: may be changed when the request is authenticated.
+        check: a session that is to be confirmed by the first read. Until it is, nothing is written.
     """
 
-    __slots__ = ("_pool", "_running", "_seconds_left", "_since", "_slots", "schema", "share")
+    __slots__ = (
+        "_pool",
+        "_running",
+        "_seconds_left",
+        "_since",
+        "_slots",
+        "check",
+        "schema",
+        "share",
+    )
 
     def __init__(
         self,
@@ -58,6 +91,7 @@ class Database:
     ) -> None:
         self.share = share
         self.schema = schema
+        self.check: SessionCheck | None = None
         self._pool = pool
         self._seconds_left = seconds
         self._running = 0
@@ -69,8 +103,14 @@ class Database:
 
         Raises:
             Unavailable: the database did not answer within the deadline, or failed.
+            SessionUnconfirmed: ``check`` did not find its session.
         """
-        return await self._run(statement, values, repeatable=True)
+        statement = statement.in_schema(self.schema)
+        check = self.check
+        if check is None or check.is_confirmed:
+            return await self._run(statement, values, repeatable=True)
+        joined, joined_values = check.join(statement, values)
+        return check.confirm(await self._run(joined, joined_values, repeatable=True))
 
     async def write(self, statement: Statement, /, **values: Any) -> Sequence[Record]:
         """Run a statement that changes something, once.
@@ -81,7 +121,8 @@ class Database:
         Raises:
             Unavailable: the database did not answer within the deadline, or failed.
         """
-        return await self._run(statement, values, repeatable=False)
+        assert self.check is None
+        return await self._run(statement.in_schema(self.schema), values, repeatable=False)
 
     async def wait(self, task: asyncio.Task[Any]) -> None:
         """Wait until a task with statements of another request is done; never cancel it.
@@ -100,7 +141,6 @@ class Database:
     async def _run(
         self, statement: Statement, values: Mapping[str, Any], *, repeatable: bool
     ) -> Sequence[Record]:
-        statement = statement.in_schema(self.schema)
         arguments = statement.arguments(values)
         if not self._running:
             self._since = time.monotonic()

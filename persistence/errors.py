@@ -43,6 +43,10 @@ class VersionConflict(ExpectedError):
         super().__init__(f"The {kind[:1].lower()}{kind[1:]} is at version {version}")
 
 
+class SessionUnconfirmed(Exception):
+    """A session that was valid before was not found with the read that should confirm it."""
+
+
 class Unavailable(ExpectedError):
     """A server that we depend on did not answer in time. Whether it stored anything is unknown.
 

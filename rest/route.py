@@ -20,10 +20,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.admission import authenticate, charge
+from api.admission import answer_reader, authenticate, charge
 from api.http.body import read_json
 from api.http.links import relative_reference
-from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, viewer_payer
+from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, Kind, viewer_payer
 from api.request import context_of
 from api.state import state_of
 from persistence.database import Database
@@ -108,17 +108,24 @@ class AuthenticatedRoute(APIRoute):
         self.app = self._handle
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        inputs = self._inputs
-        request = Request(scope, receive)
         state = state_of(scope)
-        viewer = await authenticate(
-            scope, state.authenticator, state.budget, state.database(), inputs.cost
-        )
-        await charge(scope, state.budget, viewer_payer(viewer), inputs.cost)
+        request = Request(scope, receive)
+        admission = scope, state.authenticator, state.budget, state.database(), self._inputs.cost
+        if self._inputs.cost.kind is Kind.READ:
+            response = await answer_reader(*admission, partial(self._respond, request))
+        else:
+            viewer = await authenticate(*admission)
+            await charge(scope, state.budget, viewer_payer(viewer), self._inputs.cost)
+            response = await self._respond(request)
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        """The response to a request that is admitted: read and check its inputs, then work."""
+        inputs, scope = self._inputs, request.scope
         arguments: dict[str, Any] = {}
         checks = Checks()
         if inputs.body:
-            body = await read_json(scope, receive, self._media_types)
+            body = await read_json(scope, request.receive, self._media_types)
             arguments[inputs.body.name] = checks.run(validate, inputs.body.model, body)
         members, errors = _query_members(scope, inputs.query)
         checks.add(errors)
@@ -129,8 +136,7 @@ class AuthenticatedRoute(APIRoute):
         for name, alias, parser in inputs.path:
             arguments[name] = checks.run(parser.parse, request.path_params[alias], alias)
         checks.finish()
-        response = await self._call(**arguments)
-        await response(scope, receive, send)
+        return await self._call(**arguments)
 
 
 class PublicRoute(APIRoute):

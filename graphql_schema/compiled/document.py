@@ -163,8 +163,8 @@ class Operation:
             _require_no_null(self._usages.never_null, inputs)
         values = self._variables.read(inputs)
         selection = self._select(values)
-        self._check_items(selection, values)
-        return Call(self._executor, values, selection)
+        items = self._count_items(selection, values)
+        return Call(self._executor, values, selection, items)
 
     def _select(self, values: VariableValues) -> Selection:
         conditions = tuple(
@@ -187,12 +187,13 @@ class Operation:
         self._executor.fork(values, selection, None).select(self._runtime.list_sizes)
         return selection
 
-    def _check_items(self, selection: Selection, values: VariableValues) -> None:
+    def _count_items(self, selection: Selection, values: VariableValues) -> int:
         limit = self._runtime.max_items
         count = sum([size.items(values.coerced) for size in selection.list_sizes])
         if count > limit:
             more = f": it asks for {count}, repetitions included"
             raise over_limit("list items", limit, more)
+        return count
 
 
 def _ignore(weight: int) -> None:
@@ -208,11 +209,16 @@ def _require_no_null(names: Sequence[str], inputs: Mapping[str, Any]) -> None:
 
 @dataclass(slots=True)
 class Call:
-    """An operation with the variables of one request."""
+    """An operation with the variables of one request.
+
+    Attributes:
+        items: the most items that the lists of the response have together.
+    """
 
     _executor: CompiledExecutor
     _values: VariableValues
     _selection: Selection
+    items: int
 
     @property
     def cost(self) -> int:

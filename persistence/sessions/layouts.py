@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -15,7 +15,12 @@ import asyncpg
 
 from persistence.database import Database
 from persistence.errors import Unavailable
-from persistence.sessions.tokens import hash_token, is_signature_right, parse_token
+from persistence.sessions.tokens import (
+    PresentedToken,
+    hash_token,
+    is_signature_right,
+    parse_token,
+)
 from persistence.sql import Record, Statement
 from persistence.tables import ENCODING, ROW_SECURITY, wrong_encoding
 from persistence.viewer import Viewer
@@ -67,43 +72,78 @@ class SessionLookup(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class HashedSessionLookup:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableLookup:
+    """Finds sessions in the auth server's table.
+
+    Attributes:
+        signing_secrets: a token's signature must be right under one of them, if there are any.
+        statement: takes ``key``.
+        table: the auth server's, as SQL writes it.
+        joined: the statements that do the look-up along the way (``persistence.sessions.checks``),
+            by the SQL that they began as.
+    """
+
+    signing_secrets: Sequence[bytes]
+    statement: Statement
+    table: str
+    joined: dict[str, Statement] = field(default_factory=dict, compare=False, repr=False)
+
+    async def find(self, db: Database, token: bytes) -> SessionRecord | None:
+        """See ``SessionLookup.find``."""
+        presented = parse_token(token)
+        key = self.key(presented)
+        return self.session(await db.read(self.statement, key=key), key, presented)
+
+    def session(
+        self, records: Sequence[Record], key: str, presented: PresentedToken
+    ) -> SessionRecord | None:
+        """The valid session among the statement's records, if one belongs to the token.
+
+        The signature is checked after the query, so that a wrong one takes as long as a right one.
+        """
+        session = _match(records, self.stored(key, presented))
+        return session if is_signature_right(presented, self.signing_secrets) else None
+
+    def key(self, presented: PresentedToken) -> str:
+        """The statement's ``key`` for a token."""
+        raise NotImplementedError
+
+    def stored(self, key: str, presented: PresentedToken) -> bytes:
+        """What the table has of a token."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HashedSessionLookup(TableLookup):
     """Lookup in rows that carry the hex HMAC-SHA256 of the token, and ``revoked``."""
 
     secret: bytes
-    signing_secrets: Sequence[bytes]
-    statement: Statement
-    table: str
 
-    async def find(self, db: Database, token: bytes) -> SessionRecord | None:
-        """See ``SessionLookup.find``. A signature is checked as in the other layout."""
-        presented = parse_token(token)
-        digest = hash_token(self.secret, presented.raw)
-        session = _match(await db.read(self.statement, key=digest), digest.encode())
-        return session if is_signature_right(presented, self.signing_secrets) else None
+    def key(self, presented: PresentedToken) -> str:
+        """The hash."""
+        return hash_token(self.secret, presented.raw)
+
+    def stored(self, key: str, presented: PresentedToken) -> bytes:
+        """The hash."""
+        return key.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class BetterAuthSessionLookup:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BetterAuthSessionLookup(TableLookup):
     """Lookup in a stock better-auth server's rows: plain tokens, deleted when revoked."""
 
-    signing_secrets: Sequence[bytes]
-    statement: Statement
-    table: str
+    def key(self, presented: PresentedToken) -> str:
+        """The token, as far as PostgreSQL can store it.
 
-    async def find(self, db: Database, token: bytes) -> SessionRecord | None:
-        """See ``SessionLookup.find``.
-
-        If there are secrets, a signature must be right under one of them. It is checked after
-        the query, so that a wrong signature takes as long as a right one.
+        The query runs with every token, also one that no row can have, so that all take the same
+        time.
         """
-        presented = parse_token(token)
-        # PostgreSQL cannot store these characters. The query runs all the same and finds no row,
-        # so that every token takes the same time.
-        key = presented.raw.decode(errors="replace").replace("\0", "\ufffd")
-        session = _match(await db.read(self.statement, key=key), presented.raw)
-        return session if is_signature_right(presented, self.signing_secrets) else None
+        return presented.raw.decode(errors="replace").replace("\0", "\ufffd")
+
+    def stored(self, key: str, presented: PresentedToken) -> bytes:
+        """The token itself."""
+        return presented.raw
 
 
 def _match(records: Sequence[Record], key: bytes) -> SessionRecord | None:
@@ -113,10 +153,6 @@ def _match(records: Sequence[Record], key: bytes) -> SessionRecord | None:
         if hmac.compare_digest(row_key.encode(), key):
             return SessionRecord(Viewer(user_id, expires_at), seconds_left)
     return None
-
-
-TableLookup = HashedSessionLookup | BetterAuthSessionLookup
-"""A look-up in the auth server's table: ``table`` as SQL writes it, ``statement`` with ``key``."""
 
 
 async def find_session_lookup(
@@ -147,8 +183,15 @@ async def find_session_lookup(
     )
     await _probe(db, statement, problem, key="")
     if is_hashed:
-        return HashedSessionLookup(hash_secret, signing_secrets, statement, layout.name)
-    return BetterAuthSessionLookup(signing_secrets, statement, layout.name)
+        return HashedSessionLookup(
+            secret=hash_secret,
+            signing_secrets=signing_secrets,
+            statement=statement,
+            table=layout.name,
+        )
+    return BetterAuthSessionLookup(
+        signing_secrets=signing_secrets, statement=statement, table=layout.name
+    )
 
 
 def is_layout_outdated(error: Unavailable) -> bool:

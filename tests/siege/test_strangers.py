@@ -200,7 +200,7 @@ async def test_only_hashes_of_good_tokens_are_kept_and_few(
     assert [valid.digest(each.token.encode()) in valid for each in people] == [False] * 2 + [
         True
     ] * 3
-    assert not any(person.token.encode() in valid._digests for person in people)
+    assert not any(person.token.encode() in valid._viewers for person in people)
 
 
 # --- Readiness, which is free -------------------------------------------------------------

@@ -1,0 +1,100 @@
+"""A session's look-up inside the statement of a read: one round trip in place of two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from persistence.errors import SessionUnconfirmed
+from persistence.sessions.layouts import TableLookup
+from persistence.sessions.tokens import parse_token
+from persistence.sql import Record, Statement
+from persistence.viewer import Viewer
+
+MAX_ROWS: Final = 51
+"""The most rows of a read that the look-up is joined to: a page of 50, and one that shows whether
+there is more. Each row repeats the session's columns. Measured with 1,000 rows: 2,958 µs of CPU in
+place of 2,000."""
+
+
+class SessionCheck:
+    """A session that was valid before, to be looked up again together with the next read.
+
+    Args:
+        lookup: how sessions are looked up.
+        token: the request's.
+        viewer: whose session it was.
+
+    Attributes:
+        is_confirmed: whether a read has found the session.
+        is_refused: whether a read has not, or could not be joined.
+    """
+
+    __slots__ = ("_key", "_lookup", "_presented", "is_confirmed", "is_refused", "viewer")
+
+    def __init__(self, lookup: TableLookup, token: bytes, viewer: Viewer) -> None:
+        self._lookup = lookup
+        self._presented = parse_token(token)
+        self._key = lookup.key(self._presented)
+        self.viewer = viewer
+        self.is_confirmed = False
+        self.is_refused = False
+
+    def refuse(self) -> SessionUnconfirmed:
+        """Note that the request has to be admitted like any other; the error that says so."""
+        self.is_refused = True
+        return SessionUnconfirmed()
+
+    def join(
+        self, statement: Statement, values: Mapping[str, Any]
+    ) -> tuple[Statement, dict[str, Any]]:
+        """The statement and its values, with the look-up.
+
+        Raises:
+            SessionUnconfirmed: it may have too many rows.
+        """
+        if values.get("limit", 1) > MAX_ROWS:
+            raise self.refuse()
+        joined = self._lookup.joined.get(statement.sql)
+        if joined is None:
+            joined = self._lookup.joined[statement.sql] = _join(self._lookup.statement, statement)
+        return joined, {**values, _KEY: self._key}
+
+    def confirm(self, records: Sequence[Record]) -> Sequence[Record]:
+        """The statement's own records, after the check of the session in them.
+
+        Raises:
+            SessionUnconfirmed: there is no such session any more, or it is not the same.
+        """
+        first = records[0] if records else None
+        if first is None or first[_MATCHES] != 1:
+            raise self.refuse()
+        session = self._lookup.session([first[:_MATCHES]], self._key, self._presented)
+        if session is None or session.viewer != self.viewer:
+            raise self.refuse()
+        self.is_confirmed = True
+        return [record[_IS_ROW + 1 :] for record in records] if first[_IS_ROW] else []
+
+
+_KEY: Final = "session_key"
+
+_MATCHES: Final = 4
+"""The column, after those of the look-up, with the number of sessions that it found."""
+
+_IS_ROW: Final = _MATCHES + 1
+"""The column that is true in every row of the statement; null if the statement has none."""
+
+
+def _join(lookup: Statement, statement: Statement) -> Statement:
+    # Two statements that are complete; no value and no name of a request is in either. The rows
+    # keep their order: without a condition, PostgreSQL can only join them in a loop, and the
+    # session is one row.
+    key = f"${len(statement.parameters) + 1}"
+    return Statement(
+        "WITH session AS MATERIALIZED (SELECT *, count(*) OVER ()"  # noqa: S608
+        f" FROM ({lookup.sql.replace('$1', key)}) AS found)"
+        " SELECT session.*, answer.* FROM session LEFT JOIN"
+        f" (SELECT true, page.* FROM ({statement.sql}) AS page) AS answer ON true",
+        (*statement.parameters, _KEY),
+        typed=lookup.typed and statement.typed,
+    )
