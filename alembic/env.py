@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from sqlalchemy import Connection, pool, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Connection, text
 
 from alembic import context
 from api.dotenv import load_database_url, read_variable
-from persistence.migrations import MIGRATION_LOCK, CannotMigrate, adopt_revision, require_moved
+from persistence.migrations import (
+    MIGRATION_LOCK,
+    CannotMigrate,
+    adopt_revision,
+    create_engine,
+    require_moved,
+)
 from persistence.tables import (
     ENCODING,
     VERSION_TABLE,
@@ -17,7 +22,6 @@ from persistence.tables import (
     require_schema_name,
     wrong_encoding,
 )
-from persistence.urls import parse_database_url
 
 
 def include_name(name: str | None, kind: str, parents: object) -> bool:
@@ -79,10 +83,7 @@ def enter_schema(connection: Connection) -> None:
 
 async def run_online() -> None:
     """Connect, migrate, disconnect."""
-    database = parse_database_url(context.config.attributes.get("url") or load_database_url())
-    engine = create_async_engine(
-        database.url, connect_args=database.connect_args, poolclass=pool.NullPool
-    )
+    engine = create_engine(context.config.attributes.get("url") or load_database_url())
     async with engine.connect() as connection:
         await connection.run_sync(run)
     await engine.dispose()

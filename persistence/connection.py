@@ -116,15 +116,8 @@ async def connect(database: DatabaseURL) -> Connection:
         OSError: it cannot be reached.
         asyncpg.PostgresError: it refuses us.
     """
-    url = database.url
-    connection: Connection = await asyncpg.connect(
-        host=url.host,
-        port=url.port,
-        user=url.username,
-        password=url.password,
-        database=url.database,
-        connection_class=Connection,
-        **{"timeout": COMMAND_TIMEOUT, **database.connect_args},
+    connection: Connection = await database.connect(
+        timeout=COMMAND_TIMEOUT, connection_class=Connection
     )
     if database.pooled:
         connection.descriptions = {}

@@ -10,6 +10,8 @@ import asyncpg
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from alembic import command
 from persistence.database import Database
@@ -17,6 +19,7 @@ from persistence.errors import Unavailable
 from persistence.sql import Statement
 from persistence.tables import ROW_SECURITY, VERSION_TABLE, qualified
 from persistence.tables import tasks as table
+from persistence.urls import parse_database_url
 
 
 class CannotMigrate(Exception):
@@ -58,6 +61,22 @@ def upgrade(url: str, schema: str | None = None) -> None:
         CannotMigrate: the database has another encoding, or a table ``tasks`` that is not ours.
     """
     command.upgrade(config(url, schema), "head")
+
+
+def create_engine(url: str) -> AsyncEngine:
+    """An engine that opens a connection for each use, as the service does.
+
+    Raises:
+        ValueError: the URL is invalid.
+    """
+    database = parse_database_url(url)
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        # Through PgBouncer, statements that SQLAlchemy caches give wrong values after the type of a
+        # column has changed.
+        connect_args={"async_creator_fn": database.connect, "prepared_statement_cache_size": 0},
+        poolclass=NullPool,
+    )
 
 
 MIGRATION_LOCK: Final = 7_021_999_021

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
-from persistence.migrations import MIGRATION_LOCK, CannotMigrate, adopt_revision
+from persistence.migrations import MIGRATION_LOCK, CannotMigrate, adopt_revision, create_engine
 from persistence.tables import VERSION_TABLE, qualified
 from persistence.tables import tasks as table
-from persistence.urls import parse_database_url
 
 NAMES: Final = (table.name, VERSION_TABLE)
 """The tables of an installation."""
@@ -34,10 +31,7 @@ async def move_tables(url: str, schema: str) -> bool:
         CannotMigrate: there are no tables of ours to move, the schema has others of these names,
             or this role may not let the other roles look into it. Nothing is changed.
     """
-    database = parse_database_url(url)
-    engine = create_async_engine(
-        database.url, connect_args=database.connect_args, poolclass=NullPool
-    )
+    engine = create_engine(url)
     try:
         async with engine.begin() as connection:
             return await connection.run_sync(_move, schema)

@@ -1,20 +1,62 @@
-"""Database URLs in the forms in use, translated into arguments of SQLAlchemy and asyncpg."""
+"""Database URLs in the forms in use, and the one way to connect to what they name.
+
+Everything that asyncpg would otherwise take from the environment (``PGHOST``, ``PGSSLMODE`` and
+their kind) or from the home folder (``.pgpass``, ``.postgresql``) is passed to it explicitly.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import ssl
-from collections.abc import Callable
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
 
+import asyncpg
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from persistence import tls
+from persistence.tls import TLSParameters
+
+if sys.platform != "win32":
+    import pwd
+
 APPLICATION_NAME: Final = "twofold"
 
+CONNECT_TIMEOUT: Final = 60.0
+"""Seconds that opening a connection may take, if neither the URL nor the caller has a number."""
+
 _SCHEMES: Final = ("postgres", "postgresql", "postgresql+asyncpg")
-_SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+# For a URL without a host: the folders of PostgreSQL's sockets, then TCP.
+_DEFAULT_HOSTS: Final = (
+    ["localhost"]
+    if sys.platform == "win32"
+    else ["/run/postgresql", "/var/run/postgresql", "/tmp", "/private/tmp", "localhost"]
+)
+
+_TRANSLATED: Final = frozenset(
+    {
+        "application_name",
+        "connect_timeout",
+        "host",
+        "options",
+        "pgbouncer",
+        "ssl",
+        "sslcert",
+        "sslkey",
+        "sslmode",
+        "sslpassword",
+        "sslrootcert",
+    }
+)
+
+# Of no use here: asyncpg negotiates the first two with the server, and there is one host.
+_IGNORED: Final = frozenset({"channel_binding", "gssencmode", "target_session_attrs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +64,135 @@ class DatabaseURL:
     """The address of a database, and how to connect to it.
 
     Args:
-        url: for SQLAlchemy, without query parameters.
-        connect_args: for ``asyncpg.connect``; ``timeout`` is in seconds.
+        user: the role.
+        password: its password.
+        host: a name, an address or the folder of a socket; ``None`` for this machine.
+        port: 1 to 65535.
+        database: its name.
+        server_settings: what the connection sets on the server.
+        timeout: seconds that opening a connection may take.
+        attempts: how to connect, in this order: with a TLS context, or without TLS.
         pooled: the host is a PgBouncer in transaction mode, where a prepared statement exists in
             one transaction only.
     """
 
-    url: URL
-    connect_args: dict[str, Any] = field(default_factory=dict)
-    pooled: bool = False
+    user: str
+    password: str | None = field(repr=False)
+    host: str | None
+    port: int
+    database: str
+    server_settings: Mapping[str, str]
+    timeout: float | None
+    attempts: tuple[ssl.SSLContext | None, ...]
+    pooled: bool
+
+    async def connect(
+        self,
+        *,
+        timeout: float = CONNECT_TIMEOUT,  # noqa: ASYNC109  # the name that asyncpg has for it
+        **options: Any,
+    ) -> asyncpg.Connection:
+        """Open a connection. The environment and the home folder have no influence on it.
+
+        Args:
+            timeout: seconds for all attempts, unless the URL has a number itself.
+            options: further arguments of ``asyncpg.connect``.
+
+        Raises:
+            TimeoutError: it takes too long.
+            OSError: the server does not answer, or TLS fails.
+            asyncpg.PostgresError: the server refuses.
+        """
+        first, *others = self.attempts
+        async with asyncio.timeout(self.timeout or timeout):
+            try:
+                return await self._connect(first, options)
+            except _OTHER_TRANSPORT as error:
+                if not others or isinstance(error, ConnectionRefusedError):
+                    raise
+                refusal = error
+            try:
+                return await self._connect(others[0], options)
+            except _OTHER_TRANSPORT as error:
+                # A wrong password is more useful to know than that the second way is closed.
+                raise (refusal if _is_password(refusal) else error) from None
+
+    async def _connect(
+        self, context: ssl.SSLContext | None, options: dict[str, Any]
+    ) -> asyncpg.Connection:
+        if self.pooled:
+            options = {"statement_cache_size": 0, **options}
+        return await asyncpg.connect(
+            host=self.host or _DEFAULT_HOSTS,
+            port=self.port,
+            user=self.user,
+            # None would be looked up. The server takes an empty password for none.
+            password=self.password or "",
+            database=self.database,
+            server_settings=dict(self.server_settings),
+            ssl=context or False,
+            direct_tls=False,
+            target_session_attrs="any",
+            krbsrvname="postgres",
+            gsslib="sspi" if sys.platform == "win32" else "gssapi",
+            timeout=None,
+            **options,
+        )
+
+
+# Errors after which the modes `allow` and `prefer` try the other way, as libpq does: the server has
+# no TLS, the handshake fails, or its pg_hba.conf refuses connections of this kind.
+_OTHER_TRANSPORT: Final = (
+    ConnectionError,
+    ssl.SSLError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.ConnectionDoesNotExistError,
+)
+
+
+def _is_password(error: Exception) -> bool:
+    return isinstance(error, asyncpg.InvalidPasswordError)
 
 
 def parse_database_url(text: str) -> DatabaseURL:
     """Parse a PostgreSQL URL in any form that Neon, psql or SQLAlchemy uses.
 
     Quotes and a leading ``psql`` are removed. libpq's parameters (PostgreSQL manual, 34.1.2) are
-    translated, or ignored if asyncpg negotiates them itself.
+    translated, or ignored if they are of no use here. The files that they name are read.
 
     Raises:
-        ValueError: the URL is invalid; the message is one sentence without the password.
+        ValueError: the URL is invalid; the message is one sentence without a password.
     """
+    url = _parse(text)
+    parameters = _parameters(url)
+    host = parameters.get("host") or (unquote(url.host) if url.host else None)
+    if host and "," in host:
+        raise ValueError("It names more than one host; it must be one.")
+    if url.port is not None and not 1 <= url.port <= 65535:
+        raise ValueError(f"Its port is {url.port}; it must be 1 to 65535.")
+    assert url.database
+    return DatabaseURL(
+        user=url.username or _account_name(),
+        password=url.password,
+        host=host,
+        port=url.port or 5432,
+        database=url.database,
+        server_settings=_server_settings(parameters),
+        timeout=_connect_timeout(parameters.get("connect_timeout")),
+        attempts=tls.attempts(
+            TLSParameters(
+                mode=parameters.get("sslmode", parameters.get("ssl", "prefer")),
+                root=parameters.get("sslrootcert"),
+                certificate=parameters.get("sslcert"),
+                key=parameters.get("sslkey"),
+                password=parameters.get("sslpassword"),
+            )
+        ),
+        pooled=_is_pooled(host, parameters.get("pgbouncer", "false")),
+    )
+
+
+def _parse(text: str) -> URL:
     cleaned = text.strip().removeprefix("psql ").strip().strip("\"'").strip()
     if cleaned.count("@") > 1:
         # A part of the password would be taken for the host, and appear in messages.
@@ -56,113 +207,46 @@ def parse_database_url(text: str) -> DatabaseURL:
         raise ValueError(f"Its scheme is {url.drivername!r}; it must be postgresql.")
     if not url.database:
         raise ValueError("It names no database: postgresql://user:password@host/database.")
-    host = unquote(url.host) if url.host else None
-    if host and "," in host:
-        raise ValueError("It names more than one host; it must be one.")
-    if url.port is not None and not 1 <= url.port <= 65535:
-        raise ValueError(f"Its port is {url.port}; it must be 1 to 65535.")
-    database = DatabaseURL(
-        URL.create("postgresql+asyncpg", url.username, url.password, host, url.port, url.database),
-        {"server_settings": {"application_name": APPLICATION_NAME}},
-    )
-    # sslrootcert last, because its meaning depends on sslmode.
-    for name, value in sorted(url.query.items(), key=lambda pair: pair[0] == "sslrootcert"):
+    return url
+
+
+def _parameters(url: URL) -> dict[str, str]:
+    parameters = {}
+    for name, value in url.query.items():
         if not isinstance(value, str):
             raise ValueError(f"Its parameter {name!r} is repeated.")
-        database = _with_parameter(database, name, value)
-    return _without_statement_cache(database) if _is_pooled(database) else database
+        if name not in _TRANSLATED | _IGNORED:
+            known = ", ".join(sorted(_TRANSLATED | _IGNORED))
+            raise ValueError(f"Its parameter {name!r} is unknown; known are {known}.")
+        parameters[name] = value
+    return parameters
 
 
-def _with_parameter(database: DatabaseURL, name: str, value: str) -> DatabaseURL:
-    if name in _IGNORED:
-        return database
-    if name not in _TRANSLATED:
-        known = ", ".join(sorted({*_TRANSLATED, *_IGNORED}))
-        raise ValueError(f"Its parameter {name!r} is unknown; known are {known}.")
-    return _TRANSLATED[name](database, value)
+def _account_name() -> str:
+    # As libpq does; asyncpg would ask PGUSER, LOGNAME and USER before.
+    if sys.platform != "win32":
+        try:
+            return pwd.getpwuid(os.geteuid()).pw_name
+        except KeyError:
+            pass
+    raise ValueError("It names no user: postgresql://user:password@host/database.")
 
 
-def _sslmode(database: DatabaseURL, value: str) -> DatabaseURL:
-    if value not in _SSL_MODES:
-        raise ValueError(f"Its sslmode is {value!r}; it must be one of {', '.join(_SSL_MODES)}.")
-    if value.startswith("verify-"):
-        # asyncpg requires ~/.postgresql/root.crt for this mode; providers mean the certificate
-        # authorities of the system.
-        context = ssl.create_default_context()
-        context.check_hostname = value == "verify-full"
-        return _with_arguments(database, ssl=context)
-    return _with_arguments(database, ssl=value)
+def _server_settings(parameters: dict[str, str]) -> dict[str, str]:
+    names = {"application_name", "options"} & parameters.keys()
+    return {"application_name": APPLICATION_NAME} | {name: parameters[name] for name in names}
 
 
-def _sslrootcert(database: DatabaseURL, value: str) -> DatabaseURL:
-    mode = database.connect_args.get("ssl")
-    if mode == "disable":
-        return database
-    if value == "system":
-        return _with_arguments(database, ssl=ssl.create_default_context())
-    try:
-        context = ssl.create_default_context(cafile=value)
-    except OSError:
-        raise ValueError(f"Its sslrootcert {value!r} cannot be read.") from None
-    context.check_hostname = mode.check_hostname if isinstance(mode, ssl.SSLContext) else False
-    return _with_arguments(database, ssl=context)
-
-
-def _application_name(database: DatabaseURL, value: str) -> DatabaseURL:
-    return _with_server_setting(database, "application_name", value)
-
-
-def _options(database: DatabaseURL, value: str) -> DatabaseURL:
-    return _with_server_setting(database, "options", value)
-
-
-def _connect_timeout(database: DatabaseURL, value: str) -> DatabaseURL:
-    if not value.isdecimal() or int(value) < 1:
+def _connect_timeout(seconds: str | None) -> float | None:
+    if seconds is not None and (not seconds.isdecimal() or int(seconds) < 1):
         raise ValueError(
-            f"Its connect_timeout is {value!r}; it must be a number of seconds, 1 or more."
+            f"Its connect_timeout is {seconds!r}; it must be a number of seconds, 1 or more."
         )
-    return _with_arguments(database, timeout=float(value))
+    return None if seconds is None else float(seconds)
 
 
-def _host(database: DatabaseURL, value: str) -> DatabaseURL:
-    return DatabaseURL(database.url.set(host=value), database.connect_args, database.pooled)
-
-
-def _pgbouncer(database: DatabaseURL, value: str) -> DatabaseURL:
-    if value not in ("true", "false"):
-        raise ValueError(f"Its pgbouncer is {value!r}; it must be true or false.")
-    return DatabaseURL(database.url, database.connect_args, pooled=value == "true")
-
-
-_TRANSLATED: Final[dict[str, Callable[[DatabaseURL, str], DatabaseURL]]] = {
-    "sslmode": _sslmode,
-    "ssl": _sslmode,
-    "sslrootcert": _sslrootcert,
-    "application_name": _application_name,
-    "options": _options,
-    "connect_timeout": _connect_timeout,
-    "host": _host,
-    "pgbouncer": _pgbouncer,
-}
-
-# asyncpg has no such arguments: it negotiates them with the server.
-_IGNORED: Final = frozenset({"channel_binding", "gssencmode", "target_session_attrs"})
-
-
-def _with_arguments(database: DatabaseURL, **arguments: Any) -> DatabaseURL:
-    return DatabaseURL(database.url, {**database.connect_args, **arguments}, database.pooled)
-
-
-def _with_server_setting(database: DatabaseURL, name: str, value: str) -> DatabaseURL:
-    settings = {**database.connect_args["server_settings"], name: value}
-    return _with_arguments(database, server_settings=settings)
-
-
-def _is_pooled(database: DatabaseURL) -> bool:
+def _is_pooled(host: str | None, pgbouncer: str) -> bool:
+    if pgbouncer not in ("true", "false"):
+        raise ValueError(f"Its pgbouncer is {pgbouncer!r}; it must be true or false.")
     # A pooled host of Neon: ep-cool-name-123456-pooler.region.aws.neon.tech
-    return database.pooled or "-pooler." in (database.url.host or "")
-
-
-def _without_statement_cache(database: DatabaseURL) -> DatabaseURL:
-    arguments = {**database.connect_args, "statement_cache_size": 0}
-    return DatabaseURL(database.url, arguments, pooled=True)
+    return pgbouncer == "true" or "-pooler." in (host or "")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
+from pwd import getpwuid
 from typing import Any
 
 import pytest
@@ -18,23 +20,42 @@ def understood(text: str) -> dict[str, Any]:
     """What a URL was understood as, without what goes without saying."""
     database = parse_database_url(text)
     said = {
-        "user": database.url.username,
-        "password": database.url.password,
-        "host": database.url.host,
-        "port": database.url.port,
-        "database": database.url.database,
+        "user": database.user,
+        "password": database.password,
+        "host": database.host,
+        "port": database.port,
+        "database": database.database,
+        "timeout": database.timeout,
         "pooled": database.pooled,
-        **database.connect_args,
-        **database.connect_args["server_settings"],
+        "attempts": tuple(described(context) for context in database.attempts),
+        **database.server_settings,
     }
-    del said["server_settings"]
-    usual = {"application_name": "twofold", "pooled": False}
+    usual = {
+        "application_name": "twofold",
+        "attempts": PREFER,
+        "pooled": False,
+        "port": 5432,
+        "user": getpwuid(os.geteuid()).pw_name,
+    }
     return {name: value for name, value in said.items() if value not in (None, usual.get(name))}
 
 
+def described(context: ssl.SSLContext | None) -> str:
+    """What one attempt to connect asks of the server."""
+    if context is None:
+        return "no TLS"
+    if context.verify_mode is ssl.CERT_NONE:
+        return "TLS"
+    return "certificate and name" if context.check_hostname else "certificate"
+
+
+PREFER = ("TLS", "no TLS")
+DISABLE = {"attempts": ("no TLS",)}
+REQUIRE = {"attempts": ("TLS",)}
+
 ADA = {"user": "ada", "password": "pw", "host": "db", "database": "app"}
 ON_NEON = ADA | {"host": NEON}
-WITHOUT_CACHES = {"pooled": True, "statement_cache_size": 0}
+POOLS = {"pooled": True}
 
 
 @pytest.mark.parametrize(
@@ -47,17 +68,17 @@ WITHOUT_CACHES = {"pooled": True, "statement_cache_size": 0}
         # As Neon's console hands it out.
         (
             f"postgresql://ada:pw@{NEON}/app?sslmode=require&channel_binding=require",
-            ON_NEON | {"ssl": "require"},
+            ON_NEON | REQUIRE,
         ),
         (
             f"psql 'postgresql://ada:pw@{NEON}/app?sslmode=require&channel_binding=require'",
-            ON_NEON | {"ssl": "require"},
+            ON_NEON | REQUIRE,
         ),
         (f'psql "postgres://ada:pw@{NEON}/app"', ON_NEON),
         (f"psql postgres://ada:pw@{NEON}/app", ON_NEON),
         (
             f"postgresql://ada:pw@{POOLED}/app?sslmode=require",
-            ADA | {"host": POOLED, "ssl": "require"} | WITHOUT_CACHES,
+            ADA | {"host": POOLED} | REQUIRE | POOLS,
         ),
         (
             f"postgresql://ada:pw@{NEON}/app?options=endpoint%3Dep-cool-rain-123456",
@@ -68,9 +89,11 @@ WITHOUT_CACHES = {"pooled": True, "statement_cache_size": 0}
         ('"postgresql://ada:pw@db/app"', ADA),
         ("  postgresql://ada:pw@db/app\n", ADA),
         # Parameters.
-        ("postgresql://ada:pw@db/app?sslmode=disable", ADA | {"ssl": "disable"}),
-        ("postgresql+asyncpg://ada:pw@db/app?ssl=require", ADA | {"ssl": "require"}),
-        ("postgresql://ada:pw@db/app?pgbouncer=true", ADA | WITHOUT_CACHES),
+        ("postgresql://ada:pw@db/app?sslmode=allow", ADA | {"attempts": ("no TLS", "TLS")}),
+        ("postgresql://ada:pw@db/app?sslmode=prefer", ADA),
+        ("postgresql://ada:pw@db/app?sslmode=disable", ADA | DISABLE),
+        ("postgresql+asyncpg://ada:pw@db/app?ssl=require", ADA | REQUIRE),
+        ("postgresql://ada:pw@db/app?pgbouncer=true", ADA | POOLS),
         ("postgresql://ada:pw@db/app?pgbouncer=false", ADA),
         ("postgresql://ada:pw@db/app?application_name=jobs", ADA | {"application_name": "jobs"}),
         ("postgresql://ada:pw@db/app?connect_timeout=3", ADA | {"timeout": 3.0}),
@@ -94,6 +117,7 @@ WITHOUT_CACHES = {"pooled": True, "statement_cache_size": 0}
         ("postgresql://ada:pw@[2001:db8::7]/app", ADA | {"host": "2001:db8::7"}),
         ("postgresql://ada:pw@/app?host=/run/postgresql", ADA | {"host": "/run/postgresql"}),
         ("postgresql://ada@/app?host=/run", {"user": "ada", "host": "/run", "database": "app"}),
+        # Without a user, the account of this process; without a host, this machine.
         ("postgresql:///app?host=%2Frun", {"host": "/run", "database": "app"}),
         ("postgresql://ada:pw@%2Frun%2Fpostgresql/app", ADA | {"host": "/run/postgresql"}),
         ("postgresql://db/app", {"host": "db", "database": "app"}),
@@ -130,6 +154,7 @@ SECRET = "hunter2"
         (f"postgresql://ada:x@y/z?{SECRET}=1@db/app", "It has more than one @;"),
         (f"postgresql://ada:x@{SECRET}?x@db/app", "It has more than one @;"),
         (f"postgresql://ada:{SECRET}@one,two/app", "It names more than one host;"),
+        (f"postgresql://ada:{SECRET}@/app?host=one,two", "It names more than one host;"),
         (f"postgresql://ada:{SECRET}@one:5432,two:5432/app", "It is not a URL of the form"),
         (
             f"postgresql://ada:{SECRET}@db/app?sslmode=yes",
@@ -209,10 +234,11 @@ def authority(tmp_path: Path) -> Path:
     return path
 
 
-def tls(parameters: str) -> ssl.SSLContext:
+def wanted(parameters: str) -> ssl.SSLContext:
+    """The context of a URL that allows nothing but TLS."""
     database: DatabaseURL = parse_database_url(f"postgresql://ada:pw@db/app?{parameters}")
-    context = database.connect_args["ssl"]
-    assert isinstance(context, ssl.SSLContext)
+    [context] = database.attempts
+    assert context
     return context
 
 
@@ -227,7 +253,7 @@ def tls(parameters: str) -> ssl.SSLContext:
     ],
 )
 def test_the_authorities_of_the_system_are_trusted(parameters: str, checks_the_name: bool) -> None:
-    context = tls(parameters)
+    context = wanted(parameters)
 
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname is checks_the_name
@@ -235,13 +261,19 @@ def test_the_authorities_of_the_system_are_trusted(parameters: str, checks_the_n
 
 @pytest.mark.parametrize(
     ("mode", "checks_the_name"),
-    [("verify-full", True), ("verify-ca", False), ("require", False)],
+    [
+        ("verify-full", True),
+        ("verify-ca", False),
+        ("require", False),
+        ("prefer", False),
+        ("allow", False),
+    ],
 )
 def test_a_root_certificate_is_checked_whatever_the_order(
     mode: str, checks_the_name: bool, authority: Path
 ) -> None:
-    before = tls(f"sslrootcert={authority}&sslmode={mode}")
-    after = tls(f"sslmode={mode}&sslrootcert={authority}")
+    before = wanted(f"sslrootcert={authority}&sslmode={mode}")
+    after = wanted(f"sslmode={mode}&sslrootcert={authority}")
 
     assert before.verify_mode is after.verify_mode is ssl.CERT_REQUIRED
     assert before.check_hostname is after.check_hostname is checks_the_name
@@ -252,4 +284,4 @@ def test_no_root_certificate_brings_tls_back_where_it_is_disabled(authority: Pat
     before = understood(f"postgresql://ada:pw@db/app?sslrootcert={authority}&sslmode=disable")
     after = understood(f"postgresql://ada:pw@db/app?sslmode=disable&sslrootcert={authority}")
 
-    assert before == after == ADA | {"ssl": "disable"}
+    assert before == after == ADA | DISABLE

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import asyncpg
+from persistence.urls import parse_database_url
 
 USER_ID: Final = "demo"
 
@@ -45,7 +45,7 @@ _FIRST_TASK: Final = "INSERT INTO tasks (user_id, title) VALUES ($1, 'Say hello'
 
 async def create_database(server_url: str, name: str) -> None:
     """Create the database ``name`` on a server, unless it exists."""
-    connection = await asyncpg.connect(server_url)
+    connection = await parse_database_url(server_url).connect()
     try:
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
             await connection.execute(f'CREATE DATABASE "{name}"')
@@ -63,7 +63,7 @@ async def seed(database_url: str, token_hash: str) -> int:
     Returns:
         The id of the user's newest task, which is created if there is none.
     """
-    connection = await asyncpg.connect(database_url)
+    connection = await parse_database_url(database_url).connect()
     try:
         async with connection.transaction():
             await connection.execute(_AUTH_TABLES)
