@@ -60,13 +60,13 @@ def _context(parameters: TLSParameters) -> ssl.SSLContext:
     if ssl.HAS_ALPN:
         context.set_alpn_protocols(["postgresql"])
     context.check_hostname = parameters.mode == "verify-full" or parameters.root == "system"
-    if parameters.root is None and not parameters.mode.startswith("verify-"):
-        context.verify_mode = ssl.CERT_NONE
-    elif parameters.root in (None, "system"):
+    if parameters.root and parameters.root != "system":
+        _load_authorities(context, parameters.root)
+    elif parameters.root or parameters.mode.startswith("verify-"):
         # libpq requires a file for these modes; providers mean the authorities of the system.
         context.load_default_certs()
     else:
-        _load_authorities(context, parameters.root)
+        context.verify_mode = ssl.CERT_NONE
     if parameters.certificate:
         _load_client_certificate(context, parameters.certificate, parameters)
     elif parameters.key or parameters.password:
@@ -74,13 +74,12 @@ def _context(parameters: TLSParameters) -> ssl.SSLContext:
     return context
 
 
-def _load_authorities(context: ssl.SSLContext, root: str | None) -> None:
+def _load_authorities(context: ssl.SSLContext, root: str) -> None:
+    _require_readable("sslrootcert", root)
     try:
         context.load_verify_locations(cafile=root)
     except ssl.SSLError:
         raise ValueError(f"Its sslrootcert {root!r} holds no certificate in PEM form.") from None
-    except OSError:
-        raise ValueError(f"Its sslrootcert {root!r} cannot be read.") from None
 
 
 def _load_client_certificate(

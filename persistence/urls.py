@@ -103,19 +103,16 @@ class DatabaseURL:
             OSError: the server does not answer, or TLS fails.
             asyncpg.PostgresError: the server refuses.
         """
-        first, *others = self.attempts
+        errors: dict[ssl.SSLContext | None, Exception] = {}
         async with asyncio.timeout(self.timeout or timeout):
-            try:
-                return await self._connect(first, options)
-            except _OTHER_TRANSPORT as error:
-                if not others or isinstance(error, ConnectionRefusedError):
-                    raise
-                refusal = error
-            try:
-                return await self._connect(others[0], options)
-            except _OTHER_TRANSPORT as error:
-                # A wrong password is more useful to know than that the second way is closed.
-                raise (refusal if _is_password(refusal) else error) from None
+            for context in self.attempts:
+                try:
+                    return await self._connect(context, options)
+                except _NEXT_ATTEMPT as error:
+                    errors[context] = error
+                    if isinstance(error, ConnectionRefusedError):
+                        break
+        raise _most_telling(errors)
 
     async def _connect(
         self, context: ssl.SSLContext | None, options: dict[str, Any]
@@ -140,9 +137,9 @@ class DatabaseURL:
         )
 
 
-# Errors after which the modes `allow` and `prefer` try the other way, as libpq does: the server has
-# no TLS, the handshake fails, or its pg_hba.conf refuses connections of this kind.
-_OTHER_TRANSPORT: Final = (
+# Errors after which libpq makes the second attempt of the modes `allow` and `prefer`: the server
+# has no TLS, the handshake fails, or its pg_hba.conf refuses connections of this kind.
+_NEXT_ATTEMPT: Final = (
     ConnectionError,
     ssl.SSLError,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -150,8 +147,18 @@ _OTHER_TRANSPORT: Final = (
 )
 
 
-def _is_password(error: Exception) -> bool:
-    return isinstance(error, asyncpg.InvalidPasswordError)
+def _most_telling(errors: dict[ssl.SSLContext | None, Exception]) -> Exception:
+    """The error to report of those attempts: about the password, from the server, over TLS."""
+
+    def rank(context: ssl.SSLContext | None) -> tuple[bool, bool, bool]:
+        error = errors[context]
+        return (
+            isinstance(error, asyncpg.InvalidPasswordError),
+            isinstance(error, asyncpg.InvalidAuthorizationSpecificationError),
+            context is not None,
+        )
+
+    return errors[max(errors, key=rank)]
 
 
 def parse_database_url(text: str) -> DatabaseURL:

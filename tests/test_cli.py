@@ -30,6 +30,7 @@ from api.dotenv import DotenvVariables
 from api.server.listener import AddressError, listening
 from api.settings import SettingsError, load
 from tests.servers import served
+from tests.shells import hostile_environment, unreadable_home
 from tests.test_embedded import family, linux, lives, wait_until_gone
 
 SECRET = "a secret that nobody may see, ever"
@@ -390,12 +391,16 @@ def test_an_env_file_that_cannot_be_read_is_reported_in_a_sentence(
 
 
 class Terminal:
-    """`twofold dev`, started in a folder and read until it says how to stop it."""
+    """`twofold dev`, started in a folder and read until it says how to stop it.
+
+    The variables of its shell are about another database.
+    """
 
     def __init__(self, folder: Path, *command: str) -> None:
         command = command or (sys.executable, "-m", "api.cli", "dev")
         kept = ("PATH", "PYTHONPATH")
         environment = {name: os.environ[name] for name in kept if name in os.environ}
+        environment |= hostile_environment(unreadable_home(folder))
         self.process = subprocess.Popen(
             command, cwd=folder, env=environment | {"PORT": "0"}, stdout=subprocess.PIPE, text=True
         )

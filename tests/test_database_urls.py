@@ -187,7 +187,7 @@ SECRET = "hunter2"
         ),
         (
             f"postgresql://ada:{SECRET}@db/app?sslmode=verify-ca&sslrootcert=/nowhere/ca.pem",
-            "Its sslrootcert '/nowhere/ca.pem' cannot be read.",
+            "Its sslrootcert '/nowhere/ca.pem' cannot be read: No such file or directory.",
         ),
     ],
 )

@@ -19,5 +19,12 @@ def redis_server(url: str) -> RedisServer:
         username=parsed.get("username"),
         password=parsed.get("password"),
         database=parsed.get("db", 0),
-        tls=ssl.create_default_context() if url.startswith("rediss:") else None,
+        tls=_tls_context() if url.startswith("rediss:") else None,
     )
+
+
+def _tls_context() -> ssl.SSLContext:
+    # Not ssl.create_default_context(), which writes session keys to the file SSLKEYLOGFILE.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    return context
