@@ -29,6 +29,7 @@ from api.commands.serve import server_options
 from api.dotenv import DotenvVariables
 from api.server.listener import AddressError, listening
 from api.settings import SettingsError, load
+from persistence.embedded.postgres import postgres
 from tests.servers import served
 from tests.shells import hostile_environment, unreadable_home
 from tests.test_embedded import family, linux, lives, wait_until_gone
@@ -506,6 +507,29 @@ def test_nothing_of_dev_outlives_it_or_its_parent_when_killed(start: Start) -> N
     alone.end(signal.SIGKILL)
 
     assert len(alone.processes) > 4
+
+
+def test_dev_says_in_a_sentence_that_its_database_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORT", "0")
+    with tempfile.TemporaryDirectory() as folder:
+        # As `nobody` cannot reach pytest's own.
+        Path(folder).chmod(0o711)
+        monkeypatch.chdir(folder)
+        home = Path(folder) / ".data" / "postgres"
+        with postgres(home):
+            (home / "password").write_text("another")
+
+        code = cli.main(["dev"])
+
+        monkeypatch.chdir(tmp_path)
+
+    assert code == 1
+    assert capsys.readouterr().err == (
+        f"The database in {home} cannot be used: password authentication failed for user "
+        '"twofold". To begin anew, move that folder away.\n'
+    )
 
 
 def test_dev_says_in_a_sentence_that_the_port_is_taken(

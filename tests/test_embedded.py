@@ -229,10 +229,49 @@ def test_an_interrupted_initdb_is_thrown_away(directory: Path) -> None:
 
 
 def test_data_of_another_major_version_are_left_alone(directory: Path) -> None:
-    (directory / "data").mkdir(parents=True)
-    (directory / "data" / "PG_VERSION").write_text("14\n")
+    data = foreign_data(directory)
+    (data / "PG_VERSION").write_text("14\n")
 
     with pytest.raises(EmbeddedError, match="made by PostgreSQL 14"), postgres(directory):
+        pass
+
+
+def foreign_data(directory: Path) -> Path:
+    """A data folder of the server's account, which no PostgreSQL here has made."""
+    data = directory / "data"
+    data.mkdir(parents=True)
+    if account := accounts.server_account():
+        os.chown(data, account.uid, account.gid)
+    return data
+
+
+@pytest.mark.parametrize("version", [None, "", "9.6\n", "eighteen\n"])
+def test_data_that_are_not_postgresqls_are_left_alone(version: str | None, directory: Path) -> None:
+    data = foreign_data(directory)
+    if version is not None:
+        (data / "PG_VERSION").write_text(version)
+
+    with (
+        pytest.raises(EmbeddedError, match="is not a folder of PostgreSQL 10 or newer: move it"),
+        postgres(directory),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["lock", "password", "postgres.log"])
+def test_a_file_that_cannot_be_used_is_named_in_a_sentence(name: str, directory: Path) -> None:
+    (directory / name).mkdir(parents=True)
+
+    sentence = f"^PostgreSQL cannot run: {directory / name}: Is a directory\\.$"
+    with pytest.raises(EmbeddedError, match=sentence), postgres(directory, durable=False):
+        pass
+
+
+def test_a_file_in_place_of_the_folder_is_named_in_a_sentence(directory: Path) -> None:
+    directory.write_text("")
+
+    sentence = f"^PostgreSQL cannot run: {directory}: File exists\\.$"
+    with pytest.raises(EmbeddedError, match=sentence), postgres(directory):
         pass
 
 

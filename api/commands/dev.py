@@ -26,13 +26,13 @@ from uvicorn.supervisors.statreload import StatReload
 
 from api.app import create_app
 from api.commands.errors import CommandError
-from api.commands.migrate import upgrade
+from api.commands.migrate import DATABASE_ERRORS, upgrade
 from api.commands.serve import log_config, server_options
 from api.dotenv import read_variable
 from api.server.listener import listening
 from api.settings import Settings, load
 from persistence.embedded import demo
-from persistence.embedded.errors import EmbeddedError
+from persistence.embedded.errors import EmbeddedError, describe
 from persistence.embedded.postgres import Postgres, postgres
 from persistence.embedded.private_files import read_or_create
 from persistence.embedded.processes import die_with_parent
@@ -108,10 +108,15 @@ def _serve_on_configured_database() -> None:
 
 
 def _serve_on_embedded(server: Postgres) -> None:
-    token = read_or_create(server.home / "demo_token", lambda: f"demo_{secrets.token_urlsafe(24)}")
-    secret = read_variable("SESSION_HASH_SECRET") or read_or_create(
-        server.home / "session_hash_secret", lambda: secrets.token_urlsafe(48)
-    )
+    try:
+        token = read_or_create(
+            server.home / "demo_token", lambda: f"demo_{secrets.token_urlsafe(24)}"
+        )
+        secret = read_variable("SESSION_HASH_SECRET") or read_or_create(
+            server.home / "session_hash_secret", lambda: secrets.token_urlsafe(48)
+        )
+    except OSError as error:
+        raise CommandError(f"A secret cannot be kept: {describe(error)}.") from None
     # In the environment, because the worker process reads its settings there.
     os.environ |= {
         "ENVIRONMENT": "development",
@@ -123,13 +128,24 @@ def _serve_on_embedded(server: Postgres) -> None:
     settings = load()
     with listening(settings.host, settings.port) as listener:
         set_demo_token(token, listener)
-        asyncio.run(demo.create_database(server.url(), "twofold"))
-        upgrade(server.url("twofold"))
-        token_hash = hash_token(secret.encode(), token.encode())
-        task = asyncio.run(demo.seed(server.url("twofold"), token_hash))
+        task = _prepare_database(server, hash_token(secret.encode(), token.encode()))
         base = _base_url(listener)
         message = welcome_message(base, _data_location(server), _examples(base, token, task))
         _serve_with_reload(settings, listener, message)
+
+
+def _prepare_database(server: Postgres, token_hash: str) -> int:
+    """Create, migrate and fill the database. Returns the id of a task of the demo user."""
+    try:
+        asyncio.run(demo.create_database(server.url(), "twofold"))
+        upgrade(server.url("twofold"))
+        return asyncio.run(demo.seed(server.url("twofold"), token_hash))
+    except DATABASE_ERRORS as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CommandError(
+            f"The database in {server.home} cannot be used: {reason}. To begin anew, move that"
+            " folder away."
+        ) from None
 
 
 def set_demo_token(token: str, listener: socket.socket) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import asyncpg
 from alembic.util import CommandError as AlembicError
@@ -61,6 +61,16 @@ def read_database() -> DatabaseVariables:
     return DatabaseVariables(url, schema)
 
 
+DATABASE_ERRORS: Final = (
+    OSError,
+    SQLAlchemyError,
+    asyncpg.PostgresError,
+    # The driver's own: the server asks for a kind of authentication that asyncpg does not have.
+    asyncpg.InterfaceError,
+)
+"""What connecting to a database and using it can raise."""
+
+
 def upgrade(url: str, schema: str | None = None) -> None:
     """Upgrade a database.
 
@@ -76,6 +86,6 @@ def upgrade(url: str, schema: str | None = None) -> None:
         raise CommandError(f"The database could not be migrated: {error.orig}") from None
     except migrations.CannotMigrate as error:
         raise CommandError(str(error)) from None
-    except (OSError, SQLAlchemyError, asyncpg.PostgresError, AlembicError) as error:
+    except (*DATABASE_ERRORS, AlembicError) as error:
         reason = str(error) or type(error).__name__
         raise CommandError(f"The database could not be migrated: {reason}") from None

@@ -6,10 +6,10 @@ import asyncio
 from typing import Final
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from api.commands.errors import CommandError
-from api.commands.migrate import read_database
+from api.commands.migrate import DATABASE_ERRORS, read_database
 from persistence import moves
 from persistence.migrations import CannotMigrate
 
@@ -34,7 +34,7 @@ def move_tables() -> None:
     except DBAPIError as error:
         reason = _IN_USE if getattr(error.orig, "sqlstate", "") == _LOCK_TIMEOUT else error.orig
         raise CommandError(f"The tables could not be moved: {reason}") from None
-    except (OSError, SQLAlchemyError, asyncpg.PostgresError) as error:
+    except DATABASE_ERRORS as error:
         raise CommandError(f"The tables could not be moved: {error}") from None
     print(f"The tables are in the schema {schema}{'' if has_moved else ' already'}.")
 

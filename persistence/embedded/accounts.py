@@ -57,7 +57,9 @@ def create_folder(folder: Path) -> None:
         if folder.is_relative_to(SHARED_FOLDER):
             SHARED_FOLDER.chmod(0o711)
     except PermissionError as error:
-        raise EmbeddedError(f"{error.filename} belongs to another user.") from None
+        if Path(error.filename).exists():
+            raise EmbeddedError(f"{error.filename} belongs to another user.") from None
+        raise
 
 
 def path_digest(path: Path) -> str:

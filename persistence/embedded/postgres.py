@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from persistence.embedded import accounts, binaries, homes, initdb, processes
-from persistence.embedded.errors import EmbeddedError
+from persistence.embedded.errors import EmbeddedError, describe
 
 START_TIMEOUT: Final = 60.0
 """Seconds in which the server has to accept connections after its start."""
@@ -38,17 +38,22 @@ def postgres(directory: Path | None = None, *, durable: bool = True) -> Iterator
     if sys.platform == "win32":
         raise EmbeddedError("The embedded PostgreSQL needs Linux or macOS: set DATABASE_URL.")
     with ExitStack() as stack:
-        account = accounts.server_account()
-        if directory:
-            home = homes.home_for(directory)
-        else:
-            home = stack.enter_context(homes.temporary_home())
-        accounts.create_folder(home)
-        stack.enter_context(homes.locked(home))
-        server = _prepare(home, account, durable)
-        server.start()
-        stack.callback(server.stop)
+        try:
+            server = _start(directory, durable, stack)
+        except OSError as error:
+            raise EmbeddedError(f"PostgreSQL cannot run: {describe(error)}.") from None
         yield server
+
+
+def _start(directory: Path | None, durable: bool, stack: ExitStack) -> Postgres:
+    account = accounts.server_account()
+    home = homes.home_for(directory) if directory else stack.enter_context(homes.temporary_home())
+    accounts.create_folder(home)
+    stack.enter_context(homes.locked(home))
+    server = _prepare(home, account, durable)
+    server.start()
+    stack.callback(server.stop)
+    return server
 
 
 @dataclass
@@ -164,20 +169,26 @@ class Postgres:
 
 def _prepare(home: Path, account: processes.Account | None, durable: bool) -> Postgres:
     data = home / "data"
-    data_major = int((data / "PG_VERSION").read_text()) if data.exists() else None
+    data_major = _read_major(data, account) if data.exists() else None
     programs = binaries.find_postgres(data_major, account)
     if data_major is None:
         initdb.initialize(home, programs, account)
-    _require_owner(data, account)
     return Postgres(home, programs, account, initdb.read_password(home), durable)
 
 
-def _require_owner(data: Path, account: processes.Account | None) -> None:
+def _read_major(data: Path, account: processes.Account | None) -> int:
+    """The major version of the PostgreSQL that made the data, which must be the account's."""
     owner = data.stat().st_uid
     if owner != (account.uid if account else os.geteuid()):
         raise EmbeddedError(
             f"{data} was made by another user (uid {owner}): run as that user, or move it away."
         )
+    try:
+        return int((data / "PG_VERSION").read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise EmbeddedError(
+            f"{data} is not a folder of PostgreSQL 10 or newer: move it away."
+        ) from None
 
 
 def _stop_abandoned_server(data: Path) -> None:
