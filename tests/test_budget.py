@@ -294,10 +294,12 @@ async def test_a_forged_address_changes_nothing(
     assert await redis.keys("*") == ["twofold:read:ip:127.0.0.1"]
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::"])
 async def test_a_trusted_proxy_names_the_rightmost_hop_that_is_not_one(
-    database_url: str, valkey: Valkey, redis: Redis
+    host: str, database_url: str, valkey: Valkey, redis: Redis
 ) -> None:
     environment = {
+        "HOST": host,
         "RATE_LIMIT_ENABLED": "true",
         "REDIS_URL": valkey.url,
         "FORWARDED_ALLOW_IPS": "127.0.0.1,198.51.100.1",

@@ -29,7 +29,7 @@ from api.commands.errors import CommandError
 from api.commands.migrate import DATABASE_ERRORS, upgrade
 from api.commands.serve import log_config, server_options
 from api.dotenv import read_variable
-from api.server.listener import listening
+from api.server.listener import base_url, listening
 from api.settings import Settings, load
 from persistence.embedded import demo
 from persistence.embedded.errors import EmbeddedError, describe
@@ -157,9 +157,7 @@ def set_demo_token(token: str, listener: socket.socket) -> None:
 
 def _base_url(listener: socket.socket) -> str:
     """The URL at which this machine reaches a listener."""
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return base_url(listener).replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def _data_location(server: Postgres) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import socket
 import sys
 from contextlib import suppress
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 
 from api.dotenv import DotenvVariables
-from api.server.listener import require_free
+from api.server.listener import base_url, listening
 from api.server.workers import Workers
 from api.settings import Settings, load
 
@@ -49,19 +50,30 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
             os.environ[name] = str(value)
     dotenv = DotenvVariables()
     settings = dotenv.reload()
-    require_free(settings.host, settings.port)
-    # SIGHUP does not change these.
-    dotenv.pin(
-        HOST=settings.host,
-        PORT=str(settings.port),
-        WEB_CONCURRENCY=str(settings.web_concurrency),
-    )
-    config = _configure(settings)
-    if config.workers > 1:
-        _serve_with_workers(Workers(config, [config.bind_socket()], dotenv, _configure))
-    else:
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run()
+    with listening(settings.host, settings.port) as listener:
+        # SIGHUP does not change these.
+        dotenv.pin(
+            HOST=settings.host,
+            PORT=str(settings.port),
+            WEB_CONCURRENCY=str(settings.web_concurrency),
+        )
+        config = _configure(settings)
+        if config.workers > 1:
+            _log.info("listening on %s", base_url(listener))
+            _serve_with_workers(Workers(config, [listener], dotenv, _configure))
+        else:
+            with suppress(KeyboardInterrupt):
+                _Server(config).run([listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which logs the address once it is served."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the app, then listen."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            _log.info("listening on %s", base_url(listener))
 
 
 def app() -> FastAPI:

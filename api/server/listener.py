@@ -22,7 +22,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
     """Bind a socket that several processes can share.
 
     Args:
-        host: a name or an address, IPv6 with or without brackets.
+        host: a name or an address, IPv6 with or without brackets. On ``::`` IPv4 is served too.
         port: the port; 0 takes any free one.
 
     Raises:
@@ -32,6 +32,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
     family, address = _resolve(host, port)
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # On `::`, for IPv4 as well. Systems have different defaults.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.set_inheritable(True)
         deadline = time.monotonic() + PORT_TIMEOUT
         while error := _bind(listener, address):
@@ -48,14 +51,20 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def require_free(host: str, port: int) -> None:
-    """Check that a server can bind an address, by binding and releasing it.
+def base_url(listener: socket.socket) -> str:
+    """The URL of a listener's address."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    Raises:
-        AddressError: the port is in use, or the host is not an address of this machine.
+
+def as_ipv4(client: tuple[str, int] | None) -> tuple[str, int] | None:
+    """A client's address; the plain one if it reached a listener on ``::`` over IPv4.
+
+    Otherwise it would not be among the proxies that ``FORWARDED_ALLOW_IPS`` names.
     """
-    with listening(host, port):
-        pass
+    if client and "." in client[0]:
+        return client[0].removeprefix("::ffff:"), client[1]
+    return client
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:

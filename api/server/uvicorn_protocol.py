@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from api.server.connections import INVALID_REQUESTS, REFUSED_CONNECTIONS, descriptors_for_clients
 from api.server.flow import Flow, close_without_continue
 from api.server.framing import INVALID, head_without_upgrade, refusal, with_authority
+from api.server.listener import as_ipv4
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -97,6 +98,7 @@ class Protocol(HttpToolsProtocol):
             transport.close()
             return
         super().connection_made(transport)
+        self.client = as_ipv4(self.client)
         self.flow = Flow(transport, self.must_not_read)
         self._keep_alive()
 

@@ -11,8 +11,10 @@ import httpx
 import pytest
 
 from api.app import create_app
+from api.server.listener import as_ipv4
 from api.settings import SettingsError, load
 from tests.conftest import new_client, settings_of_tests
+from tests.servers import served
 
 Client = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -109,3 +111,27 @@ def test_what_is_no_host_is_a_problem_of_the_settings(
             load(_env_file=None)
     else:
         assert load(_env_file=None).allowed_hosts == []
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_two_colons_serve_both_families(workers: str, database_url: str) -> None:
+    async with served(database_url, HOST="::", WEB_CONCURRENCY=workers) as (client, _):
+        over_ipv4 = await client.get("/health")
+        over_ipv6 = await client.get(f"http://[::1]:{client.base_url.port}/health")
+
+    assert (over_ipv4.status_code, over_ipv6.status_code) == (200, 200)
+
+
+@pytest.mark.parametrize(
+    ("client", "address"),
+    [
+        (("::ffff:192.0.2.1", 5000), ("192.0.2.1", 5000)),
+        (("192.0.2.1", 5000), ("192.0.2.1", 5000)),
+        (("2001:db8::1", 5000), ("2001:db8::1", 5000)),
+        (None, None),
+    ],
+)
+def test_on_two_colons_an_ipv4_client_has_its_own_address(
+    client: tuple[str, int] | None, address: tuple[str, int] | None
+) -> None:
+    assert as_ipv4(client) == address
