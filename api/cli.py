@@ -6,7 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from api.server.interrupts import interrupt_once
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 2 for invalid settings, 130 after Ctrl-C.
     """
     options = vars(_parser().parse_args(arguments))
-    command = options.pop("command")
+    try:
+        with interrupt_once():
+            return _run(options.pop("command"), options)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(command: str, options: dict[str, Any]) -> int:
     # Imported here, because neither `twofold --help` nor a worker of `twofold serve` needs them.
     from api.commands.errors import CommandError
     from api.server.listener import AddressError
@@ -37,8 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         problems = [f"  {problem}" for problem in error.problems]
         print("The settings cannot be used:", *problems, sep="\n", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 

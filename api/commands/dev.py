@@ -29,6 +29,7 @@ from api.commands.errors import CommandError
 from api.commands.migrate import DATABASE_ERRORS, upgrade
 from api.commands.serve import log_config, server_options
 from api.dotenv import read_variable
+from api.server.interrupts import accept_interrupts, interrupts_deferred
 from api.server.listener import base_url, listening
 from api.settings import Settings, load
 from persistence.embedded import demo
@@ -215,6 +216,14 @@ class _Reload(StatReload):
     has_terminal = False
     is_stopping = False
 
+    def startup(self) -> None:
+        with interrupts_deferred():
+            super().startup()
+
+    def restart(self) -> None:
+        with interrupts_deferred():
+            super().restart()
+
     def signal_handler(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn's handler sets a threading.Event. A second signal during that would wait for ever
         # for the lock that the first one holds.
@@ -246,6 +255,7 @@ def _serve_with_reload(settings: Settings, listener: socket.socket, message: str
 
 def app() -> FastAPI:
     """The app in the worker process, which ends with `twofold dev`, even if that is killed."""
+    accept_interrupts()
     die_with_parent(int(os.environ["TWOFOLD_DEV"]), signal.SIGTERM)
     # There is no load balancer to wait for, and a person waits for the reload.
     return create_app(load(drain_seconds=0))

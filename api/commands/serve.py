@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 
 from api.dotenv import DotenvVariables
+from api.server.interrupts import accept_interrupts
 from api.server.listener import base_url, listening
 from api.server.workers import Workers
 from api.settings import Settings, load
@@ -81,6 +82,7 @@ def app() -> FastAPI:
     # Imported here, because the parent process of several workers does not need the app.
     from api.app import create_app
 
+    accept_interrupts()
     app = create_app(load(_env_file=None))
     _shorten_garbage_collection()
     return app

@@ -141,7 +141,11 @@ class Application(FastAPI):
         return self.router
 
     async def _serve_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Start and stop. Unusable tables are logged as one sentence, not with a traceback."""
+        """Start and stop, where Starlette would log a traceback.
+
+        Unusable tables are logged as one sentence. After a second Ctrl-C, when uvicorn only cancels
+        the lifespan, the app is shut down as usual.
+        """
         failures: list[Message] = []
 
         async def send_unless_failed(message: Message) -> None:
@@ -150,8 +154,14 @@ class Application(FastAPI):
             else:
                 await send(message)
 
+        async def receive_or_shutdown() -> Message:
+            try:
+                return await receive()
+            except asyncio.CancelledError:
+                return {"type": "lifespan.shutdown"}
+
         try:
-            await self.router(scope, receive, send_unless_failed)
+            await self.router(scope, receive_or_shutdown, send_unless_failed)
         except (UnusableSessions, UnusableTables) as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
         except BaseException:

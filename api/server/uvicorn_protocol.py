@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from api.server.connections import INVALID_REQUESTS, REFUSED_CONNECTIONS, descriptors_for_clients
 from api.server.flow import Flow, close_without_continue
 from api.server.framing import INVALID, head_without_upgrade, refusal, with_authority
+from api.server.interrupts import until_cancelled
 from api.server.listener import as_ipv4
 
 if TYPE_CHECKING:
@@ -330,7 +331,7 @@ class Protocol(HttpToolsProtocol):
         self._answered = cycle
         self._slow_since = 0.0
         self._read_bytes = 0
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, until_cancelled(app))
 
     def on_response_complete(self) -> None:
         """Start the next waiting request; if there is none, resume reading."""

@@ -12,6 +12,7 @@ from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 
 from api.dotenv import DotenvVariables
+from api.server.interrupts import interrupts_deferred
 from api.settings import Settings, SettingsError
 
 _log = logging.getLogger("twofold")
@@ -45,6 +46,16 @@ class Workers(Multiprocess):
         self._dotenv = dotenv
         self._configure = configure
 
+    def init_processes(self) -> None:
+        """Start the workers."""
+        with interrupts_deferred():
+            super().init_processes()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that have died."""
+        with interrupts_deferred():
+            super().keep_subprocess_alive()
+
     def handle_hup(self) -> None:
         """Read the settings again, and replace all workers."""
         try:
@@ -72,7 +83,8 @@ class Workers(Multiprocess):
         """Replace the workers one by one, each when its successor is ready."""
         timeout = self.config.timeout_worker_healthcheck
         self.config.timeout_worker_healthcheck = START_TIMEOUT
-        super().restart_all()
+        with interrupts_deferred():
+            super().restart_all()
         self.config.timeout_worker_healthcheck = timeout
 
     def join_all(self) -> None:

@@ -1,0 +1,80 @@
+"""Ctrl-C in a terminal, which signals every process of `twofold` at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
+
+
+@contextmanager
+def interrupt_once() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt`` at the first Ctrl-C, and ignore further ones.
+
+    Otherwise a second one would interrupt what a command does to end, with a traceback.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        # After a Ctrl-C, or a server with a handler of its own, the process ends. Python would put
+        # the system's handler in place before that, which kills the process.
+        unused = signal.getsignal(signal.SIGINT) is _interrupt
+        signal.signal(signal.SIGINT, before if unused else signal.SIG_IGN)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Start worker processes that handle a Ctrl-C only when they call ``accept_interrupts``.
+
+    Until then the server in them has no handler, and Python's own prints a traceback. The current
+    process handles a Ctrl-C after the block.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    # multiprocessing starts it with the first process, and unblocks the signal by that.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        accept_interrupts()
+
+
+def until_cancelled(app: ASGI3Application) -> ASGI3Application:
+    """An app that returns when it is cancelled, which uvicorn would log with a traceback.
+
+    uvicorn cancels what still runs after a second Ctrl-C. The app has responded by then, or cannot
+    any more.
+    """
+
+    async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        with suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
+    return run
+
+
+def accept_interrupts() -> None:
+    """Handle a Ctrl-C from now on, and one that arrived before."""
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
