@@ -15,6 +15,8 @@ import asyncpg
 import pytest
 import uvloop
 
+from api.commands import migrate
+from api.commands.errors import CommandError
 from api.settings import SettingsError, load
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
@@ -178,6 +180,30 @@ def test_a_silent_server_is_not_tried_twice(mode: str, runner: asyncio.Runner) -
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):
             silent.accept()
+
+
+def test_an_expired_certificate_is_one_sentence(
+    encrypting: Postgres, certificates: Certificates, runner: asyncio.Runner
+) -> None:
+    root = f"sslrootcert={certificates['authority.pem']}"
+    url = f"{encrypting.url().replace('127.0.0.1', 'localhost')}?{root}"
+    serve_certificate(encrypting, certificates["expired.pem"])
+    try:
+        with pytest.raises(CommandError, match="certificate has expired") as refused:
+            migrate.upgrade(url)
+        unchecked = runner.run(outcome(f"{encrypting.url()}?sslmode=require"))
+    finally:
+        serve_certificate(encrypting, certificates["server.pem"])
+
+    assert "\n" not in str(refused.value)
+    assert encrypting.password not in str(refused.value)
+    assert unchecked == "TLS"
+
+
+def serve_certificate(server: Postgres, certificate: Path) -> None:
+    """Restart a server with another certificate for the same key."""
+    (server.data / "server.crt").write_bytes(certificate.read_bytes())
+    server.restart()
 
 
 # --- Client certificates ------------------------------------------------------------------

@@ -39,7 +39,8 @@ class Certificates:
 
     ``server`` is for the name ``localhost`` and no address. ``client`` and ``other_client`` are
     for the roles ``certified`` and ``plain``, ``stranger`` for ``certified`` by the other
-    authority. ``encrypted.key`` is the key of ``encrypted.pem``, with ``KEY_PASSWORD``.
+    authority. ``expired`` is for ``localhost`` and has the key of ``server``. ``encrypted.key`` is
+    the key of ``encrypted.pem``, with ``KEY_PASSWORD``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,6 +55,9 @@ class Certificates:
         (folder / "both.pem").write_bytes(self["client.pem"].read_bytes())
         with (folder / "both.pem").open("ab") as both:
             both.write(self["client.key"].read_bytes())
+        self._run("req", "-new", "-key", "server.key", "-subj", "/CN=localhost", "-out", "csr")
+        self._run("x509", "-req", "-in", "csr", "-CA", "authority.pem", "-CAkey", "authority.key",
+                  "-CAcreateserial", "-days", "-1", "-out", "expired.pem")  # fmt: skip
         (folder / "text.pem").write_text("neither a certificate nor a key\n")
 
     def __getitem__(self, name: str) -> Path:
@@ -76,12 +80,16 @@ class Certificates:
         self._create(name, subject, *signer, *leaf, *key, *options)
 
     def _create(self, name: str, subject: str, *options: str) -> None:
-        command = (
-            require_program("openssl", "openssl"), "req", "-x509", "-days", "2",
+        self._run(
+            "req", "-x509", "-days", "2",
             "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
             "-subj", f"/CN={subject}", "-keyout", f"{name}.key", "-out", f"{name}.pem",
+            *options,
         )  # fmt: skip
-        subprocess.run([*command, *options], cwd=self._folder, check=True, capture_output=True)
+
+    def _run(self, *arguments: str) -> None:
+        command = (require_program("openssl", "openssl"), *arguments)
+        subprocess.run(command, cwd=self._folder, check=True, capture_output=True)
 
 
 @contextmanager
