@@ -154,7 +154,7 @@ async def test_a_version_that_is_not_the_tasks_is_refused(
         ("{ nope }", 1),
     ],
 )
-async def test_a_field_is_one_trip_and_the_session_one_beside_mutations_and_long_lists(
+async def test_a_field_is_one_trip_and_the_session_another_for_writes_and_long_lists(
     document: str, expected: int, ada_client: httpx.AsyncClient, trips: TripCounter
 ) -> None:
     for _ in range(6):
