@@ -7,14 +7,14 @@ columns in ``persistence.tables``. ``tests/test_task_fields.py`` names a forgott
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints
 
 from persistence.cursors import Position
 from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
-from persistence.validation import WHITE_SPACE_CLASS, blank_to_none, storable
+from persistence.validation import NOT_WHITE_SPACE, blank_to_none, storable
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ Title = Annotated[
     Field(
         description="Trimmed of white space, then 1 to 200 characters.",
         examples=["Water the plants"],
-        json_schema_extra={"pattern": rf"^[^\u0000]*[^\u0000{WHITE_SPACE_CLASS}][^\u0000]*$"},
+        json_schema_extra={"pattern": rf"^[^\x00]*{NOT_WHITE_SPACE}[^\x00]*$"},
     ),
 ]
 
@@ -52,7 +52,7 @@ Description = Annotated[
         StringConstraints(max_length=DESCRIPTION_LENGTH),
         AfterValidator(storable),
         AfterValidator(blank_to_none),
-        Field(json_schema_extra={"pattern": r"^[^\u0000]*$"}),
+        Field(json_schema_extra={"pattern": r"^[^\x00]*$"}),
     ]
     | None,
     Field(
@@ -75,8 +75,10 @@ class EditableFields(BaseModel):
 EDITABLE: Final = tuple(EditableFields.model_fields)
 """The names of the fields that a client may write."""
 
-READ_ONLY: Final = tuple(name for name in Task.__struct_fields__ if name not in EDITABLE)
-"""The names of the fields that only the server writes."""
+READ_ONLY: Final[dict[str, Any]] = {
+    field.name: field.type for field in msgspec.structs.fields(Task) if field.name not in EDITABLE
+}
+"""The fields that only the server writes: their types by their names."""
 
 if lacking := set(EDITABLE).difference(Task.__struct_fields__):
     raise TypeError(f"persistence/task_fields.py, Task has no {', '.join(lacking)}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, NewType
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, NewType
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
 
@@ -26,7 +27,7 @@ TaskId = NewType("TaskId", int)
 
 
 class _TaskBody(Body):
-    READ_ONLY: ClassVar[tuple[str, ...]] = READ_ONLY
+    READ_ONLY: ClassVar[Mapping[str, Any]] = READ_ONLY
 
 
 class NewTask(_TaskBody, EditableFields):

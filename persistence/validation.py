@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Final, TypeVar, cast
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from persistence.errors import FieldError, InvalidInput, NotFound
@@ -165,8 +165,8 @@ class Body(BaseModel):
     Clients send whole rows back with one or two edited members, so read-only members are allowed.
     """
 
-    READ_ONLY: ClassVar[tuple[str, ...]] = ()
-    """The names of the members that are ignored."""
+    READ_ONLY: ClassVar[Mapping[str, Any]] = {}
+    """The members that are ignored: the types that they have in answers, by their names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -183,9 +183,14 @@ class Body(BaseModel):
 
 
 def describe_read_only(schema: dict[str, Any], model: type[Body]) -> None:
-    """Add a body's read-only members to its JSON schema."""
+    """Add a body's read-only members to its JSON schema, with the types that answers have.
+
+    What a client sends as one is not even read. Without a type, generated clients would declare
+    each as ``unknown``.
+    """
     member = {"readOnly": True, "description": "Written by the server; here it is not read."}
-    schema["properties"] |= dict.fromkeys(model.READ_ONLY, member)
+    for name, type_ in model.READ_ONLY.items():
+        schema["properties"][name] = TypeAdapter(type_).json_schema() | member
 
 
 def describe_changes(schema: dict[str, Any], model: type[Body]) -> None:
@@ -204,8 +209,12 @@ WHITE_SPACE: Final = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
-WHITE_SPACE_CLASS: Final = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-"""The same characters as part of a regular expression's character class."""
+NOT_WHITE_SPACE: Final = r"([^\s\x00\x85]|\uFEFF)"
+"""A character that is none of these, nor U+0000, as a regular expression of ECMA-262.
+
+It names neither U+2028 nor U+2029: client generators decode ``\\u2028``, and a line separator
+ends a literal in JavaScript. They leave ``\\x85`` as it is.
+"""
 
 
 def storable(text: str) -> str:

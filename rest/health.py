@@ -51,13 +51,18 @@ class ReadinessDocument(BaseModel):
     ]
 
 
-@router.get("/health", response_model=HealthDocument)
+@router.get("/health", response_model=HealthDocument, response_description="The process runs.")
 async def health() -> Response:
     """Say that the process runs. Touches nothing."""
     return _ok()
 
 
-@router.get("/health/ready", response_model=ReadinessDocument, responses=error_responses(NotReady))
+@router.get(
+    "/health/ready",
+    response_model=ReadinessDocument,
+    response_description="The instance can serve.",
+    responses=error_responses(NotReady),
+)
 async def ready(request: Request) -> Response:
     """Say whether this instance can serve.
 

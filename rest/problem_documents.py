@@ -75,6 +75,10 @@ class ProblemDocument(BaseModel):
         RateLimitInfoDocument,
         Field(default_factory=dict, description="Of `rate_limit_exceeded`."),
     ]
+    version: Annotated[
+        int,
+        Field(default_factory=int, description="Of `precondition_failed`: the task's version now."),
+    ]
     failing: Annotated[
         str, Field(default_factory=str, description="Of `/health/ready`: the part that fails.")
     ]
@@ -100,6 +104,9 @@ _EXAMPLES: Final[dict[str, Exception]] = {
     "Unavailable": Unavailable(""),
 }
 """An example of each error, by the name of its response component."""
+
+UNCHARGED: Final = {"UnknownHost", "NotReady"}
+"""The response components of requests that are answered before they are charged, or never are."""
 
 _NAMES: Final = {type(example): name for name, example in _EXAMPLES.items()}
 

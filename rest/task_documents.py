@@ -70,10 +70,10 @@ class TaskPageDocument(BaseModel):
     ]
 
 
-class DeletedDocument(BaseModel):
+class BulkDeleteResultDocument(BaseModel):
     """What a bulk deletion did, each in the order asked."""
 
-    model_config = ConfigDict(title="Deleted", extra="forbid")
+    model_config = ConfigDict(title="BulkDeleteResult", extra="forbid")
 
     deleted: Annotated[list[_Id], Field(description="The tasks that are gone now.")]
     not_found: Annotated[list[int], Field(description="The ids of no task of yours.")]

@@ -22,7 +22,7 @@ from rest.preconditions import IfMatch, IfNoneMatch, etag, header_parameter
 from rest.problem_documents import BODY_ERRORS, RESOURCE_ERRORS, error_responses
 from rest.route import AuthenticatedRoute, Db, PathParser, Reader, Relative, Writer
 from rest.task_documents import (
-    DeletedDocument,
+    BulkDeleteResultDocument,
     TaskDocument,
     TaskPageDocument,
     encode_deleted,
@@ -146,7 +146,7 @@ async def create_task(
 
 @router.post(
     f"{_COLLECTION}/bulk-delete",
-    response_model=DeletedDocument,
+    response_model=BulkDeleteResultDocument,
     responses={200: {"description": "Which are gone, and which were not yours."}, **BODY_ERRORS},
 )
 async def bulk_delete_tasks(
@@ -201,6 +201,7 @@ async def update_task(
 @router.delete(
     _TASK,
     status_code=204,
+    response_description="The task is gone.",
     openapi_extra=_IF_MATCH,
     responses=error_responses(NotFound, VersionConflict),
 )

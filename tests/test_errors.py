@@ -206,7 +206,7 @@ async def test_no_error_may_be_stored(error_type: str, provoke: Callable[..., An
 
 # Authentication
 
-PUBLIC = {"health", "ready"}
+PUBLIC = {"health", "ready", "head_health", "head_ready"}
 
 
 @pytest.mark.parametrize("token", [None, "Bearer", "Bearer x", "Basic x", "Bearer a b"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -12,8 +13,10 @@ import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 import api.http.body
+from api.app import create_app
 from persistence import tasks
 from persistence.validation import MAX_ID
+from tests.conftest import new_client, settings_of_tests
 from tests.documented import DOCUMENT, OPERATIONS
 from tests.streams import Stream
 
@@ -26,6 +29,12 @@ BODIES = {
     "update_task": {"completed": True},
     "put_task": {"completed": True},
 }
+
+
+def _operation(operation: str) -> dict[str, Any]:
+    method, path = OPERATIONS[operation]
+    documented: dict[str, Any] = DOCUMENT["paths"][path][method.lower()]
+    return documented
 
 
 async def test_the_document_is_served(client: httpx.AsyncClient) -> None:
@@ -53,6 +62,10 @@ def test_operation_ids_are_short_and_stable() -> None:
         "delete_task": ("DELETE", "/tasks/{task_id}"),
         "health": ("GET", "/health"),
         "ready": ("GET", "/health/ready"),
+        "head_tasks": ("HEAD", "/tasks"),
+        "head_task": ("HEAD", "/tasks/{task_id}"),
+        "head_health": ("HEAD", "/health"),
+        "head_ready": ("HEAD", "/health/ready"),
     }
 
 
@@ -136,6 +149,19 @@ def test_the_patterns_of_cursors_and_titles_are_documented() -> None:
     assert [
         title.is_valid(text) for text in ("x", " x\n", " ", "\u3000\x85", "x\x00", "\ufeff")
     ] == ([True, True, False, False, False, True])
+    assert [title.is_valid(text) for text in ("\u2028\u2029", "\x1c", "\u200b", "a\nb")] == (
+        [False, True, True, True]
+    )
+
+
+def test_no_pattern_names_a_line_separator() -> None:
+    """Generators write it into a literal of JavaScript, and end the literal with it."""
+    patterns = [value for key, value in _walk(DOCUMENT) if key == "pattern"]
+
+    assert len(patterns) >= 5
+    assert [
+        pattern for pattern in patterns if re.search(r"[\u2028\u2029]|\\u202[89]", pattern)
+    ] == []
 
 
 # Bodies
@@ -179,6 +205,17 @@ def test_a_body_may_have_every_member_of_a_task_and_marks_the_read_only_ones(sch
     assert members.keys() == SCHEMAS["Task"]["properties"].keys()
     assert {name for name, member in members.items() if member.get("readOnly")} == (
         {"id", "user_id", "version", "created_at", "updated_at"}
+    )
+
+
+@pytest.mark.parametrize("schema", ["NewTask", "TaskChanges"])
+def test_a_read_only_member_has_the_type_that_it_has_in_a_task(schema: str) -> None:
+    members, of_task = SCHEMAS[schema]["properties"], SCHEMAS["Task"]["properties"]
+    read_only = [name for name, member in members.items() if member.get("readOnly")]
+
+    assert len(read_only) == 5
+    assert {name: members[name]["type"] for name in read_only} == (
+        {name: of_task[name]["type"] for name in read_only}
     )
 
 
@@ -242,6 +279,17 @@ def test_put_is_named_as_what_it_does() -> None:
     assert "replace" not in json.dumps(DOCUMENT).lower()
 
 
+def test_the_example_of_an_error_has_no_member_that_is_not_documented() -> None:
+    members = {
+        member
+        for response in RESPONSES.values()
+        for content in response["content"].values()
+        for member in content["example"]
+    }
+
+    assert members == SCHEMAS["Problem"]["properties"].keys()
+
+
 def test_the_example_of_a_task_has_every_member() -> None:
     [example] = SCHEMAS["Task"]["examples"]
 
@@ -261,6 +309,21 @@ def test_it_has_no_schema_or_name_that_only_fastapi_and_python_need() -> None:
     assert {name for name, schema in SCHEMAS.items() if schema["title"] != name} == set()
 
 
+def test_no_schema_has_the_name_of_a_member_of_its_own() -> None:
+    """In a generated Python class, the member would hide the module of that name."""
+    clashes = [name for name, schema in SCHEMAS.items() if name.lower() in schema["properties"]]
+
+    assert clashes == []
+
+
+@pytest.mark.parametrize("prefix", ["", "/api", "/a/b"])
+def test_the_server_is_where_the_document_is_whatever_prefix_a_proxy_strips(prefix: str) -> None:
+    [server] = DOCUMENT["servers"]
+    served_at = httpx.URL(f"https://tasks.example{prefix}/openapi.json")
+
+    assert served_at.join(server["url"]) == f"https://tasks.example{prefix}/"
+
+
 def test_every_reference_has_its_component_and_every_component_a_reference() -> None:
     references = {value for key, value in _walk(DOCUMENT) if key == "$ref"}
     components = {
@@ -278,7 +341,8 @@ def test_every_operation_has_a_description_and_its_security() -> None:
         documented = _operation(operation)
         assert documented["summary"]
         assert documented["description"].endswith(".")
-        assert ("security" in documented) == ("401" in documented["responses"])
+        is_open = documented["tags"] == ["health"]
+        assert documented["security"] == ([] if is_open else [{"session": []}])
 
 
 # Responses
@@ -366,6 +430,43 @@ DEFECTS: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
 }
 
 
+@pytest.fixture
+async def charged_client(
+    ada_client: httpx.AsyncClient, database_url: str
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Ada's client of an app with rate limits."""
+    app = create_app(settings_of_tests(database_url=database_url, rate_limit_enabled=True))
+    async with app.router.lifespan_context(app), new_client(app) as client:
+        client.headers["Authorization"] = ada_client.headers["Authorization"]
+        yield client
+
+
+RATE_LIMIT = CONDITIONAL - {"Link"}
+NO_PROVOCATION: dict[str, Any] = {}
+CHARGED = PROVOCATIONS | dict.fromkeys(SUCCESS, NO_PROVOCATION) | {"400": {"params": {"typo": "x"}}}
+
+
+@pytest.mark.parametrize(
+    "operation", [name for name in OPERATIONS if "401" in _operation(name)["responses"]]
+)
+async def test_the_rate_limit_headers_are_documented_where_they_are_sent(
+    operation: str, charged_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documented, sent = {}, {}
+    for status in _operation(operation)["responses"].keys() - {"429", "503"}:
+        task_id = await _task_id(charged_client)
+        with monkeypatch.context() as patched:
+            DEFECTS.get(status, lambda _: None)(patched)
+            options = {"task_id": task_id} | CHARGED[status]
+            response = await _send(charged_client, operation, **options)
+        response_object = _resolved(_operation(operation)["responses"][status])
+        documented[status] = RATE_LIMIT & response_object["headers"].keys()
+        sent[str(response.status_code)] = {name for name in RATE_LIMIT if name in response.headers}
+
+    assert sent == documented
+    assert {status for status in sent if not sent[status]} == {"421"}
+
+
 async def _task_id(client: httpx.AsyncClient) -> int:
     task_id: int = (await client.post("/tasks", json={"title": "water"})).json()["id"]
     return task_id
@@ -388,14 +489,12 @@ def _as_documented(operation: str, response: httpx.Response) -> None:
         if name not in response.headers and name not in CONDITIONAL
     ] == []
     no_content = {"schema": {"const": None}}
-    content = documented.get("content", {None: no_content})[response.headers.get("Content-Type")]
+    content = (
+        documented["content"][response.headers["Content-Type"]]
+        if "content" in documented
+        else no_content
+    )
     _validator(content["schema"]).validate(response.json() if response.content else None)
-
-
-def _operation(operation: str) -> dict[str, Any]:
-    method, path = OPERATIONS[operation]
-    documented: dict[str, Any] = DOCUMENT["paths"][path][method.lower()]
-    return documented
 
 
 def _parameters(operation: str) -> dict[str, dict[str, Any]]:

@@ -18,8 +18,11 @@ export const launch = () =>
     args: flags,
   });
 
-/** A new page in a fresh profile, and the list of its offences so far. */
-export async function open(browser, path, options = {}) {
+/**
+ * A new page in a fresh profile, and the list of its offences so far. With a prefix, the page is
+ * behind a proxy that strips it; what is asked for without the prefix is not found.
+ */
+export async function open(browser, path, { prefix = "", ...options } = {}) {
   const context = await browser.newContext({
     viewport: { width: 1440, height: 900 },
     ...options,
@@ -33,6 +36,17 @@ export async function open(browser, path, options = {}) {
       return route.abort();
     },
   );
+  if (prefix) {
+    await context.route(
+      (url) => url.host === base.host,
+      (route) => {
+        const url = new URL(route.request().url());
+        if (!url.pathname.startsWith(`${prefix}/`)) return route.fulfill({ status: 404 });
+        url.pathname = url.pathname.slice(prefix.length);
+        return route.continue({ url: url.href });
+      },
+    );
+  }
   await context.exposeFunction("reportOffence", (what) => offences.push(what));
   await context.addInitScript(() =>
     addEventListener("securitypolicyviolation", (event) =>
@@ -50,7 +64,7 @@ export async function open(browser, path, options = {}) {
   });
 
   const page = await context.newPage();
-  const response = await page.goto(new URL(path, base).href);
+  const response = await page.goto(new URL(prefix + path, base).href);
   return { page, context, response, offences };
 }
 

@@ -20,21 +20,23 @@ test("the docs page shows the API, and asks no other host for anything", async (
   assert.deepEqual(offences, []);
 });
 
-test("a call can be tried from the docs page", async () => {
-  const { page, offences } = await open(browser, "/docs");
+for (const prefix of ["", "/api"]) {
+  test(`a call can be tried from the docs page under the prefix "${prefix}"`, async () => {
+    const { page, offences } = await open(browser, "/docs", { prefix });
 
-  const health = page.locator(".opblock", {
-    has: page.locator('[data-path="/health"]'),
+    const health = page.locator(".opblock-get", {
+      has: page.locator('[data-path="/health"]'),
+    });
+    await health.locator(".opblock-summary-control").click();
+    await health.getByRole("button", { name: "Execute" }).click();
+    const answer = health.locator(".live-responses-table .response-col_status").last();
+
+    await answer.waitFor();
+    assert.match(await answer.innerText(), /^200/);
+    assert.match(page.url(), /#\//, "an opened operation has an address of its own");
+    assert.deepEqual(offences, []);
   });
-  await health.locator(".opblock-summary-control").click();
-  await health.getByRole("button", { name: "Execute" }).click();
-  const answer = health.locator(".live-responses-table .response-col_status").last();
-
-  await answer.waitFor();
-  assert.match(await answer.innerText(), /^200/);
-  assert.match(page.url(), /#\//, "an opened operation has an address of its own");
-  assert.deepEqual(offences, []);
-});
+}
 
 test("with the token in the page, tasks are created and listed at once", async () => {
   const { page, offences } = await open(browser, "/docs");
