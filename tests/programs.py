@@ -100,15 +100,20 @@ async def _session(url: str) -> str:
     return ada.token
 
 
-async def run(folder: Path, script: str, service: Address) -> str:
-    """Run a script of a folder's ``package.json``, which must succeed. Returns its output."""
+async def run(folder: Path, script: str, service: Address | None = None) -> str:
+    """Run a script of a folder's ``package.json``, which must succeed. Returns its output.
+
+    Args:
+        service: the service that the script talks to, if it does.
+    """
+    address = {"TWOFOLD_URL": service.url, "TWOFOLD_TOKEN": service.token} if service else {}
     process = await asyncio.create_subprocess_exec(
         "npm",
         "run",
         "--silent",
         script,
         cwd=folder,
-        env=os.environ | {"TWOFOLD_URL": service.url, "TWOFOLD_TOKEN": service.token},
+        env=os.environ | address,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,

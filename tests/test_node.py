@@ -1,5 +1,5 @@
-"""Programs of others against the running service: the public audit of GraphQL over HTTP, and
-clients whose types are generated from the committed contracts. They are in ``node/``."""
+"""Programs of others: linters of the committed contracts, clients that are generated from them and
+run against the service, and the public audit of GraphQL over HTTP. They are in ``node/``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,15 @@ FOLDER: Final = ROOT / "tests" / "node"
 pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-async def service(postgres: Postgres) -> AsyncIterator[Address]:
-    """The running service; without Node these tests are skipped, but not in CI."""
+@pytest.fixture(scope="module", autouse=True)
+def _packages() -> None:
+    """Without Node these tests are skipped, but not in CI."""
     require(what_is_missing(FOLDER), "TWOFOLD_REQUIRE_NODE")
+
+
+@pytest.fixture(scope="module")
+async def service(_packages: None, postgres: Postgres) -> AsyncIterator[Address]:
+    """The running service."""
     async with running_service(postgres, "node") as service:
         yield service
 
@@ -32,10 +37,23 @@ async def test_the_public_audit_of_graphql_over_http_passes(service: Address) ->
     assert passed(output) == 1 + 61
 
 
+async def test_the_linters_of_openapi_find_nothing() -> None:
+    output = await run(FOLDER, "lint:openapi")
+
+    assert "Your API description is valid" in output
+    assert "No results with a severity of 'hint' or higher found" in output
+
+
 async def test_clients_with_generated_types_compile_and_run(service: Address) -> None:
     output = await run(FOLDER, "clients", service)
 
     assert passed(output) == 4
+
+
+async def test_clients_of_other_generators_compile_and_run(service: Address) -> None:
+    output = await run(FOLDER, "generators", service)
+
+    assert passed(output) == 6
 
 
 def passed(output: str) -> int:
