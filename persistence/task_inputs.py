@@ -53,7 +53,9 @@ class TaskFilter(BaseModel):
     completed: Annotated[
         StrictBool | None,
         BeforeValidator(text_boolean),
-        Field(description="Only tasks that are done, or only those that are not."),
+        Field(
+            description="Only tasks that are done (`true`), or only those that are not (`false`)."
+        ),
         WithJsonSchema({"type": "boolean"}),
     ] = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -72,6 +73,9 @@ async def test_the_link_has_no_parameter_that_the_request_did_not_have(
         ("completed", {"completed": "empty_parameter"}),
         ("completed=1", {"completed": "bool_parsing"}),
         ("completed=TRUE", {"completed": "bool_parsing"}),
+        # As Python writes booleans; requests and urllib send them like this.
+        (urlencode({"completed": True}), {"completed": "bool_parsing"}),
+        (urlencode({"envelope": False}), {"envelope": "bool_parsing"}),
         ("completed=null", {"completed": "bool_parsing"}),
         ("limit=ten", {"limit": "int_parsing"}),
         ("limit=010", {"limit": "int_parsing"}),
