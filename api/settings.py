@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from limits import parse as parse_limit
+from limits import parse_many as parse_limits
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from persistence.pool import PoolSettings
+from persistence.redis_url import parse_redis_url
 from persistence.sessions.layouts import MAX_SECONDS_LEFT, SessionStore
 from persistence.tables import require_schema_name
 from persistence.task_inputs import MAX_PAGE
@@ -56,9 +57,11 @@ def _comma_separated(value: object) -> object:
 
 def _rate_limit(text: str) -> str:
     try:
-        parse_limit(text)
+        limits = parse_limits(text)
     except ValueError:
         raise ValueError("It is not a limit like 100/minute.") from None
+    if len(limits) > 1:
+        raise ValueError(f"It holds {len(limits)} limits; it must be one, like 100/minute.")
     return text
 
 
@@ -74,8 +77,6 @@ _ALLOWED_HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[
 _ORIGIN: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?"
 )
-
-_REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 # Connections that the pool keeps, and further ones that it may open under load.
 _POOL: Final = {
@@ -196,8 +197,8 @@ class Settings(BaseSettings):
         production = info.data.get("environment") is Environment.PRODUCTION
         if value is None and production:
             raise ValueError("It is missing: the Redis with which the instances share budgets.")
-        if value is not None and not value.get_secret_value().startswith(_REDIS_SCHEMES):
-            raise ValueError(f"It must begin with {' or '.join(_REDIS_SCHEMES)}.")
+        if value is not None:
+            parse_redis_url(value.get_secret_value())
         return value
 
     @field_validator("allowed_hosts")
@@ -383,7 +384,7 @@ _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 _SECRET_URL: Final = re.compile(
-    r"(?P<scheme>[\w+]+://)[^@]+@(?P<place>[\w.-]+(:\d+)?(/[\w.-]*)?)(\?.*)?"
+    r"(?P<scheme>[\w+]+://)[^@?#]+@(?P<place>[\w.-]+(:\d+)?(/[\w.-]*)?)(\?.*)?"
 )
 
 

@@ -10,10 +10,10 @@ import hiredis
 import pytest
 
 from api.rate_limit import redis_connection
-from api.rate_limit.redis_connection import RedisConnection, RedisServer
-from api.rate_limit.redis_url import redis_server
+from api.rate_limit.redis_connection import RedisConnection
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
+from persistence.redis_url import RedisServer, parse_redis_url
 
 TIMEOUT = 0.5
 
@@ -26,7 +26,7 @@ def valkey() -> Iterator[Valkey]:
 
 @pytest.fixture
 async def connection(valkey: Valkey) -> AsyncIterator[RedisConnection]:
-    connection = await RedisConnection.open(redis_server(valkey.url), 5.0)
+    connection = await RedisConnection.open(parse_redis_url(valkey.url), 5.0)
     yield connection
     connection.abort()
 

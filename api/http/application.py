@@ -23,6 +23,7 @@ from api.http.hosts import TrustedHosts
 from api.http.links import path_in_app
 from api.http.sending import ResponseSender
 from api.rate_limit.answers import Answering, Answers
+from api.rate_limit.redis_connection import UnusableRedis
 from api.request import RequestContext, context_of, path_for_logs, set_context
 from persistence.errors import Unavailable
 from persistence.migrations import UnusableTables
@@ -162,7 +163,7 @@ class Application(FastAPI):
 
         try:
             await self.router(scope, receive_or_shutdown, send_unless_failed)
-        except (UnusableSessions, UnusableTables) as error:
+        except (UnusableSessions, UnusableTables, UnusableRedis) as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
         except BaseException:
             for message in failures:

@@ -20,10 +20,10 @@ from starlette.types import Scope
 
 from api.errors import BudgetExceeded
 from api.rate_limit.redis_sliding_window import RedisSlidingWindow
-from api.rate_limit.redis_url import redis_server
 from api.rate_limit.sliding_window import Limit, LocalSlidingWindow, SlidingWindow, WindowState
 from api.settings import Settings
 from persistence.errors import FieldError, InvalidInput
+from persistence.redis_url import parse_redis_url
 from persistence.viewer import Viewer
 
 
@@ -82,8 +82,9 @@ class Budget:
         self._windows: SlidingWindow = LocalSlidingWindow()
         if settings.redis_url is not None:
             self._windows = RedisSlidingWindow(
-                redis_server(settings.redis_url.get_secret_value()),
+                parse_redis_url(settings.redis_url.get_secret_value()),
                 settings.rate_limit_timeout_ms / 1000,
+                probe_keys=[_key("probe", kind) for kind in Kind],
             )
 
     @property
@@ -92,8 +93,16 @@ class Budget:
         return self._windows.redis_status
 
     async def open(self) -> None:
-        """Connect to Redis, if there is one."""
+        """Connect to Redis, if there is one.
+
+        Raises:
+            UnusableRedis: it can never keep the budgets.
+        """
         await self._windows.open()
+
+    async def check(self) -> None:
+        """Bring ``redis`` up to date."""
+        await self._windows.check()
 
     async def close(self) -> None:
         """Disconnect."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import hiredis
 
 from api.rate_limit.timeout import TICKS
+from persistence.redis_url import RedisServer
 
 MAX_UNANSWERED: Final = 10_000
 """Commands that may wait for their replies; further ones fail at once. About 3 MB of them."""
@@ -20,28 +20,8 @@ MAX_REPLY: Final = 64 * 1024
 """The most bytes of one reply. The longest that the budget asks for has less than 200."""
 
 
-@dataclass(frozen=True, slots=True)
-class RedisServer:
-    """Where Redis is, and who we are there.
-
-    Attributes:
-        path: of a Unix socket, in place of ``host`` and ``port``.
-        username: needs a password; ``None`` is Redis's default user.
-        tls: ``None`` connects without TLS.
-    """
-
-    host: str = "localhost"
-    port: int = 6379
-    path: str | None = None
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    database: int = 0
-    tls: ssl.SSLContext | None = None
-
-    @property
-    def address(self) -> str:
-        """The path, or host and port."""
-        return self.path or f"{self.host}:{self.port}"
+class UnusableRedis(Exception):
+    """The server can never keep the budgets; the message is one sentence that says why."""
 
 
 class RedisConnection(asyncio.Protocol):
@@ -84,6 +64,7 @@ class RedisConnection(asyncio.Protocol):
             OSError: the server cannot be reached, or closed the connection.
             TimeoutError: it did not answer. The time until the connection exists is not bounded.
             hiredis.HiredisError: it refuses us, or is no Redis.
+            UnusableRedis: it is a node of a cluster, or a Sentinel.
         """
         loop = asyncio.get_running_loop()
 
@@ -97,14 +78,32 @@ class RedisConnection(asyncio.Protocol):
                 protocol, server.host, server.port, ssl=server.tls
             )
         try:
-            if server.password is not None:
-                await connection.call("AUTH", server.username or "default", server.password)
+            await connection._sign_in(server)
             if server.database:
                 await connection.call("SELECT", server.database)
         except BaseException:
             connection.abort()
             raise
         return connection
+
+    async def _sign_in(self, server: RedisServer) -> None:
+        user = server.username or "default"
+        credentials = () if server.password is None else ("AUTH", user, server.password)
+        try:
+            # Any user may send it, and it says what kind of server this is.
+            reply = await self.call("HELLO", 2, *credentials)
+        except hiredis.ReplyError as error:
+            if "unknown command" not in str(error).lower():
+                raise
+            # Before Redis 6 there is neither this command nor a user's name.
+            if server.password is not None:
+                await self.call("AUTH", server.password)
+            return
+        facts: dict[Any, Any] = {}
+        if isinstance(reply, list):
+            facts = dict(zip(reply[::2], reply[1::2], strict=False))
+        if reason := _UNUSABLE.get(facts.get(b"mode", b"")):
+            raise UnusableRedis(f"REDIS_URL: {server.address} {reason}")
 
     def is_closed(self) -> bool:
         """Whether no command can be sent any more."""
@@ -214,3 +213,11 @@ class _Command:
 
     future: asyncio.Future[Any]
     sent_at: float
+
+
+_UNUSABLE: Final = {
+    b"cluster": "is a node of a cluster, which keeps only a part of the keys; name a Redis that "
+    "is not one.",
+    b"sentinel": "is a Sentinel, which keeps no keys; name the Redis that it watches.",
+}
+"""Why a server in this mode cannot be used."""

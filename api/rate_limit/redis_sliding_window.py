@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from hiredis import ReplyError
 
 from api.rate_limit.breaker import CircuitBreaker
-from api.rate_limit.redis_connection import RedisConnection, RedisServer
+from api.rate_limit.redis_connection import RedisConnection, UnusableRedis
 from api.rate_limit.sliding_window import Limit, LocalSlidingWindow, WindowState
 from api.rate_limit.spent_windows import SpentWindows
 from api.rate_limit.timeout import ResponsiveTimeout
+from persistence.redis_url import RedisServer
 from persistence.sessions.cache import elapsed
 
 _log = logging.getLogger("twofold.budget")
@@ -51,7 +53,8 @@ local function text(number) return string.format('%.0f', number) end
 return {allowed, amount - count, text(fits), text(full), text(now), text(one)}
 """  # noqa: E501
 
-_PROBE: Final = "twofold:probe"
+_PROBE: Final = Limit(1000, 1)
+"""The limit of the keys that are hit only to see whether Redis counts."""
 
 
 class RedisSlidingWindow:
@@ -66,10 +69,19 @@ class RedisSlidingWindow:
         server: the Redis that all instances share.
         timeout: in seconds. The time in which the event loop is blocked does not count.
         probe_every: seconds between two probes.
+        probe_keys: keys like those of the hits, one of each form: Redis may allow one and not
+            another. They are hit to see whether Redis counts.
     """
 
-    def __init__(self, server: RedisServer, timeout: float, probe_every: float = 1.0) -> None:
+    def __init__(
+        self,
+        server: RedisServer,
+        timeout: float,
+        probe_every: float = 1.0,
+        probe_keys: Sequence[str] = ("twofold:probe",),
+    ) -> None:
         self._server = server
+        self._probe_keys = probe_keys
         self._timeout = timeout
         self._probe_every = probe_every
         self._local = LocalSlidingWindow()
@@ -91,9 +103,16 @@ class RedisSlidingWindow:
         return self._breaker.is_open
 
     async def open(self) -> None:
-        """Load the script into Redis. If Redis does not answer, start without it."""
+        """Load the script into Redis, and try it. If Redis does not answer, start without it.
+
+        Raises:
+            UnusableRedis: the server can never keep the budgets.
+        """
         try:
-            await self._load_script(await self._connected())
+            async with ResponsiveTimeout(self._timeout):
+                await self._prepare(await self._connected())
+        except UnusableRedis:
+            raise
         except Exception as error:
             self._stop_calling(error)
 
@@ -104,6 +123,14 @@ class RedisSlidingWindow:
                 task.cancel()
         if self._connection:
             self._connection.abort()
+
+    async def check(self) -> None:
+        """Find out whether Redis still counts: in one round trip, or as long as one may take."""
+        if not self._breaker.is_open:
+            # As many as open the breaker if none succeeds.
+            number = self._breaker.failures_to_open
+            key = self._probe_keys[0]
+            await asyncio.gather(*(self.hit(key, _PROBE, 0) for _ in range(number)))
 
     async def hit(
         self, key: str, limit: Limit, cost: int, *, anonymous: bool = False
@@ -213,11 +240,7 @@ class RedisSlidingWindow:
             await asyncio.sleep(self._probe_every)
             try:
                 async with ResponsiveTimeout(self._timeout):
-                    connection = await self._connected()
-                    await self._load_script(connection)
-                    # A Redis that is full, or a replica, fails only when it has to write.
-                    limit = Limit(1000, 1)
-                    _state(await self._run(connection, _PROBE, limit, 1), limit, 1)
+                    await self._prepare(await self._connected())
             except Exception:  # The reason was logged when the breaker opened.
                 # The next probe needs a new one: this may lead to a server that is gone.
                 if self._connection:
@@ -226,8 +249,11 @@ class RedisSlidingWindow:
             self._breaker.close()
             _log.info("Redis answers again; one budget for all instances")
 
-    async def _load_script(self, connection: RedisConnection) -> None:
+    async def _prepare(self, connection: RedisConnection) -> None:
         self._script = await connection.call("SCRIPT", "LOAD", _SCRIPT)
+        for key in self._probe_keys:
+            # A Redis that is full, or a replica, fails only when it has to write.
+            _state(await self._run(connection, key, _PROBE, 1), _PROBE, 1)
 
 
 def _state(reply: Any, limit: Limit, cost: int) -> WindowState:

@@ -62,6 +62,10 @@ class SlidingWindow(Protocol):
         """Connect, if there is something to connect to."""
         ...
 
+    async def check(self) -> None:
+        """Bring ``redis_status`` up to date, if there is a Redis."""
+        ...
+
     async def close(self) -> None:
         """Disconnect."""
         ...
@@ -121,6 +125,9 @@ class LocalSlidingWindow:
         self._tables: dict[tuple[Limit, bool], _Table] = {}
 
     async def open(self) -> None:
+        """Do nothing: there is no connection."""
+
+    async def check(self) -> None:
         """Do nothing: there is no connection."""
 
     async def close(self) -> None:

@@ -56,6 +56,12 @@ def _is_outdated(task: asyncio.Task[ProbeResult]) -> bool:
 
 
 async def _probe(state: State) -> ProbeResult:
+    # Redis changes nothing in whether the instance can serve; the response says how it is.
+    result, _ = await asyncio.gather(_probe_database(state), state.budget.check())
+    return result
+
+
+async def _probe_database(state: State) -> ProbeResult:
     db = state.probe()
     try:
         session_table = await state.authenticator.check_sessions(db)

@@ -17,11 +17,11 @@ from api.errors import BudgetExceeded
 from api.rate_limit import spent_windows
 from api.rate_limit.budget import Budget, Cost, Kind
 from api.rate_limit.redis_sliding_window import RedisSlidingWindow
-from api.rate_limit.redis_url import redis_server
 from api.rate_limit.sliding_window import Limit, LocalSlidingWindow, WindowState
 from api.rate_limit.timeout import ResponsiveTimeout
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
+from persistence.redis_url import parse_redis_url
 from tests.conftest import settings_of_tests
 
 MINUTE = Limit(100, 60)
@@ -46,7 +46,7 @@ async def redis(valkey: Valkey) -> AsyncIterator[Redis]:
 async def opened(
     url: str, waiting: float = 5.0, **options: Any
 ) -> AsyncIterator[RedisSlidingWindow]:
-    windows = RedisSlidingWindow(redis_server(url), waiting, **options)
+    windows = RedisSlidingWindow(parse_redis_url(url), waiting, **options)
     await windows.open()
     try:
         yield windows

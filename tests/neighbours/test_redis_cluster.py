@@ -1,0 +1,64 @@
+"""A Redis Cluster keeps each key on one of its nodes: the start refuses it, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from api.app import create_app
+from api.rate_limit.redis_sliding_window import RedisSlidingWindow
+from api.rate_limit.sliding_window import Limit
+from persistence.redis_url import parse_redis_url
+from tests.conftest import settings_of_tests
+from tests.neighbours.valkeys import valkey_cluster
+
+SENTENCE = (
+    "REDIS_URL: {address} is a node of a cluster, which keeps only a part of the keys; "
+    "name a Redis that is not one."
+)
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    with valkey_cluster(tmp_path_factory.mktemp("cluster")) as urls:
+        yield urls
+
+
+async def test_each_node_is_refused_at_the_start(nodes: list[str], database_url: str) -> None:
+    for url in nodes:
+        app = create_app(settings_of_tests(
+            database_url=database_url, redis_url=url, rate_limit_enabled=True,
+        ))  # fmt: skip
+        messages = [{"type": "lifespan.startup"}]
+        sent: list[Any] = []
+
+        async def receive(messages: list[Any] = messages) -> Any:
+            return messages.pop()
+
+        async def send(message: Any, sent: list[Any] = sent) -> None:
+            sent.append(message)
+
+        await app({"type": "lifespan", "state": {}}, receive, send)
+
+        sentence = SENTENCE.format(address=url.partition("@")[2])
+        assert sent == [{"type": "lifespan.startup.failed", "message": sentence}]
+
+
+async def test_a_redis_that_became_a_cluster_is_told_and_counted_around(
+    nodes: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It answers MOVED for the keys of other nodes. A probe of one key alone would not see that."""
+    windows = RedisSlidingWindow(parse_redis_url(nodes[0]), 5.0, probe_every=0.05)
+
+    states = [await windows.hit(f"twofold:read:user:{n}", Limit(5, 60), 1) for n in range(20)]
+    again = await windows.hit("twofold:read:user:1", Limit(5, 60), 1)
+    is_degraded = windows.is_degraded
+    await windows.close()
+
+    assert all(state.remaining == 4 for state in states)
+    assert again.remaining == 3
+    assert is_degraded
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert "is a node of a cluster" in warning
