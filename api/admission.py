@@ -19,6 +19,7 @@ from api.rate_limit.budget import Budget, Cost, Kind, address_payer, viewer_paye
 from api.request import context_of
 from persistence.database import Database
 from persistence.errors import SessionUnconfirmed, Unavailable
+from persistence.pool import UNIDENTIFIED
 from persistence.sessions.checks import SessionCheck
 from persistence.sessions.layouts import is_layout_outdated
 from persistence.viewer import Viewer
@@ -101,7 +102,7 @@ async def answer_reader(
         try:
             return await _answer_known(scope, budget, database, cost, check, work)
         except SessionUnconfirmed:
-            database.check = None
+            database.check, database.share = None, UNIDENTIFIED
             context_of(scope).answering.end()
     viewer = await authenticate(scope, authenticator, budget, database, cost)
     await charge(scope, budget, viewer_payer(viewer), cost)

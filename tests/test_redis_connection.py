@@ -36,6 +36,8 @@ async def connected_to(answer: Callable[[bytes], bytes]) -> AsyncIterator[RedisC
     """A connection to a server that answers what it reads like this; ``b""`` is no answer."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert b"HELLO" in await reader.read(2**20)
+        writer.write(b"-ERR unknown command 'HELLO'\r\n")
         while received := await reader.read(2**20):
             writer.write(answer(received))
         writer.close()

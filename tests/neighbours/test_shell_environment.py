@@ -12,9 +12,9 @@ from subprocess import run
 import asyncpg
 import pytest
 
-from api.rate_limit.redis_url import redis_server
 from persistence.embedded.postgres import Postgres
 from persistence.embedded.private_files import write_private
+from persistence.redis_url import parse_redis_url
 from persistence.urls import parse_database_url
 from tests.conftest import ROOT, new_database, run_sql
 from tests.people import SESSION_TABLES
@@ -181,7 +181,7 @@ def test_the_keys_of_redis_sessions_are_not_written(
     keys = tmp_path / "session_keys"
     monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
 
-    context = redis_server("rediss://127.0.0.1").tls
+    context = parse_redis_url("rediss://127.0.0.1").tls
 
     assert context is not None
     assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)

@@ -9,11 +9,13 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from api.app import create_app
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.operations import Task
 from tests.people import Person, sign_in, token_hash
+from tests.pools import holding
 from tests.sessions.layouts import LAYOUTS, NAIVE, NewService, Service
 from tests.surfaces import SURFACES, ApiError, Surface
 from tests.trips import TripCounter
@@ -113,6 +115,22 @@ async def test_a_session_that_the_table_has_twice_reads_each_task_once(
         answer = await service.client.get("/tasks?limit=5", headers=headers)
 
         assert [task["title"] for task in answer.json()] == ["water"]
+
+
+async def test_a_session_is_found_while_its_users_share_of_connections_is_in_use(
+    known: tuple[Person, Task], app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    ada, _ = known
+    pool = app.state.twofold.pool
+    async with holding(pool, *["user:ada"] * pool._share_size):
+        async with asyncio.timeout(5):
+            response = await client.post(
+                "/graphql",
+                json={"query": "{ viewer { userId } }"},
+                headers={"Authorization": f"Bearer {ada.token}"},
+            )
+
+    assert response.json()["data"] == {"viewer": {"userId": "ada"}}
 
 
 # --- Budgets ------------------------------------------------------------------------------
