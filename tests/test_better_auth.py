@@ -211,10 +211,10 @@ async def test_the_handles_in_a_list_of_sessions_are_refused_in_the_hashed_layou
         ada = await hashed.auth.sign_up("ada")
         there = await hashed.auth.sign_in(ada.email)
 
-        shown = {row["token"] for row in await hashed.auth.get("/list-sessions", ada.token)}
-        [handle] = shown - {ada.token}
+        listed = {row["token"] for row in await hashed.auth.get("/list-sessions", ada.token)}
+        [handle] = listed - {ada.token}
 
-        assert there.token not in shown
+        assert there.token not in listed
         assert await hashed.auth.get("/get-session", handle) is None
         await hashed.service.refuses(handle)
         await hashed.service.refuses(handle.removeprefix("hashed."))

@@ -557,8 +557,8 @@ async def test_the_warning_says_why_and_where(
 
 async def test_the_warning_holds_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = (await reader.read(1000)).replace(b"\r\n", b" ")
-        writer.write(b"-ERR denied: " + asked + b" with args beginning with: 'sword'\r\n")
+        command = (await reader.read(1000)).replace(b"\r\n", b" ")
+        writer.write(b"-ERR denied: " + command + b" with args beginning with: 'sword'\r\n")
         writer.close()
 
     async with await asyncio.start_server(repeat, "127.0.0.1", 0) as server:

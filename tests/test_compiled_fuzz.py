@@ -518,12 +518,12 @@ class Writer:
         return f"{label}{arguments}{self.condition()} {inner}"
 
     def arguments(self, field: GraphQLField) -> str:
-        given = [
+        values = [
             f"{name}: {self.value(argument.type)}"
             for name, argument in field.args.items()
             if is_non_null_type(argument.type) or self.rng.random() < 0.6
         ]
-        return f"({', '.join(given)})" if given else ""
+        return f"({', '.join(values)})" if values else ""
 
     def value(self, type_: Any) -> str:
         rng = self.rng
@@ -572,16 +572,16 @@ INPUTS = {
 
 
 def variables(rng: random.Random) -> dict[str, Any]:
-    given: dict[str, Any] = {"a": rng.random() < 0.5}
+    values: dict[str, Any] = {"a": rng.random() < 0.5}
     if rng.random() < 0.7:
-        given["b"] = rng.choice([True, False, True, False, None])
+        values["b"] = rng.choice([True, False, True, False, None])
     if rng.random() < 0.7:
-        given["n"] = rng.choice([1, 2, 3, 2.0])
+        values["n"] = rng.choice([1, 2, 3, 2.0])
     if rng.random() < 0.7:
-        given["w"] = rng.choice(WINDOWS)
+        values["w"] = rng.choice(WINDOWS)
     if rng.random() < 0.05:
-        given[rng.choice("abnw")] = rng.choice(["x", 2**40, {"no": 1}, [], {"start": "x"}])
-    return given
+        values[rng.choice("abnw")] = rng.choice(["x", 2**40, {"no": 1}, [], {"start": "x"}])
+    return values
 
 
 WINDOWS: Sequence[Any] = (
@@ -615,22 +615,22 @@ def outcome(data: Any, errors: Sequence[GraphQLError] | None) -> Outcome:
     return Outcome(data, sorted(texts), dict(ran))
 
 
-async def through_stock(text: str, given: dict[str, Any], name: str | None = None) -> Outcome:
+async def through_stock(text: str, values: dict[str, Any], name: str | None = None) -> Outcome:
     ran.clear()
     before = asyncio.all_tasks()
     result = await SCHEMA.execute(
-        text, variable_values=given, context_value="context", operation_name=name
+        text, variable_values=values, context_value="context", operation_name=name
     )
     await settle(before)
     return outcome(json.loads(json.dumps(result.data)), result.errors)
 
 
 async def through_compiled(
-    engine: CompiledSchema, text: str, given: dict[str, Any], name: str | None = None
+    engine: CompiledSchema, text: str, values: dict[str, Any], name: str | None = None
 ) -> Outcome:
     ran.clear()
     try:
-        call = engine.prepare(text).operation(name).bind(given)
+        call = engine.prepare(text).operation(name).bind(values)
     except RequestRejected as refused:
         return outcome(None, refused.errors)
     before = asyncio.all_tasks()
@@ -670,8 +670,10 @@ def is_beneath_null(error: str, data: Any) -> bool:
     return data is None
 
 
-def describe(seed: int, text: str, given: dict[str, Any], stock: Outcome, compiled: Outcome) -> str:
-    lines = [f"seed {seed}: {text} with {given}"]
+def describe(
+    seed: int, text: str, values: dict[str, Any], stock: Outcome, compiled: Outcome
+) -> str:
+    lines = [f"seed {seed}: {text} with {values}"]
     for field in dataclasses.fields(Outcome):
         ours, theirs = getattr(compiled, field.name), getattr(stock, field.name)
         if ours != theirs:
@@ -690,12 +692,12 @@ async def differences(seeds: Iterable[int]) -> AsyncIterator[str]:
             made = Made(rng, Dirt(rng, rng.choice([0, 0.002, 0.01, 0.03])))
             World.items = [made.item() for _ in range(3)]
             World.error = ValueError("the database is down") if rng.random() < 0.03 else None
-            given = variables(rng)
-            stock = await through_stock(text, given)
-            compiled = await through_compiled(engine, text, given)
+            values = variables(rng)
+            stock = await through_stock(text, values)
+            compiled = await through_compiled(engine, text, values)
             seen.update(kinds(compiled))
             if not agree(stock, compiled):
-                yield describe(seed, text, given, stock, compiled)
+                yield describe(seed, text, values, stock, compiled)
 
 
 def kinds(outcome: Outcome) -> Iterator[str]:
@@ -781,10 +783,10 @@ async def test_operations_of_one_document_do_not_disturb_each_other() -> None:
         text = " ".join([*parts, *(other for _, other, _ in OTHERS)])
         World.items = [Made(rng, Dirt(rng, 0)).item() for _ in range(3)]
         generated = [(name, "", variables(rng)) for name in ("OpA", "OpB")]
-        for name, _, given in generated + OTHERS:
-            stock = await through_stock(text, given, name)
-            compiled = await through_compiled(engine, text, given, name)
-            assert agree(stock, compiled), describe(seed, text, given, stock, compiled)
+        for name, _, values in generated + OTHERS:
+            stock = await through_stock(text, values, name)
+            compiled = await through_compiled(engine, text, values, name)
+            assert agree(stock, compiled), describe(seed, text, values, stock, compiled)
             ran_to_the_end += bool(compiled.ran)
     assert ran_to_the_end > 2 * GROUPS
 

@@ -65,7 +65,7 @@ class Elements(HTMLParser):
             self.scripts.append(data)
 
 
-def told(page: httpx.Response) -> Any:
+def page_settings(page: httpx.Response) -> Any:
     """What the server tells the page."""
     [data] = Elements(page).scripts
     return json.loads(data)
@@ -108,11 +108,11 @@ async def test_a_browsers_post_is_a_request(client: httpx.AsyncClient) -> None:
 async def test_head_is_get_without_the_body(demo: httpx.AsyncClient) -> None:
     for path in ("/graphql", f"/graphql/assets/{MAIN}"):
         got = await demo.get(path, headers=BROWSER)
-        asked = await demo.head(path, headers=BROWSER)
+        head = await demo.head(path, headers=BROWSER)
 
-        assert (asked.status_code, asked.content) == (200, b"")
-        assert asked.headers["content-length"] == got.headers["content-length"]
-        assert asked.headers["content-type"] == got.headers["content-type"]
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == got.headers["content-length"]
+        assert head.headers["content-type"] == got.headers["content-type"]
 
 
 async def test_production_has_neither_the_page_nor_its_files() -> None:
@@ -147,7 +147,7 @@ async def test_the_token_stands_in_the_page_and_in_nothing_a_page_can_load(
     others = [await demo.get(f"/graphql/assets/{name}") for name in ASSETS]
     others += [await demo.get(path) for path in ("/docs/init.js", "/openapi.json")]
 
-    assert told(page) == {
+    assert page_settings(page) == {
         "endpoint": "graphql",
         "docs": "docs",
         "headers": {"Authorization": "Bearer demo_0123456789"},
@@ -160,7 +160,7 @@ async def test_without_a_token_there_are_no_headers() -> None:
     async with client_of() as client:
         page = await client.get("/graphql", headers=BROWSER)
 
-    assert told(page) == {"endpoint": "graphql", "docs": "docs", "headers": {}}
+    assert page_settings(page) == {"endpoint": "graphql", "docs": "docs", "headers": {}}
 
 
 async def test_a_token_cannot_end_the_element_it_stands_in() -> None:
@@ -169,7 +169,7 @@ async def test_a_token_cannot_end_the_element_it_stands_in() -> None:
     async with client_of(demo_token=token) as client:
         page = await client.get("/graphql", headers=BROWSER)
 
-    assert told(page)["headers"] == {"Authorization": f"Bearer {token}"}
+    assert page_settings(page)["headers"] == {"Authorization": f"Bearer {token}"}
     assert "evil" not in json.dumps(Elements(page).found)
 
 
@@ -186,17 +186,17 @@ async def test_the_page_is_kept_and_framed_by_no_one(demo: httpx.AsyncClient) ->
 
 
 @pytest.mark.parametrize(
-    ("host", "shown"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)]
+    ("host", "is_shown"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)]
 )
 def test_dev_sets_the_demo_token_on_loopback_only(
-    host: str, shown: bool, monkeypatch: pytest.MonkeyPatch
+    host: str, is_shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEMO_TOKEN", "left by somebody else")
 
     with listening(host, 0) as listener:
         set_demo_token("demo_0123456789", listener)
 
-    assert os.environ.get("DEMO_TOKEN") == ("demo_0123456789" if shown else None)
+    assert os.environ.get("DEMO_TOKEN") == ("demo_0123456789" if is_shown else None)
 
 
 def test_dev_shows_graphiql_first() -> None:
@@ -278,15 +278,15 @@ ENGINE: Final = engine(settings_of_tests(database_url=NOWHERE))
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
 def test_an_example_is_valid_with_its_variables_and_within_the_limits(example: Path) -> None:
     variables = example.with_suffix(".json")
-    given = json.loads(variables.read_text()) if variables.exists() else {}
+    filled = json.loads(variables.read_text()) if variables.exists() else {}
 
-    call = ENGINE.prepare(example.read_text()).operation(example.stem).bind(given)
+    call = ENGINE.prepare(example.read_text()).operation(example.stem).bind(filled)
 
     assert call.cost == 1
 
 
 def test_there_is_an_example_of_everything() -> None:
-    shown = {
+    is_shown = {
         selection.name.value  # type: ignore[attr-defined]
         for example in EXAMPLES
         for definition in parse(example.read_text()).definitions
@@ -297,7 +297,7 @@ def test_there_is_an_example_of_everything() -> None:
     assert types.query_type
     assert types.mutation_type
 
-    assert shown == {*types.query_type.fields, *types.mutation_type.fields}
+    assert is_shown == {*types.query_type.fields, *types.mutation_type.fields}
 
 
 def test_introspection_costs_next_to_nothing_and_stays_within_the_limits() -> None:

@@ -146,12 +146,12 @@ TOO_MUCH: list[tuple[str, dict[str, Any], int]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("document", "variables", "asked"), TOO_MUCH)
+@pytest.mark.parametrize(("document", "variables", "items"), TOO_MUCH)
 @pytest.mark.parametrize(("accept", "status"), [(GRAPHQL, 400), (JSON, 200)])
 async def test_a_document_that_asks_for_too_many_tasks_is_refused(
     document: str,
     variables: dict[str, Any],
-    asked: int,
+    items: int,
     accept: str,
     status: int,
     ada_client: httpx.AsyncClient,
@@ -167,7 +167,7 @@ async def test_a_document_that_asks_for_too_many_tasks_is_refused(
     assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"]
     assert "data" not in answer.json()
     assert answer.json()["errors"][0]["message"] == (
-        f"Document exceeds the limit on list items (2500): it asks for {asked}, repetitions "
+        f"Document exceeds the limit on list items (2500): it asks for {items}, repetitions "
         "included."
     )
     assert trips.count - before == 1, "beside the session nothing was read"

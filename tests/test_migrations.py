@@ -177,9 +177,9 @@ async def test_the_list_is_read_in_order_from_the_index(database_url: str) -> No
     )
     await connection.close()
 
-    told = "\n".join(record[0] for record in plan)
-    assert "Index Scan Backward using ix_tasks_user_id_created_at_id" in told
-    assert "Sort" not in told
+    described = "\n".join(record[0] for record in plan)
+    assert "Index Scan Backward using ix_tasks_user_id_created_at_id" in described
+    assert "Sort" not in described
 
 
 # --- At once ------------------------------------------------------------------------------
@@ -332,10 +332,10 @@ def test_every_migration_sets_a_lock_timeout_before_it_does_anything(
     ]
     _docstring, first, *_ = function.body
 
-    assert re.fullmatch(r"op\.execute\(\"SET LOCAL lock_timeout = '\d+m?s'\"\)", told(first))
+    assert re.fullmatch(r"op\.execute\(\"SET LOCAL lock_timeout = '\d+m?s'\"\)", described(first))
 
 
-def told(node: ast.stmt) -> str:
+def described(node: ast.stmt) -> str:
     return ast.unparse(node).replace("\\'", "'")
 
 

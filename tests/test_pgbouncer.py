@@ -180,8 +180,8 @@ async def test_migrations_pass_through_it_and_wait_for_one_another(postgres: Pos
     direct = await new_database(postgres, f"fresh_{secrets.token_hex(6)}")
     with pgbouncer(direct) as pooled:
         # Other processes don't know the host by its name; this is how they are told.
-        told = pooled.replace(POOLED_HOST, "127.0.0.1") + "?pgbouncer=true"
-        assert await asyncio.gather(*(migrate(told) for _ in range(3))) == [0, 0, 0]
+        local = pooled.replace(POOLED_HOST, "127.0.0.1") + "?pgbouncer=true"
+        assert await asyncio.gather(*(migrate(local) for _ in range(3))) == [0, 0, 0]
 
         async with a_pool(pooled) as pool:
             assert await read(pool, "SELECT count(*) FROM tasks") == 0
@@ -267,10 +267,10 @@ async def test_a_schema_of_our_own_is_in_every_statement(
         await asyncio.gather(*(live(person, 0) for person in people))
         ada, bob = people[:2]
         task = await ada.create_task("water the plants")
-        given = await asyncio.to_thread(cli.main, ["reassign", ada.user_id, bob.user_id])
+        exit_code = await asyncio.to_thread(cli.main, ["reassign", ada.user_id, bob.user_id])
         assert (await bob.get_task(task.id)).user_id == bob.user_id
 
-    assert (*moves, given) == (0, 0, 0)
+    assert (*moves, exit_code) == (0, 0, 0)
     assert "Reassigned 1 task.\n" in capsys.readouterr().out
 
 

@@ -138,15 +138,15 @@ async def test_headers_that_drip_are_408_as_well(server: Server) -> None:
         await server.until_alone()
 
 
-@pytest.mark.parametrize("asked", [REQUEST, UPGRADING], ids=["plain", "upgrading"])
+@pytest.mark.parametrize("request_bytes", [REQUEST, UPGRADING], ids=["plain", "upgrading"])
 async def test_headers_in_two_pieces_are_in_time_and_so_is_what_follows(
-    asked: bytes, server: Server
+    request_bytes: bytes, server: Server
 ) -> None:
     async with server.client() as (reader, writer):
         for _ in range(2):
-            writer.write(asked[:10])
+            writer.write(request_bytes[:10])
             await asyncio.sleep(0.1)
-            writer.write(asked[10:])
+            writer.write(request_bytes[10:])
             assert b"HTTP/1.1 200 OK" in await reader.readuntil(b"\r\n\r\nxx")
             # Nothing of the first request's time is left to run out.
             await asyncio.sleep(Hasty.head_seconds + 0.1)
@@ -175,13 +175,13 @@ async def test_a_connection_on_which_nothing_is_asked_is_closed(first: bytes) ->
         await server.until_alone()
 
 
-@pytest.mark.parametrize("asked", [REQUEST, REQUEST * 3], ids=["one", "pipelined"])
+@pytest.mark.parametrize("request_bytes", [REQUEST, REQUEST * 3], ids=["one", "pipelined"])
 async def test_a_client_that_does_not_read_its_answer_is_cut_off(
-    asked: bytes, server: Server
+    request_bytes: bytes, server: Server
 ) -> None:
     server.size = LONG
     async with server.client() as (_, writer):
-        writer.write(asked)
+        writer.write(request_bytes)
 
         await asyncio.sleep(0.2)
         assert server.state.connections

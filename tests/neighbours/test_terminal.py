@@ -73,8 +73,8 @@ class Terminal:
 
     def _read(self) -> None:
         try:
-            while shown := os.read(self._keyboard, 65536):
-                self.screen += shown.decode()
+            while output := os.read(self._keyboard, 65536):
+                self.screen += output.decode()
         except OSError:
             # Nothing at the moment; or, if no process has the terminal any more, nothing ever.
             if self.process.returncode is not None:

@@ -38,10 +38,10 @@ def main(client: AuthenticatedClient) -> None:
 
     refused = create_task.sync(client=client, body=NewTask(title="\u2028"))
     assert isinstance(refused, Problem)
-    print(shown(refused))
+    print(text_of(refused))
 
 
-def shown(problem: Problem) -> str:
+def text_of(problem: Problem) -> str:
     """What is wrong with the members of a request."""
     errors = [] if isinstance(problem.errors, Unset) else problem.errors
     return "\n".join(f"{error.field}: {error.message}" for error in errors)

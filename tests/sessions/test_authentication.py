@@ -186,10 +186,10 @@ async def test_no_token_and_no_hash_is_in_a_log_or_an_answer(
     await terminate_others(service)
     said.append((await service.list_tasks(f"Bearer {tokens[0]}")).text)
 
-    told = "\n".join([caplog.text, *map(str, (vars(record) for record in caplog.records)), *said])
+    logged = "\n".join([caplog.text, *map(str, (vars(record) for record in caplog.records)), *said])
     secret = [*tokens, *map(HASHED.key, tokens), SIGNED_NEW, SIGNED_NEW[:20], HASH_SECRET, NEW]
-    assert "/tasks 401" in told
-    assert [word for word in secret if word in told] == []
+    assert "/tasks 401" in logged
+    assert [word for word in secret if word in logged] == []
 
 
 async def terminate_others(service: Service) -> None:
@@ -270,8 +270,8 @@ async def test_an_app_whose_database_is_away_starts_unready_and_recovers_by_itse
     assert (await away.get("/tasks", headers={"Authorization": "Bearer x"})).status_code == 401
     # One line for each change, the first at the start.
     records = caplog.get_records("setup") + caplog.records
-    told = [record.getMessage() for record in records if record.name == "twofold"]
-    assert [re.sub(r"(\[|There is) ?.*", "…", line) for line in told] == [
+    logged = [record.getMessage() for record in records if record.name == "twofold"]
+    assert [re.sub(r"(\[|There is) ?.*", "…", line) for line in logged] == [
         "not ready: database: TimeoutError: connecting, after ConnectionRefusedError: …",
         "not ready: sessions: …",
         "ready again",

@@ -116,16 +116,18 @@ async def test_what_is_refused_without_a_trip_is_told_as_redis_tells_it(
             await asyncio.sleep(0.3)
 
         known = await refusal(one, "user:ada")
-        asked = await refusal(other, "user:ada")
+        from_redis = await refusal(other, "user:ada")
 
-    assert known.rate_limit_info == asked.rate_limit_info
-    assert abs(known.retry_after - asked.retry_after) <= 1
-    assert known.charge.window.remaining == asked.charge.window.remaining == 0
+    assert known.rate_limit_info == from_redis.rate_limit_info
+    assert abs(known.retry_after - from_redis.retry_after) <= 1
+    assert known.charge.window.remaining == from_redis.charge.window.remaining == 0
     for name in ("fits_in", "full_in", "one_fits_in", "now"):
         known_number = getattr(known.charge.window, name)
-        assert known_number == pytest.approx(getattr(asked.charge.window, name), abs=0.05), name
-    told = dict(known.charge.headers)
-    assert told[b"ratelimit"] == b'"read";r=0;t=%d' % known.retry_after
+        assert known_number == pytest.approx(getattr(from_redis.charge.window, name), abs=0.05), (
+            name
+        )
+    headers = dict(known.charge.headers)
+    assert headers[b"ratelimit"] == b'"read";r=0;t=%d' % known.retry_after
 
 
 async def test_a_cost_that_does_not_fit_marks_nobody_for_whom_one_fits(

@@ -73,13 +73,13 @@ async def test_who_is_known_to_have_nothing_left_is_refused_before_parsing(
 ) -> None:
     closed = f"{document} }}" if "{" in document else document
     valid = {"read": "{ __typename }", "write": 'mutation { deleteTask(id: "1") { id } }'}[kind]
-    told = await ask(spent_client, valid)
+    control = await ask(spent_client, valid)
     known.add(kind)
     request.getfixturevalue("unparsed")
 
     answer = await ask(spent_client, closed)
 
-    assert (told.status_code, answer.status_code) == (429, 429)
+    assert (control.status_code, answer.status_code) == (429, 429)
     assert answer.json()["extensions"]["cost"]["kind"] == kind
     assert answer.headers["retry-after"]
 

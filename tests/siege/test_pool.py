@@ -210,8 +210,8 @@ async def test_beyond_a_full_line_a_person_is_told_at_once_and_nobody_else_is(
         assert not all(change.done() for change in changes)
     results = await outcomes(*changes)
 
-    told = Counter(each if isinstance(each, str) else "changed" for each in results)
-    assert told == {"changed": POOL // 2 + 5, "service_unavailable": 40 - POOL // 2 - 5}
+    counts = Counter(each if isinstance(each, str) else "changed" for each in results)
+    assert counts == {"changed": POOL // 2 + 5, "service_unavailable": 40 - POOL // 2 - 5}
     assert len(bob_client) == 7
 
 
