@@ -241,13 +241,6 @@ class _Table(NamedTuple):
             )
         return f'"{present[0]}"'
 
-    def instant(self, *spellings: str) -> str:
-        """SQL for a timestamp column as an instant; one without a time zone is UTC."""
-        column = self.column(*spellings)
-        if self.columns[column.strip('"')] == "timestamp without time zone":
-            return f"{column} AT TIME ZONE 'UTC'"
-        return column
-
 
 _TABLES: Final = {
     SessionStore.HASHED: ("user_sessions",),
@@ -295,7 +288,7 @@ async def _find_table(db: Database, store: SessionStore, names: Sequence[str]) -
 
 
 def _hashed_statement(table: _Table) -> Statement:
-    expires = table.instant("expires_at")
+    expires = table.column("expires_at")
     return _statement(
         table, table.column("token_hash"), table.column("user_id"), expires,
         f"AND {table.column('revoked')} IS NOT TRUE",
@@ -303,7 +296,7 @@ def _hashed_statement(table: _Table) -> Statement:
 
 
 def _better_auth_statement(table: _Table) -> Statement:
-    expires = table.instant("expiresAt", "expires_at")
+    expires = table.column("expiresAt", "expires_at")
     user_id = table.column("userId", "user_id")
     return _statement(table, table.column("token"), user_id, expires, "")
 
@@ -312,15 +305,17 @@ def _statement(table: _Table, key: str, user_id: str, expires: str, condition: s
     # No cast for other types of text: they have an equality of their own (char ignores padding,
     # citext ignores case), and a cast would not use their indexes.
     typed = table.columns[key.strip('"')] in ("text", "character varying")
-    # least(): before PostgreSQL 17, infinity minus now() is an error.
-    soonest = f"least({expires}, now() + interval '{MAX_SECONDS_LEFT} s')"
-    # least() again: Python's datetime ends with the year 9999.
-    end = f"least(({expires})::timestamptz, '9999-12-31 23:59:59.999999Z'::timestamptz)"
+    # Seconds since 1970 are the same for a timestamp with a time zone and for one without, in UTC,
+    # also if the column becomes the other one while this statement is in use. Text has none.
+    end, now = (f"extract(epoch FROM {instant})::float8" for instant in (expires, "now()"))
+    # Python's datetime ends with the year 9999, and to_timestamp() soon after PostgreSQL's.
+    last = "'9999-12-31 23:59:59.999999Z'::timestamptz"
     # Every identifier was quoted by PostgreSQL's catalogue, or is written in this file.
     return Statement(
-        f"SELECT {key}::text, {user_id}::text, {end},"  # noqa: S608
-        f" extract(epoch FROM {soonest} - now())::float8 FROM {table.name}"
-        f" WHERE {key} = $1{'::text' if typed else ''} AND {expires} > now()"
+        f"SELECT {key}::text, {user_id}::text,"  # noqa: S608
+        f" least(to_timestamp(least({end}, 253402300800)), {last}),"
+        f" least({end} - {now}, {MAX_SECONDS_LEFT}) FROM {table.name}"
+        f" WHERE {key} = $1{'::text' if typed else ''} AND {end} > {now}"
         f" AND {user_id} IS NOT NULL {condition}",
         ("key",),
         typed=typed,

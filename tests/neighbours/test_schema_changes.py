@@ -177,3 +177,28 @@ async def test_a_crowd_that_waits_for_a_locked_table_is_answered_at_its_deadline
 
     assert {answer.status_code for answer in during} == {503}
     assert after.status_code == 200
+
+
+TO_ZONE = """
+    ALTER TABLE session ALTER "expiresAt" TYPE timestamptz USING "expiresAt" AT TIME ZONE 'UTC'
+"""
+FROM_ZONE = TO_ZONE.replace("timestamptz", "timestamp")
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+@pytest.mark.parametrize("changes", [("", FROM_ZONE), (FROM_ZONE, TO_ZONE)], ids=["from", "to"])
+async def test_an_end_that_gets_or_loses_its_time_zone_stays_the_same_instant(
+    owners: str, servants: str, changes: tuple[str, str], zone: str
+) -> None:
+    before, meanwhile = changes
+    name = owners.rpartition("/")[2]
+    await run_sql(owners, f"ALTER DATABASE {name} SET timezone TO '{zone}'; {STOCK}; {before}")
+    async with adas_client(servants) as client:
+        await run_sql(owners, meanwhile)
+        valid = await client.get("/tasks")
+        await run_sql(
+            owners, """UPDATE session SET "expiresAt" = "expiresAt" - interval '61 min'"""
+        )
+        ended = await client.get("/tasks")
+
+    assert (valid.status_code, ended.status_code) == (200, 401)
