@@ -69,6 +69,7 @@ class Database:
     Attributes:
         share: may be changed when the request is authenticated.
         check: a session that is to be confirmed by the first read. Until it is, nothing is written.
+        losses: how many connections were lost while a statement ran.
     """
 
     __slots__ = (
@@ -78,6 +79,7 @@ class Database:
         "_since",
         "_slots",
         "check",
+        "losses",
         "schema",
         "share",
     )
@@ -92,6 +94,7 @@ class Database:
         self.share = share
         self.schema = schema
         self.check: SessionCheck | None = None
+        self.losses = 0
         self._pool = pool
         self._seconds_left = seconds
         self._running = 0
@@ -112,17 +115,23 @@ class Database:
         joined, joined_values = check.join(statement, values)
         return check.confirm(await self._run(joined, joined_values, repeatable=True))
 
-    async def write(self, statement: Statement, /, **values: Any) -> Sequence[Record]:
-        """Run a statement that changes something, once.
+    async def write(
+        self, statement: Statement, /, *, is_repeatable: bool = False, **values: Any
+    ) -> Sequence[Record]:
+        """Run a statement that changes something.
 
         Only connecting is repeated. If the connection is lost after the statement was sent, it is
         unknown whether the statement was executed, so the error is reported.
+
+        Args:
+            is_repeatable: the statement itself prevents a second effect, so it is sent again.
 
         Raises:
             Unavailable: the database did not answer within the deadline, or failed.
         """
         assert self.check is None
-        return await self._run(statement.in_schema(self.schema), values, repeatable=False)
+        statement = statement.in_schema(self.schema)
+        return await self._run(statement, values, repeatable=is_repeatable)
 
     async def wait(self, task: asyncio.Task[Any]) -> None:
         """Wait until a task with statements of another request is done; never cancel it.
@@ -153,6 +162,7 @@ class Database:
                     try:
                         return await attempt.run(statement, arguments)
                     except Exception as error:
+                        self.losses += attempt.step == RUNNING and connection_lost(error)
                         if not attempt.may_be_repeated(error, repeatable):
                             raise
                     await attempt.pause()

@@ -9,16 +9,15 @@ from typing import Final, NamedTuple
 import asyncpg
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Table, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from alembic import command
 from persistence.database import Database
 from persistence.errors import Unavailable
-from persistence.sql import Statement
-from persistence.tables import ROW_SECURITY, VERSION_TABLE, qualified
-from persistence.tables import tasks as table
+from persistence.sql import Record, Statement
+from persistence.tables import OWN_TABLES, ROW_SECURITY, VERSION_TABLE, qualified
 from persistence.urls import parse_database_url
 
 
@@ -58,7 +57,8 @@ def upgrade(url: str, schema: str | None = None) -> None:
     Must not be called from a thread that runs an event loop.
 
     Raises:
-        CannotMigrate: the database has another encoding, or a table ``tasks`` that is not ours.
+        CannotMigrate: the database has another encoding, or a table of a name of ours that is not
+            ours.
     """
     command.upgrade(config(url, schema), "head")
 
@@ -147,7 +147,7 @@ class UnusableTables(Exception):
     """Row-level security hides rows from us; the message says what to change.
 
     Args:
-        part: the part that fails: ``"tasks"`` or ``"sessions"``.
+        part: the part that fails: the name of one of our tables, or ``"sessions"``.
         reason: a sentence.
     """
 
@@ -160,7 +160,7 @@ class SchemaProblem(NamedTuple):
     """What keeps an instance from serving.
 
     Attributes:
-        part: the part that fails: ``"schema"`` or ``"tasks"``.
+        part: the part that fails: ``"schema"``, or the name of one of our tables.
         reason: why, for the log.
     """
 
@@ -182,8 +182,9 @@ async def find_schema_problem(db: Database, session_table: str) -> SchemaProblem
         Unavailable: the database does not answer.
     """
     statement = _schema_check(db.schema)
+    columns = {each.name: list(each.c.keys()) for each in OWN_TABLES}
     try:
-        [record] = await db.read(statement, columns=list(table.c.keys()), sessions=session_table)
+        [record] = await db.read(statement, sessions=session_table, **columns)
     except Unavailable as error:
         if isinstance(error.__cause__, asyncpg.UndefinedTableError):  # Never migrated.
             return BEHIND
@@ -192,16 +193,25 @@ async def find_schema_problem(db: Database, session_table: str) -> SchemaProblem
     revisions = set(record["revisions"])
     if not revisions or (newest not in revisions and not revisions.isdisjoint(older)):
         return BEHIND
-    if record["columns"] is None:
-        return SchemaProblem("tasks", "there is no table tasks")
-    if record["columns"] < len(table.c):
-        return SchemaProblem("tasks", "a column of the table tasks is missing or unreadable")
-    if not record["may_write"]:
-        return SchemaProblem("tasks", "this role may not write the table tasks")
-    if record["tasks_hidden"]:
-        raise UnusableTables("tasks", ROW_SECURITY.format(table=table.name))
+    for table in OWN_TABLES:
+        if problem := _table_problem(table, record):
+            return problem
     if record["sessions_hidden"]:
         raise UnusableTables("sessions", ROW_SECURITY.format(table=session_table))
+    return None
+
+
+def _table_problem(table: Table, record: Record) -> SchemaProblem | None:
+    name = str(table.name)  # SQLAlchemy's has a class of its own, which is not JSON.
+    columns = record[f"{name}_columns"]
+    if columns is None:
+        return SchemaProblem(name, f"there is no table {name}")
+    if columns < len(table.c):
+        return SchemaProblem(name, f"a column of the table {name} is missing or unreadable")
+    if not record[f"{name}_writable"]:
+        return SchemaProblem(name, f"this role may not write the table {name}")
+    if record[f"{name}_hidden"]:
+        raise UnusableTables(name, ROW_SECURITY.format(table=name))
     return None
 
 
@@ -210,22 +220,33 @@ BEHIND: Final = SchemaProblem("schema", "it is behind this build: twofold migrat
 
 @cache
 def _schema_check(schema: str | None) -> Statement:
-    tasks, versions = qualified(table.name, schema), qualified(VERSION_TABLE, schema)
+    checks, oids, names = [], [], ["sessions"]
+    for table in OWN_TABLES:
+        name = table.name
+        names.append(name)
+        oids.append(f"to_regclass('{qualified(name, schema)}')::oid AS {name}")
+        checks.append(
+            f"""
+            CASE WHEN {name} IS NOT NULL THEN (
+                SELECT count(*) FROM pg_attribute
+                WHERE attrelid = {name} AND attname = ANY(${len(names)}::text[])
+                    AND NOT attisdropped AND has_column_privilege({name}, attnum, 'SELECT')
+            ) END AS {name}_columns,
+            has_any_column_privilege({name}, 'INSERT')
+                AND has_any_column_privilege({name}, 'UPDATE')
+                AND has_table_privilege({name}, 'DELETE') AS {name}_writable,
+            row_security_active({name}) AS {name}_hidden
+            """  # noqa: S608  # constants
+        )
+    versions = qualified(VERSION_TABLE, schema)
     return Statement(
         f"""
         SELECT ARRAY(SELECT version_num::text FROM {versions}) AS revisions,
-            CASE WHEN tasks IS NOT NULL THEN (
-                SELECT count(*) FROM pg_attribute
-                WHERE attrelid = tasks AND attname = ANY($1::text[]) AND NOT attisdropped
-                    AND has_column_privilege(tasks, attnum, 'SELECT')
-            ) END AS columns,
-            has_any_column_privilege(tasks, 'INSERT') AND has_any_column_privilege(tasks, 'UPDATE')
-                AND has_table_privilege(tasks, 'DELETE') AS may_write,
-            row_security_active(tasks) AS tasks_hidden,
-            row_security_active(to_regclass($2::text)::oid) AS sessions_hidden
-        FROM (SELECT to_regclass('{tasks}')::oid AS tasks) AS t
+            {", ".join(checks)},
+            row_security_active(to_regclass($1::text)::oid) AS sessions_hidden
+        FROM (SELECT {", ".join(oids)}) AS t
         """,  # noqa: S608  # constants, and a name that needs no quotes
-        ("columns", "sessions"),
+        tuple(names),
         typed=True,
     )
 

@@ -7,10 +7,9 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 from persistence.migrations import MIGRATION_LOCK, CannotMigrate, adopt_revision, create_engine
-from persistence.tables import VERSION_TABLE, qualified
-from persistence.tables import tasks as table
+from persistence.tables import OWN_TABLES, VERSION_TABLE, qualified
 
-NAMES: Final = (table.name, VERSION_TABLE)
+NAMES: Final = (*(table.name for table in OWN_TABLES), VERSION_TABLE)
 """The tables of an installation."""
 
 
@@ -77,7 +76,7 @@ def _has_to_move(connection: Connection, schema: str) -> bool:
     schemas = connection.scalars(text(_SCHEMAS), {"names": list(NAMES)}).all()
     if len(schemas) > 1 or len(set(is_to_move)) > 1:
         raise CannotMigrate(
-            f"The tables {' and '.join(NAMES)} are in different schemas: one of them is not ours."
+            f"The tables {', '.join(NAMES)} are in different schemas: one of them is not ours."
         )
     return is_to_move[0]
 

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -57,6 +58,25 @@ tasks = Table(
     # The list's order for each owner. PostgreSQL reads the index backwards for newest first.
     Index(None, "user_id", "created_at", "id"),
 )
+
+KEY_LENGTH: Final = 255
+"""The longest idempotency key, in characters."""
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("key", String(KEY_LENGTH), primary_key=True),
+    # A digest of the request, which a repeat must have as well.
+    Column("fingerprint", Text, nullable=False),
+    # The rows that the write returned. JSON and not JSONB, because nothing looks into it.
+    Column("outcome", JSON, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index(None, "expires_at"),
+)
+
+OWN_TABLES: Final = (tasks, idempotency_keys)
+"""The tables that serving reads and writes."""
 
 VERSION_TABLE: Final = "twofold_alembic_version"
 """The table with the revision of our schema. Other applications use Alembic's usual name."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    ColumnElement,
     Integer,
     bindparam,
     delete,
@@ -19,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from persistence.idempotency_sql import Work, keyed
 from persistence.sql import (
     Statement,
     at_version,
@@ -79,15 +82,15 @@ COUNT: Final = compile_statement(
 
 GET: Final = compile_statement(select(*_COLUMNS).where(_OWN, _BY_ID))
 
-CREATE: Final = compile_statement(
-    insert(table)
-    .values({name: parameter(name, table.c[name]) for name in ("user_id", *EDITABLE)})
-    .returning(*_COLUMNS)
-)
+
+def _create(*conditions: ColumnElement[bool]) -> Work:
+    names = ("user_id", *EDITABLE)
+    values = select(*(parameter(name, table.c[name]) for name in names)).where(*conditions)
+    return insert(table).from_select(names, values).returning(*_COLUMNS)
 
 
-def _change() -> Statement:
-    locked = locked_row(_COLUMNS, _OWN, _BY_ID)
+def _change(*conditions: ColumnElement[bool]) -> Work:
+    locked = locked_row(_COLUMNS, _OWN, _BY_ID, *conditions)
     values = new_values(table, EDITABLE, locked)
     changed = (
         update(table)
@@ -102,32 +105,30 @@ def _change() -> Statement:
         .returning(*_COLUMNS)
         .cte("changed")
     )
-    return compile_statement(done_or_locked(changed, locked, NAMES))
+    return done_or_locked(changed, locked, NAMES)
 
 
-def _remove() -> Statement:
-    locked = locked_row(_COLUMNS, _OWN, _BY_ID)
+def _remove(*conditions: ColumnElement[bool]) -> Work:
+    locked = locked_row(_COLUMNS, _OWN, _BY_ID, *conditions)
     removed = (
         delete(table)
         .where(table.c.id == locked.c.id, at_version(locked))
         .returning(*_COLUMNS)
         .cte("removed")
     )
-    return compile_statement(done_or_locked(removed, locked, NAMES))
+    return done_or_locked(removed, locked, NAMES)
 
 
-def _remove_many() -> Statement:
+def _remove_many(*conditions: ColumnElement[bool]) -> Work:
     # Locked in the order of the ids, so that two deletions of the same tasks cannot deadlock.
     locked = (
         select(table.c.id)
-        .where(_OWN, table.c.id == func.any(integer_list("ids", BigInteger())))
+        .where(_OWN, table.c.id == func.any(integer_list("ids", BigInteger())), *conditions)
         .order_by(table.c.id)
         .with_for_update()
         .cte("locked")
     )
-    return compile_statement(
-        delete(table).where(table.c.id == locked.c.id).returning(*typed_columns(table, ["id"]))
-    )
+    return delete(table).where(table.c.id == locked.c.id).returning(*typed_columns(table, ["id"]))
 
 
 def _reassign() -> Statement:
@@ -157,7 +158,15 @@ def _reassign() -> Statement:
     return compile_statement(select(func.count(), func.max(changed.c.id)).select_from(changed))
 
 
-CHANGE: Final = _change()
 REASSIGN: Final = _reassign()
-REMOVE: Final = _remove()
-REMOVE_MANY: Final = _remove_many()
+
+
+def _write(work: Callable[..., Work]) -> dict[bool, Statement]:
+    return {False: compile_statement(work()), True: keyed(work)}
+
+
+# Each without and with an idempotency key.
+CREATE: Final = _write(_create)
+CHANGE: Final = _write(_change)
+REMOVE: Final = _write(_remove)
+REMOVE_MANY: Final = _write(_remove_many)

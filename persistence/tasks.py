@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple, get_type_hints
 
 from persistence import task_sql
 from persistence.database import Database
+from persistence.idempotency import Once, write
 from persistence.sql import as_text, changed_row, new_value_arguments, one_row
 from persistence.task_fields import EDITABLE
 from persistence.task_fields import Task as Task  # Callers read ``tasks.Task``.
@@ -90,11 +91,18 @@ async def get(db: Database, viewer: Viewer, task_id: TaskId) -> Task:
     return Task(*one_row(records, "Task", task_id))
 
 
-async def create(db: Database, viewer: Viewer, new: NewTask) -> Task:
-    """Add a task to the viewer's list."""
+async def create(db: Database, viewer: Viewer, new: NewTask, once: Once | None = None) -> Task:
+    """Add a task to the viewer's list.
+
+    Args:
+        once: with an idempotency key, here and below: ``persistence.idempotency.write``.
+    """
     values = {name: getattr(new, name) for name in EDITABLE}
-    [record] = await db.write(task_sql.CREATE, user_id=viewer.user_id, **values)
+    [record] = await write(db, task_sql.CREATE, once, _TYPES, user_id=viewer.user_id, **values)
     return Task(*record)
+
+
+_TYPES: Final = get_type_hints(Task)
 
 
 async def change(
@@ -103,6 +111,7 @@ async def change(
     task_id: TaskId,
     changes: TaskChanges,
     versions: Sequence[int] | None = None,
+    once: Once | None = None,
 ) -> Task:
     """Change one of the viewer's tasks.
 
@@ -115,8 +124,11 @@ async def change(
         NotFound: the viewer has no such task. This is decided before the version.
         VersionConflict: the task is at another version.
     """
-    records = await db.write(
+    records = await write(
+        db,
         task_sql.CHANGE,
+        once,
+        _TYPES,
         user_id=viewer.user_id,
         id=task_id,
         versions=as_text(versions),
@@ -126,7 +138,11 @@ async def change(
 
 
 async def remove(
-    db: Database, viewer: Viewer, task_id: TaskId, versions: Sequence[int] | None = None
+    db: Database,
+    viewer: Viewer,
+    task_id: TaskId,
+    versions: Sequence[int] | None = None,
+    once: Once | None = None,
 ) -> Task:
     """Delete one of the viewer's tasks, and return it as it was.
 
@@ -137,17 +153,32 @@ async def remove(
         NotFound: the viewer has no such task. This is decided before the version.
         VersionConflict: the task is at another version.
     """
-    records = await db.write(
-        task_sql.REMOVE, user_id=viewer.user_id, id=task_id, versions=as_text(versions)
+    records = await write(
+        db,
+        task_sql.REMOVE,
+        once,
+        _TYPES,
+        user_id=viewer.user_id,
+        id=task_id,
+        versions=as_text(versions),
     )
     return Task(*changed_row(records, "Task", task_id, versions))
 
 
-async def remove_many(db: Database, viewer: Viewer, ids: Iterable[int]) -> Deleted:
+async def remove_many(
+    db: Database, viewer: Viewer, ids: Iterable[int], once: Once | None = None
+) -> Deleted:
     """Delete those of the tasks that the viewer has. An id that is repeated counts once."""
     unique = list(dict.fromkeys(ids))
     possible = [task_id for task_id in unique if 1 <= task_id <= MAX_ID]
-    records = await db.write(task_sql.REMOVE_MANY, user_id=viewer.user_id, ids=as_text(possible))
+    records = await write(
+        db,
+        task_sql.REMOVE_MANY,
+        once,
+        _TYPES,
+        user_id=viewer.user_id,
+        ids=as_text(possible),
+    )
     removed = {record[0] for record in records}
     return Deleted(
         deleted=[task_id for task_id in unique if task_id in removed],

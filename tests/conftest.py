@@ -88,7 +88,11 @@ async def _empty_tables(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     yield
     if "database_url" in request.fixturenames:
         url = request.getfixturevalue("database_url")
-        await run_sql(url, "DELETE FROM tasks; DELETE FROM user_sessions; DELETE FROM users")
+        await run_sql(
+            url,
+            "DELETE FROM tasks; DELETE FROM idempotency_keys;"
+            " DELETE FROM user_sessions; DELETE FROM users",
+        )
 
 
 @pytest.fixture(params=["rest", "graphql"])

@@ -50,7 +50,8 @@ COLUMNS = """
 SELECT table_schema, table_name, column_name, data_type, is_nullable, column_default
 FROM information_schema.columns
 WHERE table_schema NOT IN ('pg_catalog', 'information_schema')
-    AND NOT (table_schema = 'public' AND table_name IN ('tasks', 'twofold_alembic_version'))
+    AND NOT (table_schema = 'public'
+        AND table_name IN ('tasks', 'idempotency_keys', 'twofold_alembic_version'))
 ORDER BY 1, 2, 3
 """
 ROWS = """
@@ -59,7 +60,7 @@ UNION ALL SELECT 2, (SELECT json_agg(row_to_json(t)) FROM (SELECT xmin, * FROM u
 UNION ALL SELECT 3, (SELECT json_agg(row_to_json(t)) FROM (SELECT xmin, * FROM "user") t)::text
 UNION ALL SELECT 4, (SELECT json_agg(row_to_json(t)) FROM (SELECT xmin, * FROM session) t)::text
 UNION ALL SELECT 5, string_agg(indexdef, ';' ORDER BY indexdef) FROM pg_indexes
-    WHERE schemaname = 'public' AND tablename NOT IN ('tasks', 'twofold_alembic_version')
+    WHERE schemaname = 'public' AND tablename NOT IN ('tasks', 'idempotency_keys', 'twofold_alembic_version')
 ORDER BY 1
 """  # noqa: E501
 
@@ -110,7 +111,7 @@ async def test_what_goes_up_comes_down_and_goes_up_again(url: str, sql: asyncpg.
 
     await migrate(url)
 
-    assert await tables(sql) == {"twofold_alembic_version", "tasks"}
+    assert await tables(sql) == {"twofold_alembic_version", "tasks", "idempotency_keys"}
     again = await sql.fetch("SELECT indexdef FROM pg_indexes WHERE tablename = 'tasks' ORDER BY 1")
     assert again == first
 
@@ -140,6 +141,8 @@ async def test_the_models_and_the_migrations_say_the_same(url: str) -> None:
         "ALTER TABLE tasks ALTER completed DROP NOT NULL",
         "ALTER TABLE tasks ALTER version SET DEFAULT 2",
         "DROP INDEX ix_tasks_user_id_created_at_id",
+        "ALTER TABLE idempotency_keys DROP fingerprint",
+        "DROP INDEX ix_idempotency_keys_expires_at",
     ],
 )
 async def test_a_difference_between_them_is_noticed(url: str, difference: str) -> None:
@@ -197,7 +200,7 @@ async def test_three_instances_may_migrate_at_once_and_without_an_alembic_ini(
     outcomes = [await asyncio.to_thread(process.communicate) for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0, 0], outcomes
-    assert await tables(sql) == {"twofold_alembic_version", "tasks"}
+    assert await tables(sql) == {"twofold_alembic_version", "tasks", "idempotency_keys"}
     assert len(await sql.fetch("SELECT * FROM twofold_alembic_version")) == 1
 
 
@@ -250,6 +253,19 @@ async def test_a_table_of_tasks_that_is_not_ours_is_refused_and_left_alone(
     assert "ALTER TABLE tasks RENAME TO tasks_before" in str(refusal.value)
     assert [tuple(row) for row in await sql.fetch("SELECT id, name FROM tasks")] == [(7, "theirs")]
     assert "twofold_alembic_version" not in await tables(sql)
+
+
+async def test_a_table_of_keys_that_is_not_ours_is_refused_and_left_alone(
+    url: str, sql: asyncpg.Connection
+) -> None:
+    await sql.execute("CREATE TABLE idempotency_keys (theirs text)")
+
+    with pytest.raises(CannotMigrate, match="has a table idempotency_keys already"):
+        await asyncio.to_thread(upgrade, url)
+
+    assert await tables(sql) == {"idempotency_keys"}
+    await asyncio.to_thread(upgrade, url, "ours")
+    assert await sql.fetch("SELECT theirs FROM idempotency_keys") == []
 
 
 async def test_a_table_of_tasks_is_adopted_as_the_refusal_says(

@@ -32,6 +32,8 @@ CHANGES: Final = """
 ALTER TABLE tasks ALTER id TYPE integer, ALTER user_id TYPE varchar(50), ALTER title TYPE text,
     ALTER description TYPE varchar(1500), ALTER version TYPE bigint,
     ALTER created_at TYPE timestamp, ALTER updated_at TYPE timestamp;
+ALTER TABLE idempotency_keys ALTER user_id TYPE varchar(50), ALTER key TYPE text,
+    ALTER fingerprint TYPE varchar(64), ALTER outcome TYPE jsonb;
 ALTER TABLE user_sessions ALTER user_id TYPE varchar(50), ALTER token_hash TYPE varchar(64),
     ALTER expires_at TYPE timestamp;
 ALTER TABLE session ALTER "userId" TYPE text, ALTER token TYPE text,
@@ -87,7 +89,7 @@ async def test_every_typed_statement_keeps_its_types(url: str) -> None:
         migrations._schema_check(None),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]
-    assert len(statements) == 18
+    assert len(statements) == 22
     assert all(statement.typed for statement in statements)
     before = [await described(url, statement) for statement in statements]
 

@@ -59,10 +59,10 @@ EDITABLE_FIELDS: Final[dict[str, Iterable[str]]] = {
     "persistence/task_fields.py, EditableFields": EditableFields.model_fields,
     "persistence/task_inputs.py, NewTask": NewTask.model_fields,
     "persistence/task_inputs.py, TaskChanges": TaskChanges.model_fields,
-    "persistence/task_sql.py, CREATE": set(task_sql.CREATE.parameters) - {"user_id"},
+    "persistence/task_sql.py, CREATE": set(task_sql.CREATE[False].parameters) - {"user_id"},
     "persistence/task_sql.py, CHANGE": {
         name.removesuffix("_provided")
-        for name in task_sql.CHANGE.parameters
+        for name in task_sql.CHANGE[False].parameters
         if name.endswith("_provided")
     },
     "graphql_schema/tasks.py, CreateTaskInput": members("CreateTaskInput"),

@@ -14,7 +14,7 @@ from tests.conftest import new_database, run_sql
 from tests.people import SESSION_TABLES
 
 RIGHTS = """
-    GRANT SELECT, INSERT, UPDATE, DELETE ON tasks TO servant;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON tasks, idempotency_keys TO servant;
     GRANT SELECT ON twofold_alembic_version, user_sessions TO servant;
 """
 

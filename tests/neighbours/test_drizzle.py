@@ -19,7 +19,7 @@ from tests.programs import require, what_is_missing
 
 pytestmark = [pytest.mark.node, pytest.mark.usefixtures("node")]
 
-OURS = {"tasks", "twofold_alembic_version"}
+OURS = {"tasks", "idempotency_keys", "twofold_alembic_version"}
 BETTER_AUTHS = {"users", "sessions", "accounts", "verifications", "jwkss"}
 
 
@@ -106,7 +106,9 @@ async def test_in_public_a_filter_of_tables_makes_every_push_fail(url: str) -> N
     await push(url)
     await asyncio.to_thread(upgrade, url)
 
-    output = await push(url, 'tablesFilter: ["!tasks", "!twofold_alembic_version"],')
+    output = await push(
+        url, 'tablesFilter: ["!tasks", "!idempotency_keys", "!twofold_alembic_version"],'
+    )
 
     assert "cannot drop sequence tasks_id_seq" in output
     assert await tables(url, "public") == BETTER_AUTHS | OURS

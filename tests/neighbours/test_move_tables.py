@@ -51,7 +51,7 @@ async def values(url: str, query: str) -> list[str]:
 
 OUR_SCHEMAS = """
     SELECT relnamespace::regnamespace FROM pg_class
-    WHERE relname IN ('tasks', 'twofold_alembic_version') AND relkind = 'r'
+    WHERE relname IN ('tasks', 'idempotency_keys', 'twofold_alembic_version') AND relkind = 'r'
 """
 
 

@@ -31,6 +31,8 @@ from tests.trips import TripCounter
         ("REVOKE UPDATE ON tasks FROM servant", "tasks"),
         ("REVOKE DELETE ON tasks FROM servant", "tasks"),
         ("REVOKE SELECT ON tasks FROM servant", "tasks"),
+        ("DROP TABLE idempotency_keys", "idempotency_keys"),
+        ("REVOKE UPDATE ON idempotency_keys FROM servant", "idempotency_keys"),
         ("REVOKE SELECT ON user_sessions FROM servant", "sessions"),
         ("DROP TABLE user_sessions", "sessions"),
         ("ALTER TABLE user_sessions RENAME expires_at TO ends_at", "sessions"),
