@@ -18,6 +18,7 @@ from persistence.errors import (
     Unavailable,
     VersionConflict,
 )
+from persistence.idempotency import KeyInFlight, KeyMismatch
 from persistence.sessions.layouts import UnusableSessions
 
 
@@ -155,6 +156,13 @@ CATALOGUE: Final[dict[type[Exception], ProblemType]] = {
         "Request body took too long",
         headers={"Connection": "close"},
     ),
+    KeyInFlight: ProblemType(
+        "idempotency_in_flight",
+        409,
+        "Request with this idempotency key is still running",
+        "Repeat the request after the time in Retry-After; its answer is then the first one's.",
+        {"Retry-After": "1"},
+    ),
     VersionConflict: ProblemType("precondition_failed", 412, "Task changed since you read it"),
     BodyTooLarge: ProblemType(
         "payload_too_large",
@@ -169,6 +177,12 @@ CATALOGUE: Final[dict[type[Exception], ProblemType]] = {
         "Unknown host",
         "This server does not answer for the host that the request names. Its setting ALLOWED_HOSTS"
         " lists further hosts.",
+    ),
+    KeyMismatch: ProblemType(
+        "idempotency_mismatch",
+        422,
+        "Idempotency key used for another request",
+        "A repeat has to be the same request. A new request needs a key of its own.",
     ),
     RateLimitExceeded: ProblemType("rate_limit_exceeded", 429, "Rate limit exceeded"),
     NotReady: ProblemType(
@@ -257,6 +271,8 @@ def describe(error: Exception) -> Problem:
         case VersionConflict(version=version):
             headers = {**problem.headers, "ETag": f'"{version}"'}
             return replace(problem, headers=headers, extra={"version": version})
+        case KeyInFlight():
+            return replace(problem, extra={"retry_after": int(kind.headers["Retry-After"])})
         case NotReady(part=part):
             return replace(problem, extra={"failing": part})
         case _:

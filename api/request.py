@@ -16,6 +16,7 @@ from api.rate_limit.answers import Answering
 from api.rate_limit.budget import Charge
 from persistence.database import Database
 from persistence.errors import Unavailable
+from persistence.idempotency import Once
 from persistence.sessions.layouts import UnusableSessions
 from persistence.viewer import Viewer
 
@@ -35,6 +36,8 @@ class RequestContext:
         error_types: the types of the errors that its response contains, for the access log. A
             GraphQL response has them beneath status 200.
         status: of the response; 0 until it starts.
+        once: what has an idempotency key: the whole request (``""``), or fields of a document by
+            their names in the response.
         viewer: the authenticated viewer; set by ``api.admission.authenticate``.
         database: the request's access to the database; set by ``api.admission.authenticate``.
     """
@@ -44,6 +47,7 @@ class RequestContext:
     charges: list[Charge] = field(default_factory=list)
     error_types: list[str] = field(default_factory=list)
     status: int = 0
+    once: dict[str, Once] = field(default_factory=dict)
     viewer: Viewer = field(init=False, repr=False)
     database: Database = field(init=False, repr=False)
 

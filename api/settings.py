@@ -129,6 +129,7 @@ class Settings(BaseSettings):
     sqlalchemy_pool_recycle: Annotated[int, Field(ge=-1)] = 3600
     sqlalchemy_pool_pre_ping: bool = True
     request_deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    idempotency_hours: Annotated[int, Field(ge=1, le=8760)] = 24
 
     redis_url: SecretStr | None = None
     rate_limit_enabled: bool = True

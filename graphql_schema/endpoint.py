@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from api.admission import answer_reader, authenticate, charge, require_funds
 from api.auth import without_token
 from api.errors import BudgetExceeded, MethodNotAllowed, NotAcceptable, describe
+from api.headers import header_values
 from api.http.body import decode_json, read_json
 from api.http.json import encode_json
 from api.http.negotiation import best_media_type
@@ -35,9 +36,10 @@ from api.rate_limit.budget import (
 from api.request import context_of, report
 from api.state import state_of
 from graphql_schema.compiled import Answer, CompiledSchema, RequestRejected
-from graphql_schema.context import Context
+from graphql_schema.context import KEY_ARGUMENT, Context
 from graphql_schema.errors import field_error, not_persisted, rejection_errors, request_error
 from persistence.errors import FieldError, InvalidInput
+from persistence.idempotency import HEADER, parse_key
 from persistence.sessions.checks import MAX_ROWS
 from persistence.validation import MAX_ERRORS
 
@@ -83,6 +85,7 @@ class GraphQLEndpoint:
             operation = self._engine.prepare(request.query).operation(request.operation_name)
             call = operation.bind(request.variables)
             cost = _cost(operation.kind, call.cost)
+            key = _key(scope, cost)
             state.budget.require_payable(cost)
         except Exception as error:
             if known:
@@ -94,8 +97,16 @@ class GraphQLEndpoint:
             return self._reject(scope, media_type, error)
 
         def execute() -> Awaitable[Answer]:
-            viewer = context_of(scope).viewer
-            return call.execute(Context(viewer, db, state.budget, self._max_page))
+            context = Context(
+                context_of(scope).viewer,
+                db,
+                state.budget,
+                self._max_page,
+                state.settings.idempotency_hours,
+                key,
+                context_of(scope).once,
+            )
+            return call.execute(context)
 
         if known and kind is Kind.READ and call.items < MAX_ROWS:
             answer = await answer_reader(*admission, cost, execute)
@@ -242,6 +253,19 @@ def _cost(kind: OperationType, fields: int) -> Cost:
     return Cost(Kind.WRITE if mutates else Kind.READ, max(fields, 1))
 
 
+def _key(scope: Scope, cost: Cost) -> str | None:
+    """The key in the header ``Idempotency-Key``, which counts for the only field of a mutation."""
+    values = header_values(scope, HEADER.lower().encode())
+    if not values or cost.kind is Kind.READ:
+        return None
+    if len(values) > 1:
+        raise InvalidInput([FieldError(HEADER, "Should be given once", "repeated_header")])
+    if cost.amount > 1:
+        message = f"Is for one mutation field; each of several takes its own {KEY_ARGUMENT}"
+        raise InvalidInput([FieldError(HEADER, message, "idempotency_key_of_several")])
+    return parse_key(values[0].decode("latin-1").strip(), HEADER)
+
+
 def answer(scope: Scope, error: Exception) -> Response:
     """The response to a request that raised an exception of any kind."""
     problem = describe(error)
@@ -301,4 +325,7 @@ def _extensions(scope: Scope) -> dict[str, Any]:
             "remaining": charged.window.remaining,
             "reset": charged.reset,
         }
+    if context.once:
+        replayed = [name for name, once in context.once.items() if once.is_replayed]
+        extensions["idempotency"] = {"replayed": bool(replayed), "fields": replayed}
     return extensions

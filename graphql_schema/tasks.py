@@ -88,7 +88,7 @@ class TaskConnection:
         """Count the tasks of the whole list, not only of this page."""
         context, query = info.context, parent.query
         # The number is the same for every page with the same filter.
-        return await context.once(
+        return await context.once_a_request(
             ("count", query.completed), lambda: tasks.count(context.db, context.viewer, query)
         )
 
@@ -178,6 +178,9 @@ def _argument(description: str) -> Any:
 
 
 Id = Annotated[ID, _argument("The task's id.")]
+IdempotencyKey = Annotated[
+    str | None, _argument("Do this once: a repeat with the same key gets the first outcome.")
+]
 ExpectedVersion = Annotated[int | None, _argument("Only at this version.")]
 
 
@@ -247,11 +250,18 @@ class TaskMutations:
 
     @strawberry.mutation(graphql_type=Task | None, description="Add a task to your list.")
     async def create_task(
-        self, info: Info, input: Annotated[CreateTaskInput, _argument("The new task.")]
+        self,
+        info: Info,
+        input: Annotated[CreateTaskInput, _argument("The new task.")],
+        idempotency_key: IdempotencyKey = UNSET,
     ) -> tasks.Task:
         """Create one task."""
-        new = validate(NewTask, provided(input))
-        return await tasks.create(info.context.db, info.context.viewer, new)
+        context, checks = info.context, Checks()
+        new = checks.run(validate, NewTask, provided(input))
+        key = checks.run(context.key, idempotency_key)
+        checks.finish()
+        once = context.once(info, key, new.model_dump())
+        return await tasks.create(context.db, context.viewer, new, once)
 
     @strawberry.mutation(
         graphql_type=Task | None,
@@ -263,15 +273,16 @@ class TaskMutations:
         id: Id,
         input: Annotated[UpdateTaskInput, _argument("The changes.")],
         expected_version: ExpectedVersion = UNSET,
+        idempotency_key: IdempotencyKey = UNSET,
     ) -> tasks.Task:
         """Change one task."""
-        checks = Checks()
+        context, checks, versions = info.context, Checks(), _versions(expected_version)
         changes = checks.run(validate, TaskChanges, provided(input))
         task_id = checks.run(parse_task_id, id, "id")
+        key = checks.run(context.key, idempotency_key)
         checks.finish()
-        return await tasks.change(
-            info.context.db, info.context.viewer, task_id, changes, _versions(expected_version)
-        )
+        once = context.once(info, key, task_id, changes.provided(), versions)
+        return await tasks.change(context.db, context.viewer, task_id, changes, versions, once)
 
     @strawberry.mutation(
         graphql_type=Task | None,
@@ -279,26 +290,37 @@ class TaskMutations:
         "at that version.",
     )
     async def delete_task(
-        self, info: Info, id: Id, expected_version: ExpectedVersion = UNSET
+        self,
+        info: Info,
+        id: Id,
+        expected_version: ExpectedVersion = UNSET,
+        idempotency_key: IdempotencyKey = UNSET,
     ) -> tasks.Task:
         """Delete one task."""
-        return await tasks.remove(
-            info.context.db,
-            info.context.viewer,
-            parse_task_id(id, "id"),
-            _versions(expected_version),
-        )
+        context, checks, versions = info.context, Checks(), _versions(expected_version)
+        task_id = checks.run(parse_task_id, id, "id")
+        key = checks.run(context.key, idempotency_key)
+        checks.finish()
+        once = context.once(info, key, task_id, versions)
+        return await tasks.remove(context.db, context.viewer, task_id, versions, once)
 
     @strawberry.mutation(
         graphql_type=DeleteTasksResult | None,
         description="Delete 1 to 1000 of your tasks at once; an id given twice counts once.",
     )
     async def delete_tasks(
-        self, info: Info, ids: Annotated[list[ID], _argument("1 to 1000 ids of tasks.")]
+        self,
+        info: Info,
+        ids: Annotated[list[ID], _argument("1 to 1000 ids of tasks.")],
+        idempotency_key: IdempotencyKey = UNSET,
     ) -> tasks.Deleted:
         """Delete many tasks."""
-        deletion = validate(_DeleteTasks, {"ids": ids})
-        return await tasks.remove_many(info.context.db, info.context.viewer, deletion.ids)
+        context, checks = info.context, Checks()
+        deletion = checks.run(validate, _DeleteTasks, {"ids": ids})
+        key = checks.run(context.key, idempotency_key)
+        checks.finish()
+        once = context.once(info, key, deletion.ids)
+        return await tasks.remove_many(context.db, context.viewer, deletion.ids, once)
 
 
 def _versions(expected: int | None) -> Sequence[int] | None:

@@ -63,7 +63,7 @@ async def _budget(context: Context, viewer: persistence.viewer.Viewer, kind: Kin
         # What is left is told after this request is charged, and it is not yet.
         raise check.refuse()
     look = context.budget.look
-    return Budget.of(await context.once(kind, lambda: look(viewer_payer(viewer), kind)))
+    return Budget.of(await context.once_a_request(kind, lambda: look(viewer_payer(viewer), kind)))
 
 
 @strawberry.type

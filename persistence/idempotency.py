@@ -20,6 +20,9 @@ from persistence.sql import Record, Statement
 from persistence.tables import KEY_LENGTH
 from persistence.validation import printable
 
+HEADER: Final = "Idempotency-Key"
+"""The header of both protocols."""
+
 ABANDONED_FOR: Final = 4.0
 """Seconds that a write whose connection was lost waits for its own first attempt to end."""
 

@@ -123,8 +123,9 @@ def _correct_request_body(method: str, operation: dict[str, Any]) -> None:
 
 def _correct_responses(operation: dict[str, Any]) -> None:
     responses = operation["responses"]
-    # FastAPI adds the 422 of its own validation. Ours is 400.
-    responses.pop("422", None)
+    # FastAPI adds the 422 of its own validation. Ours is 400, and 422 is about a key.
+    if "$ref" not in responses.get("422", {}):
+        responses.pop("422", None)
     is_authenticated = "401" in responses
     for response in responses.values():
         if "$ref" in response:

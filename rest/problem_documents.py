@@ -22,6 +22,7 @@ from api.errors import (
 from api.http.body import too_large, too_slow
 from api.rate_limit.budget import configured_limit
 from persistence.errors import FieldError, InvalidInput, NotFound, Unavailable, VersionConflict
+from persistence.idempotency import KeyInFlight, KeyMismatch
 from persistence.validation import MAX_ERRORS
 from rest.errors import PROBLEM_JSON
 
@@ -69,7 +70,10 @@ class ProblemDocument(BaseModel):
     ]
     retry_after: Annotated[
         int,
-        Field(default_factory=int, description="Of `rate_limit_exceeded`: in how many seconds."),
+        Field(
+            default_factory=int,
+            description="Of `rate_limit_exceeded` and `idempotency_in_flight`: in so many seconds.",
+        ),
     ]
     rate_limit_info: Annotated[
         RateLimitInfoDocument,
@@ -92,10 +96,12 @@ _EXAMPLES: Final[dict[str, Exception]] = {
     "Unauthenticated": Unauthenticated(),
     "NotFound": NotFound("Task", 999),
     "BodyTooSlow": too_slow(),
+    "KeyInFlight": KeyInFlight(),
     "Changed": VersionConflict("Task", 2),
     "BodyTooLarge": too_large(),
     "UnsupportedMediaType": UnsupportedMediaType("The request body must be application/json"),
     "UnknownHost": UnknownHost(),
+    "KeyMismatch": KeyMismatch(),
     "RateLimitExceeded": BudgetExceeded(
         configured_limit("100/minute"), None, remaining=0, reset=1765370142, retry_after=45
     ),
@@ -134,6 +140,9 @@ RESOURCE_ERRORS: Final = error_responses(
     InvalidInput, Unauthenticated, UnknownHost, BudgetExceeded, Exception, Unavailable
 )
 """The errors of every operation on a resource of the viewer's."""
+
+KEY_ERRORS: Final = error_responses(KeyInFlight, KeyMismatch)
+"""The further errors of an operation that takes an idempotency key."""
 
 BODY_ERRORS: Final = error_responses(BodyTooSlow, BodyTooLarge, UnsupportedMediaType)
 """The further errors of an operation that has a request body."""

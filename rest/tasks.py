@@ -18,8 +18,10 @@ from persistence.errors import NotFound, VersionConflict
 from persistence.task_inputs import BulkDelete, NewTask, Page, TaskChanges, TaskId, parse_task_id
 from persistence.tasks import Task
 from persistence.validation import MAX_ID, text_boolean
-from rest.preconditions import IfMatch, IfNoneMatch, etag, header_parameter
-from rest.problem_documents import BODY_ERRORS, RESOURCE_ERRORS, error_responses
+from rest.idempotency import PARAMETER as KEY_PARAMETER
+from rest.idempotency import REPLAYED, OnceOf
+from rest.preconditions import Condition, IfMatch, IfNoneMatch, etag, header_parameter
+from rest.problem_documents import BODY_ERRORS, KEY_ERRORS, RESOURCE_ERRORS, error_responses
 from rest.route import AuthenticatedRoute, Db, PathParser, Reader, Relative, Writer
 from rest.task_documents import (
     BulkDeleteResultDocument,
@@ -78,6 +80,8 @@ _LOCATION: Final = {
     }
 }
 _IF_MATCH: Final = header_parameter("If-Match", "Only at one of these versions; otherwise 412.")
+_IF_MATCH["parameters"].append(KEY_PARAMETER)
+_KEY: Final = {"parameters": [KEY_PARAMETER]}
 _IF_NONE_MATCH: Final = header_parameter(
     "If-None-Match", "Unless it is at one of these versions: 304."
 )
@@ -134,26 +138,41 @@ async def list_tasks(query: Annotated[ListQuery, Query()], viewer: Reader, db: D
     _COLLECTION,
     response_model=TaskDocument,
     status_code=201,
-    responses={201: _success("The task.", _ETAG | _LOCATION), **BODY_ERRORS},
+    openapi_extra=_KEY,
+    responses={
+        201: _success("The task.", _ETAG | _LOCATION | REPLAYED),
+        **KEY_ERRORS,
+        **BODY_ERRORS,
+    },
 )
 async def create_task(
-    new: Annotated[NewTask, Body(openapi_examples=_NEW)], viewer: Writer, db: Db, relative: Relative
+    new: Annotated[NewTask, Body(openapi_examples=_NEW)],
+    once: OnceOf,
+    viewer: Writer,
+    db: Db,
+    relative: Relative,
 ) -> Response:
     """Add a task to your list."""
-    task = await tasks.create(db, viewer, new)
+    task = await tasks.create(db, viewer, new, once(new.model_dump()))
     return _task(task, status=201, headers={"location": relative(f"{_COLLECTION}/{task.id}")})
 
 
 @router.post(
     f"{_COLLECTION}/bulk-delete",
     response_model=BulkDeleteResultDocument,
-    responses={200: {"description": "Which are gone, and which were not yours."}, **BODY_ERRORS},
+    openapi_extra=_KEY,
+    responses={
+        200: _success("Which are gone, and which were not yours.", REPLAYED),
+        **KEY_ERRORS,
+        **BODY_ERRORS,
+    },
 )
 async def bulk_delete_tasks(
-    bulk: Annotated[BulkDelete, Body(openapi_examples=_BULK)], viewer: Writer, db: Db
+    bulk: Annotated[BulkDelete, Body(openapi_examples=_BULK)], once: OnceOf, viewer: Writer, db: Db
 ) -> Response:
     """Delete many of your tasks at once."""
-    return _json(encode_deleted(await tasks.remove_many(db, viewer, bulk.task_ids)))
+    deleted = await tasks.remove_many(db, viewer, bulk.task_ids, once(bulk.task_ids))
+    return _json(encode_deleted(deleted))
 
 
 @router.get(
@@ -178,8 +197,9 @@ _UPDATE: Final[dict[str, Any]] = {
     "response_model": TaskDocument,
     "openapi_extra": _IF_MATCH,
     "responses": {
-        200: _success("The task.", _ETAG),
+        200: _success("The task.", _ETAG | REPLAYED),
         **error_responses(NotFound, VersionConflict),
+        **KEY_ERRORS,
         **BODY_ERRORS,
     },
 }
@@ -191,24 +211,36 @@ async def update_task(
     task_id: Id,
     changes: Annotated[TaskChanges, Body(openapi_examples=_CHANGES)],
     if_match: IfMatch,
+    once: OnceOf,
     viewer: Writer,
     db: Db,
 ) -> Response:
     """Change one of your tasks, by PUT as by PATCH: what you leave out stays as it is."""
-    return _task(await tasks.change(db, viewer, task_id, changes, if_match.versions))
+    given = once(changes.provided(), _versions(if_match))
+    return _task(await tasks.change(db, viewer, task_id, changes, if_match.versions, given))
 
 
 @router.delete(
     _TASK,
     status_code=204,
-    response_description="The task is gone.",
     openapi_extra=_IF_MATCH,
-    responses=error_responses(NotFound, VersionConflict),
+    responses={
+        204: _success("The task is gone.", REPLAYED),
+        **error_responses(NotFound, VersionConflict),
+        **KEY_ERRORS,
+    },
 )
-async def delete_task(task_id: Id, if_match: IfMatch, viewer: Writer, db: Db) -> Response:
+async def delete_task(
+    task_id: Id, if_match: IfMatch, once: OnceOf, viewer: Writer, db: Db
+) -> Response:
     """Delete one of your tasks."""
-    await tasks.remove(db, viewer, task_id, if_match.versions)
+    await tasks.remove(db, viewer, task_id, if_match.versions, once(_versions(if_match)))
     return Response(status_code=204)
+
+
+def _versions(condition: Condition) -> list[int] | None:
+    """The versions of a condition in one order, for a fingerprint."""
+    return None if condition.versions is None else sorted({*condition.versions})
 
 
 def _task(task: Task, status: int = 200, headers: dict[str, str] | None = None) -> Response:

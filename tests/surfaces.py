@@ -142,14 +142,17 @@ class Surface(ABC):
         deleted: Deleted = await self.do(token, BulkDelete(task_ids))
         return deleted
 
-    async def do(self, token: str, operation: Operation) -> Any:
+    async def do(self, token: str, operation: Operation, key: str | None = None) -> Any:
         """Do an operation as the user whose token this is; ``""`` sends no token.
+
+        Args:
+            key: the idempotency key, in the header of both protocols.
 
         Raises:
             ApiError: the response is an error.
         """
         request = self.encode(operation)
-        headers = {**authorization(token), **request.headers}
+        headers = {**authorization(token), **request.headers, **idempotency_key(key)}
         response = await self._client.request(
             request.method, request.target, content=request.body, headers=headers
         )
@@ -160,6 +163,19 @@ class Surface(ABC):
 def authorization(token: str) -> dict[str, str]:
     """The header with a token; no header for ``""``."""
     return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def idempotency_key(key: str | None) -> dict[str, str]:
+    """The header with a key; no header for ``None``."""
+    return {} if key is None else {"idempotency-key": key}
+
+
+def is_replayed(api: Api, response: Response) -> bool:
+    """Whether the answer is that of an earlier request with the same key."""
+    if api is Api.REST:
+        assert response.headers.get("idempotency-replayed") in (None, "true")
+        return "idempotency-replayed" in response.headers
+    return bool(response.json["extensions"].get("idempotency", {}).get("replayed"))
 
 
 def _json_request(method: str, path: str, document: Any, headers: Mapping[str, str]) -> Request:

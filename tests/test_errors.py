@@ -22,6 +22,7 @@ from api.errors import (
 )
 from persistence import tasks
 from persistence.errors import FieldError, InvalidInput, NotFound, Unavailable, VersionConflict
+from persistence.idempotency import KeyInFlight
 from persistence.sessions.layouts import UnusableSessions
 from tests import documented
 from tests.streams import Stream
@@ -32,7 +33,9 @@ SECRET = "a detail for the log only"
 
 MEMBERS = ["type", "title", "status", "detail", "instance", "timestamp", "request_id"]
 
+KEY = {"Idempotency-Key": "used"}
 FURTHER_MEMBERS = {
+    "idempotency_in_flight": ["retry_after"],
     "precondition_failed": ["version"],
     "validation_error": ["errors"],
     "rate_limit_exceeded": ["retry_after", "rate_limit_info"],
@@ -44,7 +47,11 @@ def _defect(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*arguments: object) -> None:
         raise KeyError(SECRET)
 
+    async def fail_in_flight(*arguments: object) -> None:
+        raise KeyInFlight
+
     monkeypatch.setattr(tasks, "list_page", fail)
+    monkeypatch.setattr(tasks, "remove_many", fail_in_flight)
 
 
 # A request for each type, and the title, detail and headers of its response.
@@ -78,6 +85,18 @@ PROVOCATIONS: dict[str, tuple[dict[str, Any], str, str, dict[str, str]]] = {
         "Request body took too long",
         "It did not arrive within 0 seconds",
         {"Connection": "close"},
+    ),
+    "idempotency_in_flight": (
+        {"method": "POST", "url": "/tasks/bulk-delete", "json": {"task_ids": [1]}},
+        "Request with this idempotency key is still running",
+        "Repeat the request after the time in Retry-After; its answer is then the first one's.",
+        {"Retry-After": "1"},
+    ),
+    "idempotency_mismatch": (
+        {"method": "POST", "url": "/tasks", "json": {"title": "b"}, "headers": KEY},
+        "Idempotency key used for another request",
+        "A repeat has to be the same request. A new request needs a key of its own.",
+        {},
     ),
     "precondition_failed": (
         {"method": "DELETE", "url": "/tasks/{id}", "headers": {"If-Match": '"7"'}},
@@ -137,7 +156,7 @@ async def provoke(
     _defect: None,
 ) -> Callable[..., Any]:
     """Sends the request that provokes a type of the catalogue, with further headers."""
-    task = (await ada_client.post("/tasks", json={"title": "water"})).json()
+    task = (await ada_client.post("/tasks", json={"title": "water"}, headers=KEY)).json()
     clients = {"service_unavailable": without_database, "rate_limit_exceeded": spent_client}
     monkeypatch.setattr(api.http.body, "BODY_SECONDS", 0.01)
 

@@ -15,6 +15,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 import api.http.body
 from api.app import create_app
 from persistence import tasks
+from persistence.idempotency import KeyInFlight, KeyMismatch
 from persistence.validation import MAX_ID
 from tests.conftest import new_client, settings_of_tests
 from tests.documented import DOCUMENT, OPERATIONS
@@ -120,12 +121,12 @@ def test_every_bound_of_a_parameter_is_documented(
     ("operation", "parameters"),
     [
         ("list_tasks", ["completed", "limit", "cursor", "envelope"]),
-        ("create_task", []),
-        ("bulk_delete_tasks", []),
+        ("create_task", ["Idempotency-Key"]),
+        ("bulk_delete_tasks", ["Idempotency-Key"]),
         ("get_task", ["task_id", "If-None-Match"]),
-        ("update_task", ["task_id", "If-Match"]),
-        ("put_task", ["task_id", "If-Match"]),
-        ("delete_task", ["task_id", "If-Match"]),
+        ("update_task", ["task_id", "If-Match", "Idempotency-Key"]),
+        ("put_task", ["task_id", "If-Match", "Idempotency-Key"]),
+        ("delete_task", ["task_id", "If-Match", "Idempotency-Key"]),
         ("health", []),
         ("ready", []),
     ],
@@ -302,7 +303,6 @@ def test_the_example_of_a_task_has_every_member() -> None:
 def test_it_has_no_schema_or_name_that_only_fastapi_and_python_need() -> None:
     text = json.dumps(DOCUMENT)
 
-    assert "422" not in text
     assert "HTTPValidationError" not in text
     assert "Document" not in "".join(SCHEMAS)
     assert "``" not in text
@@ -366,15 +366,18 @@ PROVOCATIONS: dict[str, dict[str, Any]] = {
     "401": {"headers": {"Authorization": "Bearer x"}},
     "404": {"task_id": 999},
     "408": {"json": None, "content": Stream(1000, seconds=0.01), "headers": JSON},
+    "409": {"headers": {"Idempotency-Key": "running"}},
     "412": {"headers": {"If-Match": '"7"'}},
     "413": {"json": "x" * 70_000},
     "415": {"headers": {"Content-Type": "text/plain"}},
     "421": {"headers": {"Host": "evil.example"}},
+    "422": {"headers": {"Idempotency-Key": "used"}},
     "429": {},
     "500": {},
     "503": {},
 }
 CONDITIONAL = {
+    "Idempotency-Replayed",
     "Link",
     "RateLimit",
     "RateLimit-Policy",
@@ -413,11 +416,12 @@ async def test_every_documented_status_occurs(
     _as_documented(operation, response)
 
 
-def _fail(*arguments: object) -> None:
-    raise RuntimeError
+def _raise_everywhere(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception] = RuntimeError
+) -> None:
+    def _fail(*arguments: object) -> None:
+        raise error
 
-
-def _raise_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("list_page", "create", "remove_many", "get", "change", "remove"):
         monkeypatch.setattr(tasks, name, _fail)
     monkeypatch.setattr("rest.health._ok", _fail)
@@ -426,6 +430,8 @@ def _raise_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 DEFECTS: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
     "408": lambda monkeypatch: monkeypatch.setattr(api.http.body, "BODY_SECONDS", 0.01),
+    "409": lambda monkeypatch: _raise_everywhere(monkeypatch, KeyInFlight),
+    "422": lambda monkeypatch: _raise_everywhere(monkeypatch, KeyMismatch),
     "500": _raise_everywhere,
 }
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import asyncpg
 import httpx
 import pytest
 
 from api.server import readiness
-from tests.operations import Task
+from tests.operations import BulkDelete, Change, Create, Delete, Task
 from tests.people import Person
+from tests.surfaces import ApiError
 from tests.trips import TripCounter
 
 SESSION = 1
@@ -115,6 +116,23 @@ async def test_changing_takes_one_trip(
 ) -> None:
     with making(trips, SESSION + WORK):
         await ada.change_task(task.id, at_version, **changes)
+
+
+async def test_a_key_costs_no_trip_and_neither_does_a_repeat(
+    ada: Person, task: Task, trips: TripCounter
+) -> None:
+    operations = [
+        Create({"title": "sleep in"}),
+        Change(str(task.id), {"completed": True}),
+        BulkDelete([task.id]),
+        Delete(str(task.id)),
+    ]
+    for number, operation in enumerate(operations):
+        with suppress(ApiError):  # Of a task that is gone.
+            await ada.surface.do(ada.token, operation, f"warm {number}")
+    for number, operation in enumerate(operations * 2):
+        with making(trips, SESSION + WORK), suppress(ApiError):
+            await ada.surface.do(ada.token, operation, f"key {number % 4}")
 
 
 @pytest.mark.parametrize("at_version", [None, 1])

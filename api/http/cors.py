@@ -25,6 +25,7 @@ EXPOSED_HEADERS: Final = (
     "Allow",
     "Content-Type",
     "ETag",
+    "Idempotency-Replayed",
     "Link",
     "Location",
     "Retry-After",

@@ -18,7 +18,8 @@ but the last piece is read."""
 class ResponseSender:
     """ASGI's ``send`` for one request.
 
-    It adds the common headers, the request's id and what its budget has left. A large body is sent
+    It adds the common headers, the request's id, what its budget has left, and whether the response
+    is that of an earlier request. A large body is sent
     in pieces, and a response to HEAD without its body (RFC 9110, 9.3.2). While the instance drains,
     the connection is closed after the response: the server would close an idle one when it stops,
     and a client may have just sent a request on it.
@@ -63,6 +64,8 @@ class ResponseSender:
         headers.append((b"x-request-id", self._context.request_id.encode()))
         for charge in self._context.charges:
             headers += charge.headers
+        if (once := self._context.once.get("")) and once.is_replayed:
+            headers.append((b"idempotency-replayed", b"true"))
         if is_draining(self._scope):
             headers.append((b"connection", b"close"))
         return headers

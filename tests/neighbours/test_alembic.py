@@ -17,7 +17,7 @@ from persistence.migrations import CannotMigrate, upgrade
 from tests.conftest import ROOT, new_database, run_sql
 from tests.neighbours.databases import both_adas, client_of, new_installation
 
-OURS = "2026_11_22_create_tasks"
+OURS = "2026_11_26_idempotency_keys"
 THEIRS = "27c6a30d7c24"
 THEIR_ROW = "INSERT INTO alembic_version VALUES ('27c6a30d7c24')"
 SHARED = "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"
