@@ -25,9 +25,16 @@ from api.app import create_app
 from tests import model, operations
 from tests.conftest import settings_of_tests
 from tests.model import Answer, Expected, Failure, Model, Problem, Success, TypeFailure
-from tests.operations import Api, BulkDelete, Create, Deleted, List, Operation
+from tests.operations import Api, BulkDelete, Change, Create, Delete, Deleted, List, Operation
 from tests.people import token_hash
-from tests.surfaces import SURFACES, ApiError, Response, authorization
+from tests.surfaces import (
+    SURFACES,
+    ApiError,
+    Response,
+    authorization,
+    idempotency_key,
+    is_replayed,
+)
 
 LIMIT: Final = 1_000_000
 """Each user's budget of reads and of writes."""
@@ -119,7 +126,7 @@ class Client:
             return self._failure(error)
         match result:
             case operations.Task():
-                if isinstance(operation, Create):
+                if isinstance(operation, Create) and result.id not in self.model_ids:
                     self.add_task(result.id)
                 return Success(self._task(result))
             case operations.Page():
@@ -231,10 +238,14 @@ class RunningApp:
         rows = await self._sql.fetch(_ROWS, [client.user_id for client in clients])
         return [[row for row in rows if row["user_id"] == each.user_id] for each in clients]
 
-    async def do(self, api: Api, operation: Operation, token: str) -> Response:
+    async def do(
+        self, api: Api, operation: Operation, token: str, key: str | None = None
+    ) -> Response:
         """Do an operation. Calls the app directly: httpx would take as long as the app does."""
         request = SURFACES[api].encode(operation)
-        headers = {"host": "localhost", **authorization(token), **request.headers}
+        headers = {
+            "host": "localhost", **authorization(token), **request.headers, **idempotency_key(key)
+        }  # fmt: skip
         scope = {
             "type": "http",
             "method": request.method,
@@ -292,6 +303,7 @@ class Comparison:
         """Create the users."""
         self._clients, self._other = await self._app.sign_in()
         self._rows: dict[Api, dict[int, asyncpg.Record]] = {api: {} for api in Api}
+        self._keyed: list[tuple[Operation, str, bool, dict[Api, Operation]]] = []
 
     async def add(self, number: int) -> None:
         """Give each client so many tasks."""
@@ -300,26 +312,74 @@ class Comparison:
             await self._app.insert(client, tasks)
         await self._require_rows()
 
-    async def do(self, operation: Operation, swapped: bool = False) -> None:
+    async def do(self, operation: Operation, swapped: bool = False, key: str | None = None) -> None:
         """Do an operation as each client.
 
         Args:
             swapped: each client uses the other API this once.
+            key: an idempotency key, the same of both clients.
 
         Raises:
             AssertionError: the APIs differ from the model.
         """
         if isinstance(operation, List) and operation.query.get("cursor") == model.FOREIGN_CURSOR:
             await self._share_a_foreign_cursor()
-        expected = self.model.do(operation)
-        clients = {OTHER[api] if swapped else api: each for api, each in self._clients.items()}
+        clients = self._using(swapped)
         translated = {api: client.translate(operation) for api, client in clients.items()}
+        if key is not None:
+            self._keyed.append((operation, key, swapped, translated))
+        await self._send(operation, key, swapped, translated)
+
+    async def repeat(self, index: int) -> None:
+        """Send the same requests again that were sent with a key, counted from the latest."""
+        if self._keyed:
+            await self._send(*self._keyed[-1 - index % len(self._keyed)])
+
+    async def vary(self, index: int, how: str) -> None:
+        """Send almost the same requests again, with the same key.
+
+        Args:
+            how: what differs: ``"version"``, ``"method"`` or ``"protocol"``.
+        """
+        if not self._keyed:
+            return
+        operation, key, swapped, _ = self._keyed[-1 - index % len(self._keyed)]
+        match operation, how:
+            case ((Change() | Delete()), "version"):
+                operation = replace(operation, version=(operation.version or 0) % 3 + 1)
+            case Change(whole=whole), "method":
+                operation = replace(operation, whole=not whole)
+            case _, "protocol":
+                swapped = not swapped
+            case _:
+                return
+        await self.do(operation, swapped, key)
+
+    def _using(self, swapped: bool) -> dict[Api, Client]:
+        """The clients, by the API that each uses."""
+        return {OTHER[api] if swapped else api: each for api, each in self._clients.items()}
+
+    async def _send(
+        self,
+        operation: Operation,
+        key: str | None,
+        swapped: bool,
+        translated: dict[Api, Operation],
+    ) -> None:
+        if key is None:
+            expected = self.model.do(operation)
+        else:
+            expected = self.model.do_once(operation, key, swapped)
+        clients = self._using(swapped)
         responses = await asyncio.gather(
-            *(self._app.do(api, translated[api], clients[api].token) for api in clients)
+            *(self._app.do(api, translated[api], clients[api].token, key) for api in clients)
         )
         for (api, client), response in zip(clients.items(), responses, strict=True):
             answer = client.read(api, translated[api], response)
             assert answer == expected[api].answer, f"{operation!r} through {api}: {response}"
+            assert is_replayed(api, response) is expected[api].is_replayed, response
+            if expected[api].is_replayed:
+                client.times.clear()  # They are those of then.
             _require_charge(api, client, expected[api], response)
         self._require_same_messages()
         await self._require_rows()

@@ -107,10 +107,22 @@ Answer = Success | Failure | TypeFailure
 
 
 class Expected(NamedTuple):
-    """The answer of an API, and the budget that one unit is taken from."""
+    """The answer of an API, and the budget that one unit is taken from.
+
+    ``is_replayed``: the answer is that of an earlier request with the same idempotency key.
+    """
 
     answer: Answer
     charged: Kind
+    is_replayed: bool = False
+
+
+class Remembered(NamedTuple):
+    """What a key was used for: through which API, for which request, and with which answer."""
+
+    api: Api
+    request: Any
+    answer: Answer
 
 
 class Model:
@@ -121,6 +133,7 @@ class Model:
         created: how many were ever created.
         cursors: those that were answered so far, and another user's.
         next_cursor: of the latest page.
+        keys: what each key was used for, by the API whose client used it.
     """
 
     def __init__(self) -> None:
@@ -128,6 +141,7 @@ class Model:
         self.created = 0
         self.cursors: list[int] = [FOREIGN_CURSOR]
         self.next_cursor: int | None = None
+        self.keys: dict[str, dict[Api, Remembered]] = {}
 
     def add(self, number: int) -> list[Task]:
         """Add tasks without a request. Every second has a description, every third is completed."""
@@ -138,6 +152,60 @@ class Model:
         self.tasks |= {task.id: task for task in new}
         self.created += number
         return new
+
+    def do_once(self, operation: Operation, key: str, swapped: bool = False) -> dict[Api, Expected]:
+        """Do an operation with an idempotency key, around which there may be a pair of quotes.
+
+        Args:
+            swapped: the client of each API uses the other one; a key belongs to the client.
+        """
+        if not self._reaches_the_work(operation):
+            return self.do(operation)
+        clients = {api: _OTHER[api] if swapped else api for api in Api}
+        requests = {api: self._request(operation, api) for api in Api}
+        key = key[1:-1] if key[0] == key[-1] == '"' else key
+        if key not in self.keys:
+            expected = self.do(operation)
+            self.keys[key] = {
+                clients[api]: Remembered(api, requests[api], expected[api].answer) for api in Api
+            }
+            return expected
+        return {
+            api: self._repeated(self.keys[key][clients[api]], api, requests[api]) for api in Api
+        }
+
+    def _repeated(self, earlier: Remembered, api: Api, request: Any) -> Expected:
+        if (earlier.api, earlier.request) == (api, request):
+            return Expected(earlier.answer, Kind.WRITE, is_replayed=True)
+        detail = "A repeat has to be the same request. A new request needs a key of its own."
+        return Expected(Failure("idempotency_mismatch", 422, detail, []), Kind.WRITE)
+
+    def _reaches_the_work(self, operation: Operation) -> bool:
+        """Whether it is a write that is neither refused as invalid, nor for an impossible id."""
+        if isinstance(operation, Get | List) or _is_unstorable_json(operation):
+            return False
+        if any(_problems(operation, Api.REST)) or _is_mistyped(operation):
+            return False
+        return not isinstance(operation, Change | Delete) or 1 <= int(operation.id) <= MAX_ID
+
+    def _request(self, operation: Operation, api: Api) -> Any:
+        """What has to be the same for a request to be the same."""
+        match operation:
+            case Create(members):
+                return "create", {"description": None, "completed": False} | _stored(members)
+            case Change(task_id, members, version, whole):
+                method = "PUT" if whole else "PATCH"
+                change = (self._known(task_id), _stored(members), _versions(version, api))
+                return ("change", *change, method if api is Api.REST else None)
+            case Delete(task_id, version):
+                return "delete", self._known(task_id), _versions(version, api)
+            case BulkDelete(ids):
+                return "delete many", [self._known(each) for each in ids]
+        raise TypeError(operation)
+
+    def _known(self, task_id: Any) -> tuple[int, bool]:
+        """An id, and whether it is the model's: an unknown one is sent to the app as it is."""
+        return int(task_id), int(task_id) <= self.created
 
     def do(self, operation: Operation) -> dict[Api, Expected]:
         """Do an operation. The APIs answer differently in places, but store the same."""
@@ -235,6 +303,16 @@ class Model:
     def _delete_many(self, ids: list[int]) -> Deleted:
         deleted = [task_id for task_id in ids if self.tasks.pop(task_id, None)]
         return Deleted(deleted, [task_id for task_id in ids if task_id not in deleted])
+
+
+_OTHER: Final = {Api.REST: Api.GRAPHQL, Api.GRAPHQL: Api.REST}
+
+
+def _versions(version: int | None, api: Api) -> list[int] | None:
+    """The versions of a condition. In REST a tag that no version has matches nothing."""
+    if version is None or api is Api.GRAPHQL or 1 <= version <= MAX_INT:
+        return None if version is None else [version]
+    return []
 
 
 def _charged(operation: Operation, api: Api, answer: Answer) -> Kind:

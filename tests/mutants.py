@@ -28,6 +28,8 @@ from tests.planting import (
     changed_deletions,
     changed_documents,
     changed_errors,
+    changed_fingerprints,
+    changed_keys,
     changed_operations,
     changed_page_info,
     changed_problems,
@@ -46,6 +48,15 @@ FAULTS: Final[dict[str, Callable[[], Fault]]] = {}
 def fault(plant: Callable[[], Fault]) -> Callable[[], Fault]:
     """Register a fault. Its name says what is wrong."""
     FAULTS[plant.__name__] = plant
+    return plant
+
+
+FAULTS_OF_KEYS: Final[dict[str, Callable[[], Fault]]] = {}
+
+
+def fault_of_keys(plant: Callable[[], Fault]) -> Callable[[], Fault]:
+    """Register a fault that only requests with an idempotency key show."""
+    FAULTS_OF_KEYS[plant.__name__] = plant
     return plant
 
 
@@ -329,6 +340,97 @@ def graphql_has_cursors_of_its_own() -> Iterator[None]:
 
     with changed_operations(accept, Api.GRAPHQL, required=False), changed_page_info(answer):
         yield
+
+
+# --- Idempotency keys ---------------------------------------------------------------------
+
+
+@fault_of_keys
+def rest_ignores_keys() -> Fault:
+    return changed_keys(lambda key: None, Api.REST)
+
+
+@fault_of_keys
+def graphql_takes_quotes_for_a_part_of_a_key() -> Fault:
+    return changed_keys(lambda key: f'"{key}"' if key[0] == '"' else key, Api.GRAPHQL)
+
+
+@fault_of_keys
+def keys_belong_to_everybody() -> Fault:
+    return changed_sql(
+        r"idempotency_keys\.user_id = \S+ AND"
+        r"( idempotency_keys\.key = \S+ AND idempotency_keys\.expires_at > now\(\))",
+        r"\1 LIMIT 1",
+    )
+
+
+@fault_of_keys
+def the_outcome_is_not_recorded() -> Fault:
+    return changed_sql(r"(now\(\) \+ \$\d+\S*) \* interval '1 hour'", r"\1 * interval '0 hour'")
+
+
+@fault_of_keys
+def only_what_was_done_is_recorded() -> Fault:
+    return changed_sql(
+        r"(FROM expired\) >= 0)(?= RETURNING)", r"\1 AND EXISTS (SELECT FROM result)"
+    )
+
+
+@fault_of_keys
+def another_request_gets_the_first_answer() -> Fault:
+    return changed_fingerprints(lambda parts: parts[: 3 if parts[0] == "rest" else 2])
+
+
+@fault_of_keys
+def a_fingerprint_ignores_the_version() -> Fault:
+    def edit(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+        is_conditional = len(parts) > 3 and not isinstance(parts[-1], dict)
+        return parts[:-1] if is_conditional and "bulk-delete" not in str(parts[2]) else parts
+
+    return changed_fingerprints(edit)
+
+
+@fault_of_keys
+def put_and_patch_are_the_same_request() -> Fault:
+    return changed_fingerprints(
+        lambda parts: tuple("PATCH" if part == "PUT" else part for part in parts)
+    )
+
+
+@fault_of_keys
+def the_protocols_share_their_fingerprints() -> Fault:
+    names = {"createTask": ("POST", "/tasks"), "deleteTasks": ("POST", "/tasks/bulk-delete")}
+
+    def edit(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+        if parts[0] == "graphql" and parts[1] in names:
+            return ("rest", *names[parts[1]], *parts[2:])
+        return parts
+
+    return changed_fingerprints(edit)
+
+
+@fault_of_keys
+def a_replay_is_a_new_answer() -> Fault:
+    """Nobody is told that it is one."""
+
+    def edit(operation: Operation, response: Response) -> Response:
+        names = {"idempotency-replayed"}
+        headers = {name: text for name, text in response.headers.items() if name not in names}
+        return response._replace(headers=headers)
+
+    return changed_responses(edit, Api.REST)
+
+
+@fault_of_keys
+def a_replay_has_the_version_of_now() -> Fault:
+    version = "(SELECT version FROM tasks WHERE id = (outcome->0->>'id')::bigint)"
+    replaced = (
+        "coalesce(regexp_replace(idempotency_keys.outcome::text, '\"version\":[0-9]+',"
+        f" '\"version\":' || {version}), idempotency_keys.outcome::text)::json AS outcome"
+    )
+    return changed_sql(
+        r"(AS fingerprint, )idempotency_keys\.outcome AS outcome", lambda match: match[1] + replaced
+    )
 
 
 # --- The budget ---------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from unittest.mock import patch
 
 from api.rate_limit.budget import Budget, Cost
+from persistence import idempotency
 from persistence.database import Database
 from tests.lockstep import RunningApp
 from tests.operations import Api, BulkDelete, Create, List, Operation
@@ -82,21 +83,54 @@ def changed_operations(
     """The APIs take an operation for another one."""
     effects = _Effects()
 
-    async def do(app: RunningApp, api: Api, operation: Operation, token: str) -> Response:
+    async def do(
+        app: RunningApp, api: Api, operation: Operation, token: str, key: str | None = None
+    ) -> Response:
         if api in apis:
             operation = effects.apply(edit, operation)
-        return await original(app, api, operation, token)
+        return await original(app, api, operation, token, key)
 
     original = RunningApp.do
     return planted(patch.object(RunningApp, "do", do), effects=effects, required=required)
+
+
+def changed_keys(edit: Callable[[str], str | None], *apis: Api) -> Fault:
+    """The APIs take a key for another one, or for none."""
+    effects = _Effects()
+
+    async def do(
+        app: RunningApp, api: Api, operation: Operation, token: str, key: str | None = None
+    ) -> Response:
+        if api in apis and key is not None:
+            key = effects.apply(edit, key)
+        return await original(app, api, operation, token, key)
+
+    original = RunningApp.do
+    return planted(patch.object(RunningApp, "do", do), effects=effects)
+
+
+def changed_fingerprints(edit: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Fault:
+    """What a request is recognised by is something else."""
+    effects = _Effects()
+
+    def fingerprint(*parts: Any) -> str:
+        return idempotency.fingerprint(*effects.apply(edit, parts))
+
+    patches = [
+        patch(f"{module}.fingerprint", fingerprint)
+        for module in ("rest.idempotency", "graphql_schema.context")
+    ]
+    return planted(*patches, effects=effects)
 
 
 def changed_responses(edit: Callable[[Operation, Response], Response], *apis: Api) -> Fault:
     """The APIs answer something else."""
     effects = _Effects()
 
-    async def do(app: RunningApp, api: Api, operation: Operation, token: str) -> Response:
-        response = await original(app, api, operation, token)
+    async def do(
+        app: RunningApp, api: Api, operation: Operation, token: str, key: str | None = None
+    ) -> Response:
+        response = await original(app, api, operation, token, key)
         return effects.apply(edit, operation, response) if api in apis else response
 
     original = RunningApp.do
@@ -190,9 +224,11 @@ def changed_page_info(edit: Callable[[dict[str, Any]], dict[str, Any]]) -> Fault
 def _serving() -> Any:
     """Notes the current API and operation, for faults further inside."""
 
-    async def do(app: RunningApp, api: Api, operation: Operation, token: str) -> Response:
+    async def do(
+        app: RunningApp, api: Api, operation: Operation, token: str, key: str | None = None
+    ) -> Response:
         _current.set((api, operation))
-        return await original(app, api, operation, token)
+        return await original(app, api, operation, token, key)
 
     original = RunningApp.do
     return patch.object(RunningApp, "do", do)
@@ -216,7 +252,7 @@ def unvalidated(api: Api, member: str) -> Fault:
     return planted(_serving(), patch.object(Database, "write", write), effects=effects)
 
 
-def changed_sql(pattern: str, by: str) -> Fault:
+def changed_sql(pattern: str, by: str | Callable[[re.Match[str]], str]) -> Fault:
     """``Database`` executes other SQL wherever the pattern matches."""
     effects = _Effects()
 
