@@ -146,7 +146,7 @@ class _StoredRecord:
             for name, value in members.items()
         ]
 
-    def __getitem__(self, key: str | int) -> Any:
+    def __getitem__(self, key: str | int | slice[Any, Any, Any]) -> Any:
         return self._values[self._names.index(key) if isinstance(key, str) else key]
 
     def __iter__(self) -> Any:

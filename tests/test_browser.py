@@ -34,3 +34,7 @@ async def service(postgres: Postgres) -> AsyncIterator[Address]:
 @pytest.mark.parametrize("page", ["graphiql", "docs"])
 async def test_the_page_works_without_internet(page: str, service: Address) -> None:
     await run(FOLDER, page, service)
+
+
+async def test_a_client_that_loses_its_connection_writes_once(service: Address) -> None:
+    await run(FOLDER, "write", service)

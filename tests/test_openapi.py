@@ -447,7 +447,7 @@ async def charged_client(
         yield client
 
 
-RATE_LIMIT = CONDITIONAL - {"Link"}
+RATE_LIMIT = CONDITIONAL - {"Link", "Idempotency-Replayed"}
 NO_PROVOCATION: dict[str, Any] = {}
 CHARGED = PROVOCATIONS | dict.fromkeys(SUCCESS, NO_PROVOCATION) | {"400": {"params": {"typo": "x"}}}
 

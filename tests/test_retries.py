@@ -10,6 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
+from tests.conftest import ROOT
 from tests.operations import BulkDelete, Change, Create, Delete, Operation, Task
 from tests.people import Person
 from tests.surfaces import ApiError, Response, is_replayed
@@ -352,3 +353,13 @@ async def test_everything_wrong_is_told_at_once(ada_client: httpx.AsyncClient) -
 
     errors = answer["errors"][0]["extensions"]["errors"]
     assert [error["field"] for error in errors] == ["title", "idempotencyKey"]
+
+
+# --- The client ---------------------------------------------------------------------------
+
+
+def test_the_client_in_the_documentation_is_the_one_that_is_tested_and_is_short() -> None:
+    client = (ROOT / "tests" / "browser" / "write.ts").read_text()
+
+    assert f"```ts\n{client}```" in (ROOT / "docs" / "retries.md").read_text()
+    assert len(client.splitlines()) <= 60
