@@ -18,7 +18,7 @@ from typing import Final
 
 import psutil
 
-from benchmarks.client import drive, encode
+from benchmarks.client import KEY, drive, encode
 from benchmarks.floor import CONNECTIONS
 from benchmarks.operations import CREATE, list_of
 from benchmarks.service import (
@@ -90,6 +90,10 @@ def cells(users: int) -> list[Cell]:
     def of_ada(api: Api, operation: Operation) -> list[bytes]:
         return [encode(SURFACES[api].encode(operation))]
 
+    def with_keys(messages: list[bytes]) -> list[bytes]:
+        header = b"\r\nidempotency-key: " + KEY + b"\r\n\r\n"
+        return [each.replace(b"\r\n\r\n", header, 1) for each in messages]
+
     rest, graphql = Api.REST, Api.GRAPHQL
     return [
         Cell("get one", of_each(rest, _own_task), 3000),
@@ -99,6 +103,7 @@ def cells(users: int) -> list[Cell]:
         Cell("GraphQL list 1000", of_ada(graphql, list_of(1000)), 300),
         Cell("GraphQL edges 1000", of_ada(graphql, List({"limit": 1000}, detailed=True)), 150),
         Cell("create", of_each(rest, lambda _: CREATE), 2000),
+        Cell("create with a key", with_keys(of_each(rest, lambda _: CREATE)), 2000),
         Cell("GraphQL create", of_each(graphql, lambda _: CREATE), 2000),
     ]
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
+from typing import Final
 
 from benchmarks.service import TOKEN, Service
 from tests.surfaces import Request, authorization
+
+KEY: Final = b"a-new-key-for-each-request-----------"
+"""In the place of an idempotency key: each request gets a new one."""
 
 
 def encode(request: Request, token: str = TOKEN) -> bytes:
@@ -32,7 +37,10 @@ async def drive(
     Raises:
         RuntimeError: an answer is not a 2xx, or has GraphQL errors.
     """
-    remaining = islice(cycle(messages), times)
+    remaining = (
+        each.replace(KEY, secrets.token_bytes(18).hex().encode())
+        for each in islice(cycle(messages), times)
+    )
     seconds: list[float] = []
     await asyncio.gather(*(_send(port, remaining, seconds) for _ in range(connections)))
     return seconds

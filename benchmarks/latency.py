@@ -35,11 +35,18 @@ from tests.trips import TripCounter
 
 ROUNDS: Final = 5
 
-OPERATIONS: Final = ("list 50", GET, "create", CHANGE, DELETE, DELETE_MANY)
+WITH_KEY: Final = " with a key"
+"""Ends the names of operations that have an idempotency key."""
+
+OPERATIONS: Final = (
+    "list 50", GET, "create", f"create{WITH_KEY}", CHANGE, f"{CHANGE}{WITH_KEY}",
+    DELETE, f"{DELETE}{WITH_KEY}", DELETE_MANY,
+)  # fmt: skip
 
 
 def operation_on(name: str, task_id: int) -> Operation:
     """The operation of this name, on a task if it needs one."""
+    name = name.removesuffix(WITH_KEY)
     return {"list 50": list_of(50), "create": CREATE, **on_task(task_id)}[name]
 
 
@@ -82,7 +89,11 @@ class Caller:
         return _median(costs)
 
     async def _message(self, api: Api, name: str) -> bytes:
-        return message(api, operation_on(name, await self._new_task()))
+        made = message(api, operation_on(name, await self._new_task()))
+        if not name.endswith(WITH_KEY):
+            return made
+        header = f"\r\nidempotency-key: {secrets.token_hex(16)}\r\n\r\n"
+        return made.replace(b"\r\n\r\n", header.encode(), 1)
 
     async def _new_task(self) -> int:
         task_id: int = json.loads(await self._answer(message(Api.REST, CREATE)))["id"]
@@ -138,13 +149,13 @@ async def main(url: str, delay: float) -> None:
     async with TripCounter.before(url, delay) as trips:
         for cache_seconds in (0, 30):
             print(f"\nSESSION_CACHE_SECONDS={cache_seconds}, {delay * 1000:g} ms a round trip")
-            print(f"{'':20}{'warm':>5}{'ms':>9}{'first':>7}{'ms':>7}")
+            print(f"{'':26}{'warm':>5}{'ms':>9}{'first':>7}{'ms':>7}")
             async with calling(trips, cache_seconds) as caller:
                 for name in OPERATIONS:
                     for api in Api:
                         warm = await caller.warm(api, name)
                         first = await caller.at_first(api, name)
-                        print(f"{name:12}{api:8}{warm}{first}", flush=True)
+                        print(f"{name:18}{api:8}{warm}{first}", flush=True)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ async def served(
 
     Args:
         command: in place of ``twofold serve``; uvicorn itself takes the same port.
-        environment: its settings, on top of those of a test.
+        environment: its settings, on top of those of a test; ``PORT`` may name a free port.
     """
-    port = free_port()
+    port = int(environment.pop("PORT", 0)) or free_port()
     process = await asyncio.create_subprocess_exec(
         *(command or COMMAND),
         cwd=ROOT,
