@@ -44,6 +44,10 @@ async def test_the_linters_of_openapi_find_nothing() -> None:
     assert "No results with a severity of 'hint' or higher found" in output
 
 
+async def test_the_linter_of_graphql_schemas_finds_nothing() -> None:
+    await run(FOLDER, "lint:graphql")
+
+
 async def test_clients_with_generated_types_compile_and_run(service: Address) -> None:
     output = await run(FOLDER, "clients", service)
 

@@ -1,0 +1,32 @@
+// Every rule for schemas of @graphql-eslint, for graphql_schema/schema.graphql.
+
+import graphql from "@graphql-eslint/eslint-plugin";
+
+export default [
+  {
+    files: ["**/*.graphql"],
+    plugins: { "@graphql-eslint": graphql },
+    languageOptions: {
+      parser: graphql.parser,
+      parserOptions: { graphQLConfig: { schema: "graphql_schema/schema.graphql" } },
+    },
+    rules: {
+      ...graphql.configs["flat/schema-all"].rules,
+      // Fields stand in the order in which people read them: the id, what it is, then when.
+      "@graphql-eslint/alphabetize": "off",
+      // An id and the expected version are arguments beside `input`, as they are beside REST's body.
+      "@graphql-eslint/input-name": "off",
+      // Tasks are written through GraphQL, too. Only subscriptions do not exist.
+      "@graphql-eslint/no-root-type": ["error", { disallow: ["subscription"] }],
+      // A mutation returns the task itself; a query in it would hide a second read from the budget.
+      "@graphql-eslint/require-field-of-type-query-in-mutation-result": "off",
+      // A list and the viewer always exist: null would be a case that no client ever sees.
+      "@graphql-eslint/require-nullable-result-in-root": "off",
+      // These are parts of another object, not objects that a cache has to find again.
+      "@graphql-eslint/strict-id-in-types": [
+        "error",
+        { exceptions: { types: ["Budget", "PageInfo"], suffixes: ["Connection", "Edge", "Result"] } },
+      ],
+    },
+  },
+];
