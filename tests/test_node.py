@@ -60,6 +60,12 @@ async def test_clients_of_other_generators_compile_and_run(service: Address) -> 
     assert passed(output) == 6
 
 
+async def test_the_recipes_of_the_documentation_compile_and_run(service: Address) -> None:
+    output = await run(FOLDER, "recipes", service)
+
+    assert passed(output) == 3
+
+
 def passed(output: str) -> int:
     """The number of passed tests in the output of the Node test runner."""
     [number] = re.findall(r"^\S pass (\d+)$", output, re.MULTILINE)
