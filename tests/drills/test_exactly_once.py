@@ -128,7 +128,7 @@ async def test_with_keys_each_write_is_done_once(own_url: str, server: Postgres)
 async def test_without_keys_the_same_drill_fails(own_url: str, server: Postgres) -> None:
     clients = await drilled(own_url, server, 150, has_keys=False, every=0.5, rounds=1)
 
-    with pytest.raises(AssertionError, match="'twice': [1-9]"):
+    with pytest.raises(AssertionError, match=r"'twice': [1-9]"):
         await judge(own_url, clients)
 
 
