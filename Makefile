@@ -44,7 +44,8 @@ prove: .venv/installed ## REST and GraphQL are equal on 2,000 random sequences (
 
 # The behaviour tests, which also run through a pooler.
 BEHAVIOUR := $(addprefix tests/test_,concurrency.py edge.py equality.py errors.py far_database.py \
-	graphql.py hostile.py log.py preconditions.py rest.py rest_inputs.py round_trips.py \
+	graphql.py hostile.py idempotency.py log.py preconditions.py rest.py rest_inputs.py retries.py \
+	round_trips.py \
 	session_cache.py tasks.py) tests/sessions
 
 # Which drills: make drill DRILLS=tests/siege.

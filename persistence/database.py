@@ -133,6 +133,11 @@ class Database:
         statement = statement.in_schema(self.schema)
         return await self._run(statement, values, repeatable=is_repeatable)
 
+    async def pause(self, seconds: float) -> None:
+        """Wait between two statements; the time counts towards the deadline."""
+        await asyncio.sleep(seconds)
+        self._seconds_left -= seconds
+
     async def wait(self, task: asyncio.Task[Any]) -> None:
         """Wait until a task with statements of another request is done; never cancel it.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 import time
@@ -118,7 +117,7 @@ async def write(
         # PostgreSQL may not have noticed yet that the connection of our first attempt is gone.
         if db.losses == losses or time.monotonic() > give_up_at:
             raise KeyInFlight
-        await asyncio.sleep(_PAUSE)
+        await db.pause(_PAUSE)
 
 
 async def _run(db: Database, statement: Statement, values: Mapping[str, Any]) -> Sequence[Record]:

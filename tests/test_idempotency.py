@@ -214,6 +214,31 @@ async def test_a_run_that_is_committed_behind_a_snapshot_is_found(
     assert await sql.fetchval("SELECT version FROM tasks") == 2
 
 
+async def test_a_first_attempt_that_goes_on_without_its_connection_is_waited_for(
+    trips: TripCounter, ada: Viewer, sql: asyncpg.Connection
+) -> None:
+    pool = Pool(trips.url, PoolSettings(1, 1, 5, 3600, pre_ping=False))
+    db, given = Database(pool, 30), once()
+    task = await create(db, ada)
+    async with sql.transaction():
+        await sql.execute("SELECT FROM tasks FOR UPDATE")
+        changing = asyncio.create_task(tasks.change(db, ada, TaskId(task.id), DONE, None, given))
+        await until_waiting(sql)
+        await trips.drop()
+        before = trips.count
+        async with asyncio.timeout(GIVE_UP):
+            # Until the second attempt has found that the first one still holds the lock.
+            while not (db.losses and trips.count > before + 3):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert not changing.done()
+
+    changed = await changing
+    await pool.close()
+
+    assert (changed.version, given.is_replayed) == (2, True)
+    assert await sql.fetchval("SELECT version FROM tasks") == 2
+
+
 # --- For so long --------------------------------------------------------------------------
 
 
