@@ -17,14 +17,18 @@ from graphql_schema.context import Context, Info
 class Budget:
     """Made from ``api.rate_limit.sliding_window.WindowState``."""
 
+    id: ID = strawberry.field(
+        description="`reads:` or `writes:` and the user's id: caches know objects by id alone."
+    )
     limit: int = strawberry.field(description="How much there is, in any minute.")
     remaining: int = strawberry.field(description="How much of it is left now.")
     reset_at: datetime = strawberry.field(description="When everything is left again.")
 
     @classmethod
-    def of(cls, window: WindowState) -> Budget:
+    def of(cls, user_id: str, kind: Kind, window: WindowState) -> Budget:
         """The budget as a client sees it."""
         return cls(
+            id=ID(f"{kind.value}s:{user_id}"),
             limit=window.limit.amount,
             remaining=window.remaining,
             reset_at=datetime.fromtimestamp(window.now + window.full_in, UTC),
@@ -63,7 +67,8 @@ async def _budget(context: Context, viewer: persistence.viewer.Viewer, kind: Kin
         # What is left is told after this request is charged, and it is not yet.
         raise check.refuse()
     look = context.budget.look
-    return Budget.of(await context.once_a_request(kind, lambda: look(viewer_payer(viewer), kind)))
+    window = await context.once_a_request(kind, lambda: look(viewer_payer(viewer), kind))
+    return Budget.of(viewer.user_id, kind, window)
 
 
 @strawberry.type

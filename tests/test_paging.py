@@ -238,10 +238,18 @@ async def test_what_is_no_task_of_yours_is_no_node(
     assert [error["extensions"]["code"] for error in errors] == ([code] if code else [])
 
 
-async def test_the_viewer_has_an_id_that_no_task_has(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/graphql", json={"query": "{ viewer { id userId } }"})
+async def test_the_viewer_and_the_budgets_have_ids_that_no_task_has(
+    client: httpx.AsyncClient,
+) -> None:
+    query = "{ viewer { id userId reads { id } writes { id } } }"
+    answer = await client.post("/graphql", json={"query": query})
 
-    assert answer.json()["data"]["viewer"] == {"id": "viewer:ada", "userId": "ada"}
+    assert answer.json()["data"]["viewer"] == {
+        "id": "viewer:ada",
+        "userId": "ada",
+        "reads": {"id": "reads:ada"},
+        "writes": {"id": "writes:ada"},
+    }
 
 
 # --- Errors that can be shown -------------------------------------------------------------

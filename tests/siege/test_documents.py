@@ -51,7 +51,7 @@ def new_context(app: FastAPI) -> NewContext:
     """What each request of someone without tasks brings."""
     state: State = app.state.twofold
     viewer = Viewer("siege", datetime.now(UTC))
-    return lambda: Context(viewer, state.database(), state.budget, 1000)
+    return lambda: Context(viewer, state.database(), state.budget, 1000, 24, None, {})
 
 
 async def execute(documents: CompiledSchema, text: str, new_context: NewContext) -> None:

@@ -25,7 +25,7 @@ export default [
       // These are parts of another object, not objects that a cache has to find again.
       "@graphql-eslint/strict-id-in-types": [
         "error",
-        { exceptions: { types: ["Budget", "PageInfo"], suffixes: ["Connection", "Edge", "Result"] } },
+        { exceptions: { types: ["PageInfo"], suffixes: ["Connection", "Edge", "Result"] } },
       ],
     },
   },

@@ -36,3 +36,8 @@ export async function deleteAll(): Promise<void> {
     await fetch(new URL("/tasks/bulk-delete", url), { method: "POST", headers, body });
   }
 }
+
+/** Two queries of the viewer whose fields differ, those of the budgets too. */
+export const limits = "query Limits { viewer { id userId reads { id limit } writes { id limit } } }";
+export const budgets =
+  "query Budgets { viewer { id sessionExpiresAt reads { id remaining } writes { id remaining resetAt } } }";
