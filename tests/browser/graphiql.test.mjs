@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { launch, open, scriptSources } from "./browser.mjs";
+import { isInWindow, nameless, overflow } from "./measure.mjs";
 
 const examples = [
   "Tasks", "CreateTask", "OneTask", "UpdateTask", "DeleteTask", "DeleteTasks", "Node", "Viewer",
@@ -156,6 +157,63 @@ test("a first visit's variables are still there after a reload without an edit",
   assert.equal(await text(page, "variables"), variables);
 });
 
+test("the docs stay closed, or open, over a reload", async () => {
+  const { page } = await graphiql();
+  const docs = page.locator(".graphiql-doc-explorer");
+
+  await page.getByRole("button", { name: "Hide Documentation Explorer" }).click();
+  await docs.waitFor({ state: "detached" });
+  await page.reload();
+  await editorsAreThere(page);
+  assert.equal(await docs.count(), 0);
+
+  await page.getByRole("button", { name: "Show Documentation Explorer" }).click();
+  await page.reload();
+  await ready(page);
+});
+
+test("at 1280 pixels every tab is in sight, a new one too", async () => {
+  const { page } = await graphiql({ viewport: { width: 1280, height: 800 } });
+  for (const tab of await page.locator(".graphiql-tab-button").all())
+    assert.ok(await isInWindow(page, tab), await tab.innerText());
+
+  for (let count = 9; count <= 14; count++) {
+    await page.getByRole("button", { name: "New tab" }).click();
+    await until(async () => (await tabs(page)).length === count);
+    await until(() => isInStrip(page));
+  }
+});
+
+test("icons and buttons have the names of what they are", async () => {
+  const { page } = await graphiql();
+
+  const drawn = await page.locator("svg title").evaluateAll((all) => all.map((title) => title.textContent));
+
+  assert.ok(drawn.includes("play icon"), String(drawn));
+  assert.deepEqual(drawn.filter((title) => !/^[a-z]{4,}( [a-z]+)* icon$/.test(title)), []);
+  assert.deepEqual(await nameless(page), []);
+});
+
+test("on a phone a query is run and its result read, and the docs come and go", async () => {
+  const { page, offences } = await graphiql({ viewport: { width: 390, height: 844 } });
+  const execute = page.getByRole("button", { name: /execute query/i });
+
+  assert.ok(await isInWindow(page, execute));
+  assert.equal(await overflow(page), 0);
+  await type(page, "query", "{ __typename }");
+  assert.deepEqual((await run(page)).data, { __typename: "Query" });
+  const result = page.locator(".graphiql-response .view-line", { hasText: '"__typename": "Query"' });
+  await result.waitFor();
+  assert.ok((await page.locator(".graphiql-response").boundingBox()).width > 300);
+
+  await page.getByRole("button", { name: "Show Documentation Explorer" }).click();
+  assert.ok((await page.locator(".graphiql-plugin").boundingBox()).width > 380);
+  await page.locator(".graphiql-doc-explorer").getByText("Root Types").waitFor();
+  await page.getByRole("button", { name: "Hide Documentation Explorer" }).click();
+  await execute.click();
+  assert.deepEqual(offences, []);
+});
+
 test("without a token in the page, the schema comes once one is typed", async () => {
   const { page, context, offences } = await graphiql();
   const { headers } = await page.evaluate(
@@ -182,15 +240,19 @@ test("without a token in the page, the schema comes once one is typed", async ()
 
 // --- how the page is driven ---
 
-async function graphiql() {
-  const opened = await open(browser, "/graphql");
-  await ready(opened.page);
+async function graphiql(options = {}) {
+  const opened = await open(browser, "/graphql", options);
+  await (options.viewport?.width < 720 ? editorsAreThere : ready)(opened.page);
   return opened;
 }
 
-async function ready(page) {
+async function editorsAreThere(page) {
   await page.locator(".graphiql-query-editor .view-line").first().waitFor();
   await page.locator(".graphiql-response .monaco-editor").first().waitFor();
+}
+
+async function ready(page) {
+  await editorsAreThere(page);
   // Until the schema is there, completion and validation know nothing.
   await page.locator(".graphiql-doc-explorer").getByText("Root Types").waitFor();
 }
@@ -198,6 +260,13 @@ async function ready(page) {
 async function tabs(page) {
   const names = await page.locator(".graphiql-tab-button").allInnerTexts();
   return names.map((name) => name.trim());
+}
+
+/** Whether the open tab lies in the visible part of the strip of tabs. */
+async function isInStrip(page) {
+  const strip = await page.locator(".graphiql-tabs").boundingBox();
+  const tab = await page.locator(".graphiql-tab-active").boundingBox();
+  return tab.x >= strip.x - 1 && tab.x + tab.width <= strip.x + strip.width + 1;
 }
 
 async function openTab(page, name) {

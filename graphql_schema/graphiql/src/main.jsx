@@ -8,6 +8,7 @@ import "graphiql/graphiql.css";
 import "./main.css";
 
 import { DOC_EXPLORER_PLUGIN } from "@graphiql/plugin-doc-explorer";
+import { HISTORY_PLUGIN } from "@graphiql/plugin-history";
 import { useGraphiQL, useGraphiQLActions } from "@graphiql/react";
 import { GraphiQL } from "graphiql";
 import { useEffect } from "react";
@@ -32,6 +33,36 @@ const defaultHeaders = JSON.stringify(
 );
 const storage = storageWithoutHeaders(localStorage, defaultHeaders);
 const { query, variables } = openingTab(storage) ?? examples[0];
+
+// On a narrow screen the pane covers the editors.
+const isNarrow = matchMedia("(max-width: 720px)").matches;
+
+/** The pane at the left: as it was left at the last visit, at first the docs. */
+function openingPane() {
+  const title = storage.getItem("pane");
+  if (title === null) return isNarrow ? null : DOC_EXPLORER_PLUGIN;
+  return [DOC_EXPLORER_PLUGIN, HISTORY_PLUGIN].find((plugin) => plugin.title === title) ?? null;
+}
+
+const visiblePlugin = openingPane();
+
+/** Scrolls the strip of tabs to the one that is open. Shows nothing. */
+function ActiveTab() {
+  const active = useGraphiQL((state) => state.tabs[state.activeTabIndex]?.id);
+
+  // A new tab grows to its width in an animation.
+  useEffect(() => {
+    const tab = document.querySelector(".graphiql-tab-active");
+    if (!tab) return undefined;
+    const show = () => tab.scrollIntoView({ block: "nearest", inline: "nearest" });
+    show();
+    const observer = new ResizeObserver(show);
+    observer.observe(tab);
+    return () => observer.disconnect();
+  }, [active]);
+
+  return null;
+}
 
 /** What GraphiQL itself lacks where headers come with the page. Shows nothing. */
 function Headers() {
@@ -65,7 +96,8 @@ createRoot(document.getElementById("graphiql")).render(
     defaultHeaders={defaultHeaders}
     shouldPersistHeaders={false}
     defaultEditorToolsVisibility={headers?.Authorization ? "variables" : "headers"}
-    visiblePlugin={DOC_EXPLORER_PLUGIN}
+    visiblePlugin={visiblePlugin}
+    onTogglePluginVisibility={(plugin) => storage.setItem("pane", plugin?.title ?? "")}
     inputValueDeprecation
     schemaDescription
     storage={storage}
@@ -76,5 +108,6 @@ createRoot(document.getElementById("graphiql")).render(
       </a>
     </GraphiQL.Logo>
     <Headers />
+    <ActiveTab />
   </GraphiQL>,
 );
