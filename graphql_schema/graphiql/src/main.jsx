@@ -16,6 +16,7 @@ import { createRoot } from "react-dom/client";
 
 import { examples } from "./examples.js";
 import { fetcherOf } from "./fetcher.js";
+import { Filling, observed, tasksOfThisPage } from "./filling.js";
 import { openingTab, storageWithoutHeaders } from "./storage.js";
 
 globalThis.MonacoEnvironment = {
@@ -87,9 +88,13 @@ function Headers() {
   return null;
 }
 
+const ask = fetcherOf(endpoint, headers);
+const tasks = tasksOfThisPage();
+const fetcher = observed(ask, tasks.observe);
+
 createRoot(document.getElementById("graphiql")).render(
   <GraphiQL
-    fetcher={fetcherOf(endpoint, headers)}
+    fetcher={fetcher}
     defaultTabs={examples}
     initialQuery={query ?? ""}
     initialVariables={variables ?? ""}
@@ -109,5 +114,6 @@ createRoot(document.getElementById("graphiql")).render(
     </GraphiQL.Logo>
     <Headers />
     <ActiveTab />
+    <Filling ask={ask} storage={storage} tasks={tasks} />
   </GraphiQL>,
 );
