@@ -31,7 +31,7 @@ async def service(postgres: Postgres) -> AsyncIterator[Address]:
         yield service
 
 
-@pytest.mark.parametrize("page", ["graphiql", "docs"])
+@pytest.mark.parametrize("page", ["graphiql", "docs", "pages"])
 async def test_the_page_works_without_internet(page: str, service: Address) -> None:
     await run(FOLDER, page, service)
 

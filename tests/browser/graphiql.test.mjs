@@ -61,8 +61,6 @@ test("the examples work one after the other, from creating to deleting", async (
   await type(page, "variables", JSON.stringify({ first: 1, filter: { completed: true } }));
   const { tasks } = (await run(page)).data;
   assert.deepEqual(tasks.nodes.map((task) => task.id), [made.id]);
-  if (process.env.GRAPHIQL_SCREENSHOT)
-    await page.screenshot({ path: process.env.GRAPHIQL_SCREENSHOT });
 
   await openTab(page, "DeleteTask");
   await type(page, "variables", JSON.stringify({ id: made.id, expectedVersion: updated.version }));
