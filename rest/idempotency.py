@@ -55,7 +55,8 @@ PARAMETER: Final[dict[str, Any]] = {
     "description": "Do this once: a repeat with the same key gets the first answer.",
     "schema": {
         "type": "string",
-        "pattern": "^[ -~]+$",
+        # Servers and clients trim a header's value of spaces.
+        "pattern": r'^("[ -~]+"|[!#-~]([ -~]*[!-~])?)$',
         "minLength": 1,
         "maxLength": KEY_LENGTH,
         "examples": ["1f0e8d9c-3b1a-4c55-9a53-7f5a3f0d2c11"],
