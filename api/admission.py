@@ -136,7 +136,9 @@ async def _answer_known(
         # The table of sessions may have changed; ``authenticate`` looks at it again.
         if is_layout_outdated(error):
             raise SessionUnconfirmed from error
-        raise
+        if not check.is_confirmed:
+            raise
+        failure = error
     except Exception as error:
         failure = error
     # A part of a GraphQL operation may have met what another part did not.

@@ -167,7 +167,7 @@ class Authenticator:
         """
         while True:
             if self._failure and time.monotonic() - self._failed_at < FAILURE_SECONDS:
-                raise self._failure
+                raise self._failure.with_traceback(None)
             inspection = self._inspection
             if inspection is None:
                 # A task, because this request may be cancelled and others wait for it as well.
@@ -258,13 +258,17 @@ class LookupQueues:
         if queue.waiting >= MAX_WAITING:
             raise LookupsExhausted
         queue.waiting += 1
+        is_next = False
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT):
-                await queue.slot.acquire()
+                is_next = await queue.slot.acquire()
         except TimeoutError:
             raise LookupsExhausted from None
         finally:
             queue.waiting -= 1
+            is_idle = not (is_next or queue.waiting or queue.slot.locked())
+            if is_idle and self._queues.get(address) is queue:
+                del self._queues[address]  # Nobody is left who would remove it.
         try:
             yield
         finally:

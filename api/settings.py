@@ -55,11 +55,17 @@ def _comma_separated(value: object) -> object:
     return value
 
 
+# `limits` reads 100/0 minute as 100/minute.
+_NO_TIME: Final = re.compile(r"(/|per)\s*0")
+
+
 def _rate_limit(text: str) -> str:
     try:
         limits = parse_limits(text)
     except ValueError:
         raise ValueError("It is not a limit like 100/minute.") from None
+    if limits[0].amount < 1 or _NO_TIME.search(text):
+        raise ValueError("It allows nothing, or in no time; it must be like 100/minute.")
     if len(limits) > 1:
         raise ValueError(f"It holds {len(limits)} limits; it must be one, like 100/minute.")
     return text

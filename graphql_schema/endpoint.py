@@ -20,7 +20,13 @@ from starlette.types import Receive, Scope, Send
 
 from api.admission import answer_reader, authenticate, charge, require_funds
 from api.auth import without_token
-from api.errors import BudgetExceeded, MethodNotAllowed, NotAcceptable, describe
+from api.errors import (
+    BudgetExceeded,
+    MethodNotAllowed,
+    NotAcceptable,
+    Unauthenticated,
+    describe,
+)
 from api.headers import header_values
 from api.http.body import decode_json, read_json
 from api.http.json import encode_json
@@ -38,9 +44,10 @@ from api.state import state_of
 from graphql_schema.compiled import Answer, CompiledSchema, RequestRejected
 from graphql_schema.context import KEY_ARGUMENT, Context
 from graphql_schema.errors import field_error, not_persisted, rejection_errors, request_error
-from persistence.errors import FieldError, InvalidInput
+from persistence.errors import FieldError, InvalidInput, Unavailable
 from persistence.idempotency import HEADER, parse_key
 from persistence.sessions.checks import MAX_ROWS
+from persistence.sessions.layouts import UnusableSessions
 from persistence.validation import MAX_ERRORS
 
 PATH: Final = "/graphql"
@@ -81,12 +88,17 @@ class GraphQLEndpoint:
             request = await _read_request(scope, receive)
             kind = self._kind(request)
             _require_method(scope, kind)
+            if known and state.budget.cached_refusal(payer, kind):
+                # That a budget is spent is for its owner alone.
+                payer, known = viewer_payer(await authenticate(*admission, ONE_READ)), None
             require_funds(scope, state.budget, payer, kind)
             operation = self._engine.prepare(request.query).operation(request.operation_name)
             call = operation.bind(request.variables)
             cost = _cost(operation.kind, call.cost)
             key = _key(scope, cost)
             state.budget.require_payable(cost)
+        except (Unauthenticated, Unavailable, UnusableSessions):
+            raise
         except Exception as error:
             if known:
                 payer = viewer_payer(await authenticate(*admission, ONE_READ))

@@ -92,3 +92,12 @@ async def test_it_is_read_only(method: str, status: int) -> None:
 
     assert answer.status_code == status
     assert status == 200 or answer.headers["Allow"] == "GET, HEAD"
+
+
+async def test_it_is_at_the_root_path_too(database_url: str) -> None:
+    app = create_app(settings_of_tests(database_url=database_url))
+    transport = httpx.ASGITransport(app, root_path="/api")
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answers = [await client.request(method, "/api/") for method in ("GET", "HEAD")]
+
+    assert [answer.status_code for answer in answers] == [200, 200]

@@ -177,11 +177,11 @@ def _canonical(scope: Scope) -> Scope:
     HEAD is answered like GET on every path (RFC 9110, 9.3.2), and ``/tasks/`` like ``/tasks``: a
     redirect would break CORS preflights and lose bodies.
     """
-    path: str = scope["path"]
     if scope["method"] == "HEAD":
         scope = {**scope, "method": "GET"}
+    path = path_in_app(scope)
     if len(path) > 1 and path[-1] == "/" and path[-2] != "/":
-        scope = {**scope, "path": path[:-1]}
+        scope = {**scope, "path": scope["path"][:-1]}
     return scope
 
 

@@ -64,7 +64,7 @@ class RedisConnection(asyncio.Protocol):
             OSError: the server cannot be reached, or closed the connection.
             TimeoutError: it did not answer. The time until the connection exists is not bounded.
             hiredis.HiredisError: it refuses us, or is no Redis.
-            UnusableRedis: it is a node of a cluster, or a Sentinel.
+            UnusableRedis: it is a node of a cluster or a Sentinel, or lacks the database.
         """
         loop = asyncio.get_running_loop()
 
@@ -80,7 +80,7 @@ class RedisConnection(asyncio.Protocol):
         try:
             await connection._sign_in(server)
             if server.database:
-                await connection.call("SELECT", server.database)
+                await connection._select(server)
         except BaseException:
             connection.abort()
             raise
@@ -104,6 +104,16 @@ class RedisConnection(asyncio.Protocol):
             facts = dict(zip(reply[::2], reply[1::2], strict=False))
         if reason := _UNUSABLE.get(facts.get(b"mode", b"")):
             raise UnusableRedis(f"REDIS_URL: {server.address} {reason}")
+
+    async def _select(self, server: RedisServer) -> None:
+        try:
+            await self.call("SELECT", server.database)
+        except hiredis.ReplyError as error:
+            if "out of range" not in str(error):
+                raise
+            raise UnusableRedis(
+                f"REDIS_URL: {server.address} has no database {server.database}."
+            ) from None
 
     def is_closed(self) -> bool:
         """Whether no command can be sent any more."""

@@ -53,6 +53,9 @@ local function text(number) return string.format('%.0f', number) end
 return {allowed, amount - count, text(fits), text(full), text(now), text(one)}
 """  # noqa: E501
 
+CHECK_TIMEOUT: Final = 1.0
+"""Seconds after which a Redis that is checked does not count, also if a hit may wait longer."""
+
 _PROBE: Final = Limit(1000, 1)
 """The limit of the keys that are hit only to see whether Redis counts."""
 
@@ -87,6 +90,7 @@ class RedisSlidingWindow:
         self._local = LocalSlidingWindow()
         self._spent = SpentWindows()
         self._script = b""
+        self._moved_key: str | None = None
         self._breaker = CircuitBreaker()
         self._connection: RedisConnection | None = None
         self._opening: asyncio.Task[RedisConnection] | None = None
@@ -130,7 +134,11 @@ class RedisSlidingWindow:
             # As many as open the breaker if none succeeds.
             number = self._breaker.failures_to_open
             key = self._probe_keys[0]
-            await asyncio.gather(*(self.hit(key, _PROBE, 0) for _ in range(number)))
+            try:
+                async with ResponsiveTimeout(min(self._timeout, CHECK_TIMEOUT)):
+                    await asyncio.gather(*(self.hit(key, _PROBE, 0) for _ in range(number)))
+            except TimeoutError as error:
+                self._stop_calling(error)
 
     async def hit(
         self, key: str, limit: Limit, cost: int, *, anonymous: bool = False
@@ -144,7 +152,11 @@ class RedisSlidingWindow:
             state = _state(reply, limit, cost)
         # Any exception: another server in the place of Redis may reply anything.
         except Exception as error:
-            if self._breaker.record_failure():
+            if _is_elsewhere(error):
+                # Until the probe finds this very key here: other keys say nothing about it.
+                self._moved_key = key
+                self._stop_calling(error)
+            elif self._breaker.record_failure():
                 self._stop_calling(error)
             return await self._hit_locally(key, limit, cost, anonymous)
         self._breaker.record_success()
@@ -177,7 +189,7 @@ class RedisSlidingWindow:
         if (connection := self._connection) is not None and not connection.is_closed():
             try:
                 return await self._run(connection, key, limit, cost)
-            except ConnectionError:
+            except OSError:
                 # While the breaker is open, only the probe connects.
                 if not connection.is_closed() or self._breaker.is_open:
                     raise
@@ -254,6 +266,14 @@ class RedisSlidingWindow:
         for key in self._probe_keys:
             # A Redis that is full, or a replica, fails only when it has to write.
             _state(await self._run(connection, key, _PROBE, 1), _PROBE, 1)
+        if self._moved_key is not None:
+            await self._run(connection, self._moved_key, _PROBE, 0)
+            self._moved_key = None
+
+
+def _is_elsewhere(error: Exception) -> bool:
+    """Whether Redis is part of a cluster after all, and another node has the key."""
+    return isinstance(error, ReplyError) and str(error).startswith(("MOVED", "ASK", "CLUSTERDOWN"))
 
 
 def _state(reply: Any, limit: Limit, cost: int) -> WindowState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -89,12 +90,16 @@ def _join(lookup: Statement, statement: Statement) -> Statement:
     # Two statements that are complete; no value and no name of a request is in either. The rows
     # keep their order: without a condition, PostgreSQL can only join them in a loop, and the
     # session is one row.
-    key = f"${len(statement.parameters) + 1}"
+    # The look-up keeps its $1. Its table's name may contain a dollar sign; ours do not.
+    page = _PARAMETER.sub(lambda match: f"${int(match[1]) + 1}", statement.sql)
     return Statement(
         "WITH session AS MATERIALIZED (SELECT *, count(*) OVER ()"  # noqa: S608
-        f" FROM ({lookup.sql.replace('$1', key)}) AS found)"
+        f" FROM ({lookup.sql}) AS found)"
         " SELECT session.*, answer.* FROM session LEFT JOIN"
-        f" (SELECT true, page.* FROM ({statement.sql}) AS page) AS answer ON true",
-        (*statement.parameters, _KEY),
+        f" (SELECT true, page.* FROM ({page}) AS page) AS answer ON true",
+        (_KEY, *statement.parameters),
         typed=lookup.typed and statement.typed,
     )
+
+
+_PARAMETER: Final = re.compile(r"\$([0-9]+)")

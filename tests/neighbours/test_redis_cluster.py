@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from api.app import create_app
 from api.rate_limit.redis_sliding_window import RedisSlidingWindow
 from api.rate_limit.sliding_window import Limit
-from persistence.redis_url import parse_redis_url
+from persistence.redis_url import RedisServer, parse_redis_url
 from tests.conftest import settings_of_tests
 from tests.neighbours.valkeys import valkey_cluster
 
@@ -62,3 +63,35 @@ async def test_a_redis_that_became_a_cluster_is_told_and_counted_around(
     assert is_degraded
     [warning] = [record.getMessage() for record in caplog.records]
     assert "is a node of a cluster" in warning
+
+
+async def test_a_key_that_is_elsewhere_stops_the_calls_until_it_is_found(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As behind a proxy that hides that there is a cluster: only some keys are moved."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while received := await reader.read(65536):
+            for command in received.split(b"\r\n*"):
+                if b"HELLO" in command:
+                    writer.write(b"-ERR unknown command\r\n")
+                elif b"LOAD" in command:
+                    writer.write(b"$1\r\nx\r\n")
+                elif b":moved" in command:
+                    writer.write(b"-MOVED 5 127.0.0.1:1\r\n")
+                else:
+                    writer.write(b"*6\r\n:1\r\n:4\r\n$1\r\n0\r\n$1\r\n0\r\n$1\r\n0\r\n$1\r\n0\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        windows = RedisSlidingWindow(RedisServer("127.0.0.1", port), 5.0, probe_every=0.02)
+        await windows.open()
+        await windows.hit("twofold:read:user:here", Limit(5, 60), 1)
+        await windows.hit("twofold:read:user:moved", Limit(5, 60), 1)
+        await asyncio.sleep(0.3)
+        is_degraded = windows.is_degraded
+        await windows.close()
+
+    assert is_degraded
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from api.rate_limit.redis_connection import RedisConnection
+from api.rate_limit.redis_connection import RedisConnection, UnusableRedis
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
 from persistence.redis_url import RedisServer, parse_redis_url
@@ -96,6 +96,12 @@ def test_several_limits_in_one_string_are_refused(limit: str) -> None:
         settings_of_tests(database_url="postgresql://h/d", rate_limit_read=limit)
 
 
+@pytest.mark.parametrize("limit", ["100/0 minute", "0/minute", "5 per 0 hour"])
+def test_a_limit_that_allows_nothing_is_refused(limit: str) -> None:
+    with pytest.raises(ValidationError, match="It allows nothing"):
+        settings_of_tests(database_url="postgresql://h/d", rate_limit_read=limit)
+
+
 # --- TLS and sockets, on real connections -----------------------------------------------------
 
 
@@ -159,3 +165,8 @@ async def test_tls_checks_what_the_url_says(
                 await ping(url)
         else:
             assert await ping(url) == b"PONG"
+
+
+async def test_a_database_that_does_not_exist_never_passes_for_an_outage(valkey: Valkey) -> None:
+    with pytest.raises(UnusableRedis, match="has no database 99"):
+        await ping(valkey.url.removesuffix("/0") + "/99")

@@ -102,6 +102,22 @@ async def test_each_layout_of_sessions_can_be_joined(
     assert trips.count - before == 3
 
 
+async def test_a_table_whose_name_looks_like_a_parameter_can_be_joined(
+    new_service: NewService,
+) -> None:
+    rename = 'ALTER TABLE session RENAME TO "session$1"'
+    async with new_service(NAIVE, rename, session_table='"session$1"') as service:
+        await service.sql.execute(
+            "INSERT INTO \"session$1\" VALUES ('known', 'ada', now() + interval '1 hour')"
+        )
+        headers = {"Authorization": "Bearer known"}
+        await service.client.post("/tasks", json={"title": "water"}, headers=headers)
+
+        answers = [await service.client.get("/tasks?limit=5", headers=headers) for _ in range(3)]
+
+    assert [[task["title"] for task in answer.json()] for answer in answers] == [["water"]] * 3
+
+
 async def test_a_session_that_the_table_has_twice_reads_each_task_once(
     new_service: NewService,
 ) -> None:
@@ -206,6 +222,23 @@ async def test_a_revoked_token_is_charged_to_its_address_not_to_its_user(
 
     for _ in range(LIMIT - 1):
         assert await again.get_task(task.id) == task
+
+
+async def test_a_revoked_token_is_not_told_that_its_user_has_spent_a_budget(
+    metered: Surface, sql: asyncpg.Connection
+) -> None:
+    carol = await sign_in(sql, metered, "carol", HASH_SECRET)
+    task = await carol.create_task("water the plants")
+    for _ in range(LIMIT):
+        await carol.get_task(task.id)
+    with carol.refused("rate_limit_exceeded"):
+        await carol.get_task(task.id)
+    await sql.execute(REFUSED["revoked"], token_hash(carol.token))
+
+    with carol.refused("authentication_error") as refusal:
+        await carol.get_task(task.id)
+
+    assert refusal.value.headers.get_list("x-ratelimit-remaining") == [str(LIMIT - 1)]
 
 
 # --- GraphQL's alone -------------------------------------------------------------------------
