@@ -63,7 +63,7 @@ async def test_clients_of_other_generators_compile_and_run(service: Address) -> 
 async def test_the_recipes_of_the_documentation_compile_and_run(service: Address) -> None:
     output = await run(FOLDER, "recipes", service)
 
-    assert passed(output) == 7
+    assert passed(output) == 13
 
 
 def passed(output: str) -> int:
