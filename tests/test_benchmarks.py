@@ -23,10 +23,19 @@ def test_the_table_has_a_figure_for_every_operation_of_both_protocols() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["protocols", "budget", "latency", "compiled"])
-def test_the_other_benchmarks_run(module: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "argument"),
+    [
+        ("protocols", "0.1"),
+        ("budget", "0.1"),
+        ("latency", "1"),
+        ("compiled", "0.1"),
+        ("scale", "1000"),
+    ],
+)
+def test_the_other_benchmarks_run(module: str, argument: str) -> None:
     finished = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}", "1" if module == "latency" else "0.1"],
+        [sys.executable, "-m", f"benchmarks.{module}", argument],
         capture_output=True,
         text=True,
         check=False,
