@@ -14,8 +14,9 @@ from typing import TypeVar
 from starlette.types import Scope
 
 from api.auth import Authenticator, LookupsExhausted
+from api.charges import Cost, Kind
 from api.errors import BudgetExceeded, Unauthenticated
-from api.rate_limit.budget import Budget, Cost, Kind, address_payer, viewer_payer
+from api.rate_limit.budget import Budget, address_payer, viewer_payer
 from api.request import context_of
 from persistence.database import Database
 from persistence.errors import SessionUnconfirmed, Unavailable

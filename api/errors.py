@@ -10,6 +10,7 @@ from slowapi.errors import RateLimitExceeded
 from slowapi.wrappers import Limit as SlowapiLimit
 from starlette.exceptions import HTTPException
 
+from api.charges import Charge
 from persistence.errors import (
     ExpectedError,
     FieldError,
@@ -63,21 +64,17 @@ class BudgetExceeded(RateLimitExceeded):
 
     Args:
         limit: the limit of the budget that was exceeded.
-        charge: the budget's ``Charge``, for the headers of the response.
-        remaining: what is left, 0 or more, and less than the cost.
-        reset: the Unix second at which the whole budget is available again.
+        charge: what would have been charged, and what is left, which is less.
         retry_after: whole seconds until this cost fits, 1 or more.
     """
 
-    def __init__(
-        self, limit: SlowapiLimit, charge: Any, *, remaining: int, reset: int, retry_after: int
-    ) -> None:
+    def __init__(self, limit: SlowapiLimit, charge: Charge, retry_after: int) -> None:
         self.charge = charge
         self.retry_after = retry_after
         self.rate_limit_info = {
             "limit": limit.limit.amount,
-            "remaining": remaining,
-            "reset": reset,
+            "remaining": charge.window.remaining,
+            "reset": charge.reset,
             "window_seconds": limit.limit.get_expiry(),
         }
         super().__init__(limit)

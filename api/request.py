@@ -11,9 +11,9 @@ from typing import Final
 
 from starlette.types import Scope
 
+from api.charges import Charge
 from api.errors import Problem
 from api.rate_limit.answers import Answering
-from api.rate_limit.budget import Charge
 from persistence.database import Database
 from persistence.errors import Unavailable
 from persistence.idempotency import Once

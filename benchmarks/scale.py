@@ -2,8 +2,8 @@
 
     python -m benchmarks.scale [the most tasks in the table]
 
-The primary figure is PostgreSQL's CPU: the service's cannot depend on the table. A get, a page of 50 and
-a create must not grow. Without the argument, a million, it takes about three minutes.
+The primary figure is PostgreSQL's CPU: the service's cannot depend on the table. A get, a page of
+50 and a create must not grow. Without the argument, a million, it takes about three minutes.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.admission import answer_reader, authenticate, charge, require_funds
 from api.auth import without_token
+from api.charges import ONE_READ, ONE_WRITE, Cost, Kind
 from api.errors import (
     BudgetExceeded,
     MethodNotAllowed,
@@ -31,14 +32,7 @@ from api.headers import header_values
 from api.http.body import decode_json, read_json
 from api.http.json import encode_json
 from api.http.negotiation import best_media_type
-from api.rate_limit.budget import (
-    ONE_READ,
-    ONE_WRITE,
-    Budget,
-    Cost,
-    Kind,
-    viewer_payer,
-)
+from api.rate_limit.budget import Budget, viewer_payer
 from api.request import context_of, report
 from api.state import state_of
 from graphql_schema.compiled import Answer, CompiledSchema, RequestRejected

@@ -8,8 +8,8 @@ import strawberry
 from strawberry import ID
 
 import persistence.viewer
-from api.rate_limit.budget import Kind, viewer_payer
-from api.rate_limit.sliding_window import WindowState
+from api.charges import Kind, WindowState
+from api.rate_limit.budget import viewer_payer
 from graphql_schema.context import Context, Info
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.charges import ONE_READ, Charge, Limit, WindowState
 from api.errors import (
     CATALOGUE,
     BodyTooLarge,
@@ -88,6 +89,13 @@ class ProblemDocument(BaseModel):
     ]
 
 
+_REFUSED: Final = Charge(
+    ONE_READ,
+    WindowState(False, Limit(100, 60), 0, fits_in=45, full_in=60, now=1765370082),
+    reset=1765370142,
+    headers=[],
+)
+
 # The names are part of the published contract: typed clients refer to them.
 _EXAMPLES: Final[dict[str, Exception]] = {
     "Invalid": InvalidInput(
@@ -102,9 +110,7 @@ _EXAMPLES: Final[dict[str, Exception]] = {
     "UnsupportedMediaType": UnsupportedMediaType("The request body must be application/json"),
     "UnknownHost": UnknownHost(),
     "KeyMismatch": KeyMismatch(),
-    "RateLimitExceeded": BudgetExceeded(
-        configured_limit("100/minute"), None, remaining=0, reset=1765370142, retry_after=45
-    ),
+    "RateLimitExceeded": BudgetExceeded(configured_limit("100/minute"), _REFUSED, retry_after=45),
     "Internal": Exception(),
     "NotReady": NotReady("database", "it does not answer"),
     "Unavailable": Unavailable(""),

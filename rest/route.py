@@ -21,9 +21,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api.admission import answer_reader, authenticate, charge
+from api.charges import ONE_READ, ONE_WRITE, Cost, Kind
 from api.http.body import read_json
 from api.http.links import relative_reference
-from api.rate_limit.budget import ONE_READ, ONE_WRITE, Cost, Kind, viewer_payer
+from api.rate_limit.budget import viewer_payer
 from api.request import context_of
 from api.state import state_of
 from persistence.database import Database

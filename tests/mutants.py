@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from api.rate_limit.budget import Kind
+from api.charges import Kind
 from tests.operations import (
     EDITABLE,
     READ_ONLY,

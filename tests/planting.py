@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 from unittest.mock import patch
 
-from api.rate_limit.budget import Budget, Cost
+from api.charges import Cost
+from api.rate_limit.budget import Budget
 from persistence import idempotency
 from persistence.database import Database
 from tests.lockstep import RunningApp

@@ -17,10 +17,11 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from api.app import create_app
+from api.charges import Cost, Kind, Limit
 from api.errors import BudgetExceeded
-from api.rate_limit.budget import Budget, Cost, Kind, address_payer
+from api.rate_limit.budget import Budget, address_payer
 from api.rate_limit.redis_sliding_window import RedisSlidingWindow
-from api.rate_limit.sliding_window import Limit, LocalSlidingWindow
+from api.rate_limit.sliding_window import LocalSlidingWindow
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
 from persistence.redis_url import parse_redis_url

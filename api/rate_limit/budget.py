@@ -9,57 +9,21 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple
+from typing import Literal
 
 from limits import parse as parse_limit
 from slowapi.wrappers import Limit as SlowapiLimit
 from starlette.types import Scope
 
+from api.charges import Charge, Cost, Kind, Limit, WindowState
 from api.errors import BudgetExceeded
 from api.rate_limit.redis_sliding_window import RedisSlidingWindow
-from api.rate_limit.sliding_window import Limit, LocalSlidingWindow, SlidingWindow, WindowState
+from api.rate_limit.sliding_window import LocalSlidingWindow, SlidingWindow
 from api.settings import Settings
 from persistence.errors import FieldError, InvalidInput
 from persistence.redis_url import parse_redis_url
 from persistence.viewer import Viewer
-
-
-class Kind(StrEnum):
-    """The two kinds of requests; each has a limit of its own."""
-
-    READ = "read"
-    WRITE = "write"
-
-
-class Cost(NamedTuple):
-    """What a request costs: 1 in REST; in GraphQL the number of root fields of the document."""
-
-    kind: Kind
-    amount: int = 1
-
-
-ONE_READ: Final = Cost(Kind.READ)
-ONE_WRITE: Final = Cost(Kind.WRITE)
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """What was charged for a request, or refused, and what is left.
-
-    Attributes:
-        cost: the cost of the request.
-        window: the state of the payer's window afterwards.
-        reset: the Unix second, rounded up, at which the whole budget is available again.
-        headers: ``X-RateLimit-*``, and those of the IETF draft.
-    """
-
-    cost: Cost
-    window: WindowState
-    reset: int
-    headers: list[tuple[bytes, bytes]]
 
 
 class Budget:
@@ -174,13 +138,7 @@ class Budget:
 
     def _refusal(self, cost: Cost, window: WindowState) -> BudgetExceeded:
         charge = self._charge(cost, window)
-        return BudgetExceeded(
-            self._limits[cost.kind],
-            charge,
-            remaining=window.remaining,
-            reset=charge.reset,
-            retry_after=_retry_after(window),
-        )
+        return BudgetExceeded(self._limits[cost.kind], charge, _retry_after(window))
 
     def _charge(self, cost: Cost, window: WindowState) -> Charge:
         """A charge with its headers.

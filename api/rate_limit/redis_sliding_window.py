@@ -10,9 +10,10 @@ from typing import Any, Final, Literal
 
 from hiredis import ReplyError
 
+from api.charges import Limit, WindowState
 from api.rate_limit.breaker import CircuitBreaker
 from api.rate_limit.redis_connection import RedisConnection, UnusableRedis
-from api.rate_limit.sliding_window import Limit, LocalSlidingWindow, WindowState
+from api.rate_limit.sliding_window import LocalSlidingWindow
 from api.rate_limit.spent_windows import SpentWindows
 from api.rate_limit.timeout import ResponsiveTimeout
 from persistence.redis_url import RedisServer

@@ -12,38 +12,10 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, Protocol
 
+from api.charges import Limit, WindowState
 from persistence.sessions.cache import elapsed
-
-
-class Limit(NamedTuple):
-    """At most ``amount`` hits within any ``seconds``."""
-
-    amount: int
-    seconds: int
-
-
-class WindowState(NamedTuple):
-    """The state of a window after a hit.
-
-    Attributes:
-        allowed: whether the hit was counted; all of its cost is counted, or none of it.
-        limit: the limit of the window.
-        remaining: how many hits are left now, 0 or more.
-        fits_in: seconds until the hit would be allowed; 0 if it was, infinite if it never will be.
-        full_in: seconds until the whole limit is available again.
-        now: the Unix time in seconds, by the clock that decided.
-        one_fits_in: seconds until a hit of 1 would be allowed; 0 if hits are left.
-    """
-
-    allowed: bool
-    limit: Limit
-    remaining: int
-    fits_in: float
-    full_in: float
-    now: float
-    one_fits_in: float = 0.0
 
 
 class SlidingWindow(Protocol):

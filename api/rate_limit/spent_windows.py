@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
-from api.rate_limit.sliding_window import WindowState
+from api.charges import WindowState
 from persistence.sessions.cache import elapsed
 
 MAX_SPENT: Final = 10_000

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from api.rate_limit.budget import Budget, Cost, Kind
+from api.charges import Cost, Kind
+from api.rate_limit.budget import Budget
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
 from tests.conftest import ROOT, settings_of_tests

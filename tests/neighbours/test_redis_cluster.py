@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from api.app import create_app
+from api.charges import Limit
 from api.rate_limit.redis_sliding_window import RedisSlidingWindow
-from api.rate_limit.sliding_window import Limit
 from persistence.redis_url import RedisServer, parse_redis_url
 from tests.conftest import settings_of_tests
 from tests.neighbours.valkeys import valkey_cluster

@@ -13,11 +13,12 @@ import pytest
 import uvloop
 from redis.asyncio import Redis
 
+from api.charges import Cost, Kind, Limit, WindowState
 from api.errors import BudgetExceeded
 from api.rate_limit import spent_windows
-from api.rate_limit.budget import Budget, Cost, Kind
+from api.rate_limit.budget import Budget
 from api.rate_limit.redis_sliding_window import RedisSlidingWindow
-from api.rate_limit.sliding_window import Limit, LocalSlidingWindow, WindowState
+from api.rate_limit.sliding_window import LocalSlidingWindow
 from api.rate_limit.timeout import ResponsiveTimeout
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey

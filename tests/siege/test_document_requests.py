@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from api.charges import Charge, Cost, Kind, WindowState
 from api.errors import BudgetExceeded
-from api.rate_limit.budget import Budget, Charge, Cost, Kind
-from api.rate_limit.sliding_window import WindowState
+from api.rate_limit.budget import Budget
 from graphql_schema.compiled import CompiledSchema
 from tests.graphql_client import ask
 

@@ -1,0 +1,71 @@
+"""What requests cost, and what is left of a budget: plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+
+class Limit(NamedTuple):
+    """At most ``amount`` hits within any ``seconds``."""
+
+    amount: int
+    seconds: int
+
+
+class WindowState(NamedTuple):
+    """The state of a window after a hit.
+
+    Attributes:
+        allowed: whether the hit was counted; all of its cost is counted, or none of it.
+        limit: the limit of the window.
+        remaining: how many hits are left now, 0 or more.
+        fits_in: seconds until the hit would be allowed; 0 if it was, infinite if it never will be.
+        full_in: seconds until the whole limit is available again.
+        now: the Unix time in seconds, by the clock that decided.
+        one_fits_in: seconds until a hit of 1 would be allowed; 0 if hits are left.
+    """
+
+    allowed: bool
+    limit: Limit
+    remaining: int
+    fits_in: float
+    full_in: float
+    now: float
+    one_fits_in: float = 0.0
+
+
+class Kind(StrEnum):
+    """The two kinds of requests; each has a limit of its own."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Cost(NamedTuple):
+    """What a request costs: 1 in REST; in GraphQL the number of root fields of the document."""
+
+    kind: Kind
+    amount: int = 1
+
+
+ONE_READ: Final = Cost(Kind.READ)
+ONE_WRITE: Final = Cost(Kind.WRITE)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What was charged for a request, or refused, and what is left.
+
+    Attributes:
+        cost: the cost of the request.
+        window: the state of the payer's window afterwards.
+        reset: the Unix second, rounded up, at which the whole budget is available again.
+        headers: ``X-RateLimit-*``, and those of the IETF draft.
+    """
+
+    cost: Cost
+    window: WindowState
+    reset: int
+    headers: list[tuple[bytes, bytes]]
