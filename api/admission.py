@@ -127,7 +127,9 @@ async def _answer_known(
     payer = viewer_payer(check.viewer)
     context.viewer, context.database = check.viewer, database
     database.share, database.check = payer, check
-    await context.answering.begin(payer, cost.amount)
+    if not context.answering.begin_at_once(payer, cost.amount):
+        # Who has to wait for earlier responses is somebody with a session.
+        raise SessionUnconfirmed
     failure: Exception | None = None
     try:
         result = await work()

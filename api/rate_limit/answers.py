@@ -43,15 +43,23 @@ class Answers:
         Raises:
             Unavailable: none were released in time, or too many requests wait for them already.
         """
-        queue = self._queues.get(payer)
-        if queue is None:
-            queue = self._queues[payer] = _Queue()
-        if not queue.waiting and units <= queue.available:
-            queue.available -= units
-        elif len(queue.waiting) < MAX_WAITING:
+        if self.acquire_at_once(payer, units):
+            return
+        queue = self._queues[payer]
+        if len(queue.waiting) < MAX_WAITING:
             await self._wait(payer, queue, units)
         else:
             raise Unavailable(f"{MAX_WAITING} requests of one person wait for earlier answers")
+
+    def acquire_at_once(self, payer: str, units: int) -> bool:
+        """Take units if nobody has to wait for them; return whether they were taken."""
+        queue = self._queues.get(payer)
+        if queue is None:
+            queue = self._queues[payer] = _Queue()
+        if queue.waiting or units > queue.available:
+            return False
+        queue.available -= units
+        return True
 
     def release(self, payer: str, units: int) -> None:
         """Give units back; the first requests in the queue take them."""
@@ -115,6 +123,14 @@ class Answering:
         units = min(cost, MAX_UNITS)
         await self._answers.acquire(payer, units)
         self._payer, self._units = payer, units
+
+    def begin_at_once(self, payer: str, cost: int) -> bool:
+        """Take the units of a request with this cost, unless it would have to wait for them."""
+        units = min(cost, MAX_UNITS)
+        if not self._answers.acquire_at_once(payer, units):
+            return False
+        self._payer, self._units = payer, units
+        return True
 
     def end(self) -> None:
         """Release the units."""

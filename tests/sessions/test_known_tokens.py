@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.rate_limit.answers import MAX_UNITS
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.operations import Task
 from tests.people import Person, sign_in, token_hash
@@ -147,6 +148,20 @@ async def test_a_session_is_found_while_its_users_share_of_connections_is_in_use
             )
 
     assert response.json()["data"] == {"viewer": {"userId": "ada"}}
+
+
+async def test_a_session_that_has_ended_waits_for_nobodys_earlier_responses(
+    known: tuple[Person, Task], app: FastAPI, sql: asyncpg.Connection
+) -> None:
+    ada, task = known
+    await app._answers.acquire("user:ada", MAX_UNITS)  # type: ignore[attr-defined]
+    await sql.execute(REFUSED["revoked"], token_hash(ada.token))
+    try:
+        async with asyncio.timeout(5):
+            with ada.refused("authentication_error"):
+                await ada.get_task(task.id)
+    finally:
+        app._answers.release("user:ada", MAX_UNITS)  # type: ignore[attr-defined]
 
 
 # --- Budgets ------------------------------------------------------------------------------
