@@ -62,6 +62,10 @@ test("without a session the person is asked to sign in, once and without a repet
 
   assert.equal((result.error as ApiError).type, "authentication_error");
   assert.equal(asked, 1);
+
+  const change = new MutationObserver(client, completeTask(stranger, client));
+  await assert.rejects(change.mutate({ id: 1, title: "x", completed: false, version: 1 }));
+  assert.equal(asked, 2);
 });
 
 test("a 429 is repeated when Retry-After has passed", async () => {
