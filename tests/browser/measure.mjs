@@ -7,6 +7,8 @@
  */
 export function lowContrast(page, least = 4.5) {
   return page.evaluate((least) => {
+    // A colour that fades into another is measured as it will be.
+    for (const each of document.getAnimations()) if (each instanceof CSSTransition) each.finish();
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
     const colours = new Map();
     const rgba = (colour) => {

@@ -11,10 +11,14 @@ const folder = new URL("screenshots/", import.meta.url);
 const megabytes = 2;
 const sizes = [{ width: 390, height: 844 }, { width: 1280, height: 800 }];
 
-/** How each page is brought to what a person sees. */
+/** How each page is brought to what a person sees first, and to what is shown on a click. */
 const pages = {
   index: { path: "/", show: (page) => page.locator("h1").waitFor() },
-  docs: { path: "/docs", show: (page) => page.locator(".opblock").first().waitFor() },
+  docs: {
+    path: "/docs",
+    show: (page) => page.locator(".opblock").first().waitFor(),
+    open: openOperations,
+  },
   graphiql: { path: "/graphql", show: showGraphiql },
 };
 
@@ -25,7 +29,7 @@ before(async () => {
 });
 after(() => browser?.close());
 
-for (const [name, { path, show }] of Object.entries(pages)) {
+for (const [name, { path, show, open: reveal }] of Object.entries(pages)) {
   for (const viewport of sizes) {
     for (const colorScheme of ["light", "dark"]) {
       test(`${name} is legible at ${viewport.width} pixels, ${colorScheme}`, async () => {
@@ -35,6 +39,8 @@ for (const [name, { path, show }] of Object.entries(pages)) {
         await page.screenshot({
           path: new URL(`${name}-${viewport.width}-${colorScheme}.png`, folder).pathname,
         });
+
+        await reveal?.(page);
 
         assert.deepEqual(await lowContrast(page), []);
         assert.deepEqual(await nameless(page), []);
@@ -68,4 +74,13 @@ async function showGraphiql(page) {
   await execute.click();
   await page.locator(".graphiql-response .view-line", { hasText: "totalCount" }).waitFor();
   await page.mouse.move(0, 0);
+}
+
+/** Operations with parameters, bodies, examples, headers and an answer. */
+async function openOperations(page) {
+  for (const id of ["list_tasks", "create_task", "update_task", "delete_task"])
+    await page.locator(`[id$="-${id}"].opblock .opblock-summary-control`).click();
+  const list = page.locator('[id$="-list_tasks"].opblock');
+  await list.getByRole("button", { name: "Execute" }).click();
+  await list.locator(".live-responses-table .response-col_status").last().waitFor();
 }
