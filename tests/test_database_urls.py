@@ -234,7 +234,7 @@ def authority(tmp_path: Path) -> Path:
     return path
 
 
-def wanted(parameters: str) -> ssl.SSLContext:
+def context_for(parameters: str) -> ssl.SSLContext:
     """The context of a URL that allows nothing but TLS."""
     database: DatabaseURL = parse_database_url(f"postgresql://ada:pw@db/app?{parameters}")
     [context] = database.attempts
@@ -253,7 +253,7 @@ def wanted(parameters: str) -> ssl.SSLContext:
     ],
 )
 def test_the_authorities_of_the_system_are_trusted(parameters: str, checks_the_name: bool) -> None:
-    context = wanted(parameters)
+    context = context_for(parameters)
 
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname is checks_the_name
@@ -272,8 +272,8 @@ def test_the_authorities_of_the_system_are_trusted(parameters: str, checks_the_n
 def test_a_root_certificate_is_checked_whatever_the_order(
     mode: str, checks_the_name: bool, authority: Path
 ) -> None:
-    before = wanted(f"sslrootcert={authority}&sslmode={mode}")
-    after = wanted(f"sslmode={mode}&sslrootcert={authority}")
+    before = context_for(f"sslrootcert={authority}&sslmode={mode}")
+    after = context_for(f"sslmode={mode}&sslrootcert={authority}")
 
     assert before.verify_mode is after.verify_mode is ssl.CERT_REQUIRED
     assert before.check_hostname is after.check_hostname is checks_the_name

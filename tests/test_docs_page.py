@@ -12,7 +12,7 @@ import pytest
 from tests.test_index_page import PRODUCTION, client_of
 
 
-def told(page: str) -> Any:
+def settings_in(page: str) -> Any:
     """What the server tells the page's script."""
     [text] = re.findall(r'<script type="application/json" id="twofold">(.*?)</script>', page)
     return json.loads(text)
@@ -28,7 +28,7 @@ async def test_the_page_has_the_demo_token_outside_production(
     async with client_of(**settings) as client:
         page = await client.get("/docs")
 
-    assert told(page.text) == {"token": token}
+    assert settings_in(page.text) == {"token": token}
     assert ("demo_" in page.text) == (token is not None)
 
 
@@ -49,5 +49,5 @@ async def test_a_token_cannot_end_the_element_it_stands_in() -> None:
     async with client_of(demo_token=token) as client:
         page = await client.get("/docs")
 
-    assert told(page.text) == {"token": token}
+    assert settings_in(page.text) == {"token": token}
     assert "<script src=//evil" not in page.text
