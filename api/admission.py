@@ -4,6 +4,9 @@ The contract's order is: identity (401), budget (429), body (408, 413, 415, 400)
 work (404, 412). ``authenticate`` is the first step and ``charge`` the second; a protocol reads and
 validates the body after them. In GraphQL the document is in the body and decides the cost, so there
 ``require_funds`` checks the budget before the document is parsed, and ``charge`` follows.
+
+``answer_reader`` takes all steps for a request that only reads. Of a token that was valid before it
+lets the work confirm the identity, and charges before anything is sent.
 """
 
 from __future__ import annotations

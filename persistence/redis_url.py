@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from persistence.tls import client_context
+
 _SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
 _TLS_SCHEMES: Final = ("rediss", "valkeys")
 _TLS_OPTIONS: Final = (
@@ -215,8 +217,7 @@ def _tls(options: dict[str, str], is_tls: bool) -> ssl.SSLContext | None:
 
 
 def _trusting(ca_certs: str | None) -> ssl.SSLContext:
-    # Not ssl.create_default_context(), which writes session keys to the file SSLKEYLOGFILE.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = client_context()
     if ca_certs is None:
         context.load_default_certs()
         return context

@@ -1,4 +1,4 @@
-"""TLS to PostgreSQL: the contexts of libpq's modes, from the parameters of a database URL alone.
+"""TLS to servers: a plain context, and those of libpq's modes for the parameters of a URL alone.
 
 asyncpg's own contexts follow ``PGSSLROOTCERT``, ``SSLKEYLOGFILE`` and files in the home folder, and
 fail if that folder cannot be read.
@@ -53,10 +53,16 @@ def attempts(parameters: TLSParameters) -> tuple[ssl.SSLContext | None, ...]:
     return (None, context) if parameters.mode == "allow" else (context, None)
 
 
-def _context(parameters: TLSParameters) -> ssl.SSLContext:
+def client_context() -> ssl.SSLContext:
+    """A client's context that trusts nobody yet, and that no variable of a shell changes."""
     # Not ssl.create_default_context(), which writes session keys to the file SSLKEYLOGFILE.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _context(parameters: TLSParameters) -> ssl.SSLContext:
+    context = client_context()
     if ssl.HAS_ALPN:
         context.set_alpn_protocols(["postgresql"])
     context.check_hostname = parameters.mode == "verify-full" or parameters.root == "system"

@@ -19,10 +19,10 @@ class ResponseSender:
     """ASGI's ``send`` for one request.
 
     It adds the common headers, the request's id, what its budget has left, and whether the response
-    is that of an earlier request. A large body is sent
-    in pieces, and a response to HEAD without its body (RFC 9110, 9.3.2). While the instance drains,
-    the connection is closed after the response: the server would close an idle one when it stops,
-    and a client may have just sent a request on it.
+    is that of an earlier request. A large body is sent in pieces, and a response to HEAD without
+    its body (RFC 9110, 9.3.2). While the instance drains, the connection is closed after the
+    response: the server would close an idle one when it stops, and a client may have just sent a
+    request on it.
 
     Args:
         send: the server's.

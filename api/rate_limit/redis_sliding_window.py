@@ -65,9 +65,10 @@ class RedisSlidingWindow:
     """Windows that all instances share: exact, one round trip a hit, bounded in time.
 
     A hit that Redis does not answer within ``timeout`` is counted in this process. After three
-    failures in a row Redis is not called: hits are counted in this process until a probe in the
-    background succeeds. A window that Redis reported as spent remains spent here until the time
-    that Redis reported, even if a Redis that was emptied since would allow hits sooner.
+    failures in a row, or if another node has a key, Redis is not called: hits are counted in this
+    process until a probe in the background succeeds. A window that Redis reported as spent remains
+    spent here until the time that Redis reported, even if a Redis that was emptied since would
+    allow hits sooner.
 
     Args:
         server: the Redis that all instances share.
