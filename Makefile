@@ -49,7 +49,7 @@ BEHAVIOUR := $(addprefix tests/test_,concurrency.py edge.py equality.py errors.p
 	session_cache.py tasks.py) tests/sessions
 
 # Which drills: make drill DRILLS=tests/siege.
-DRILLS := tests/drills tests/siege
+DRILLS := tests/drills tests/siege tests/rate_limit
 
 drill: .venv/installed ## Failures, deploys and attacks under load, for minutes; with Debian's nginx-light, all of them
 	@.venv/bin/pytest -n 0 -m drill --timeout 300 -rs $(ARGS) $(DRILLS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import hiredis
@@ -12,16 +12,9 @@ import pytest
 from api.rate_limit import redis_connection
 from api.rate_limit.redis_connection import RedisConnection
 from persistence.embedded.valkey import Valkey
-from persistence.embedded.valkey import valkey as embedded_valkey
 from persistence.redis_url import RedisServer, parse_redis_url
 
 TIMEOUT = 0.5
-
-
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[Valkey]:
-    with embedded_valkey() as server:
-        yield server
 
 
 @pytest.fixture

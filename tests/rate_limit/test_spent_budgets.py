@@ -22,37 +22,11 @@ from api.rate_limit.sliding_window import LocalSlidingWindow
 from api.rate_limit.timeout import ResponsiveTimeout
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
-from persistence.redis_url import parse_redis_url
 from tests.conftest import settings_of_tests
+from tests.rate_limit.servers import opened
 
 MINUTE = Limit(100, 60)
 READ = Cost(Kind.READ)
-
-
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[Valkey]:
-    with embedded_valkey() as server:
-        yield server
-
-
-@pytest.fixture
-async def redis(valkey: Valkey) -> AsyncIterator[Redis]:
-    """A look into Valkey behind the app's back; empty at the beginning."""
-    async with Redis.from_url(valkey.url, decode_responses=True) as connection:
-        await connection.flushall()
-        yield connection
-
-
-@asynccontextmanager
-async def opened(
-    url: str, waiting: float = 5.0, **options: Any
-) -> AsyncIterator[RedisSlidingWindow]:
-    windows = RedisSlidingWindow(parse_redis_url(url), waiting, **options)
-    await windows.open()
-    try:
-        yield windows
-    finally:
-        await windows.close()
 
 
 @asynccontextmanager
