@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from limits import parse_many as parse_limits
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -17,8 +13,17 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.setting_values import (
+    CommaSeparated,
+    RateLimit,
+    allowed_host,
+    mask,
+    normalized_origin,
+    origin_problem,
+    signing_secrets,
+)
 from persistence.pool import PoolSettings
 from persistence.redis_url import parse_redis_url
 from persistence.sessions.layouts import MAX_SECONDS_LEFT, SessionStore
@@ -49,40 +54,9 @@ class SettingsError(Exception):
         super().__init__("\n".join(["The settings cannot be used:", *problems]))
 
 
-def _comma_separated(value: object) -> object:
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-# `limits` reads 100/0 minute as 100/minute.
-_NO_TIME: Final = re.compile(r"(/|per)\s*0")
-
-
-def _rate_limit(text: str) -> str:
-    try:
-        limits = parse_limits(text)
-    except ValueError:
-        raise ValueError("It is not a limit like 100/minute.") from None
-    if limits[0].amount < 1 or _NO_TIME.search(text):
-        raise ValueError("It allows nothing, or in no time; it must be like 100/minute.")
-    if len(limits) > 1:
-        raise ValueError(f"It holds {len(limits)} limits; it must be one, like 100/minute.")
-    return text
-
-
-CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)]
-
 MINIMUM_SECRET_LENGTH: Final = 32
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
-
-_ALLOWED_HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
-
-# Apps send origins with schemes of their own: capacitor://localhost, chrome-extension://….
-_ORIGIN: Final = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?"
-)
 
 # Connections that the pool keeps, and further ones that it may open under load.
 _POOL: Final = {
@@ -139,8 +113,8 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = None
     rate_limit_enabled: bool = True
-    rate_limit_read: Annotated[str, AfterValidator(_rate_limit)] = "100/minute"
-    rate_limit_write: Annotated[str, AfterValidator(_rate_limit)] = "30/minute"
+    rate_limit_read: RateLimit = "100/minute"
+    rate_limit_write: RateLimit = "30/minute"
     rate_limit_timeout_ms: Annotated[int, Field(ge=1, le=10_000)] = 500
     forwarded_allow_ips: str = ""
 
@@ -195,7 +169,7 @@ class Settings(BaseSettings):
     @classmethod
     def _are_secrets(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            _signing_secrets(value.get_secret_value())
+            signing_secrets(value.get_secret_value())
         return value
 
     @field_validator("redis_url")
@@ -211,12 +185,7 @@ class Settings(BaseSettings):
     @field_validator("allowed_hosts")
     @classmethod
     def _are_hosts(cls, value: list[str] | None) -> list[str] | None:
-        for host in value or []:
-            if not _ALLOWED_HOST.fullmatch(host):
-                raise ValueError(
-                    f"{host!r} is not a host: a name, *.name, or an address, without a port."
-                )
-        return None if value is None else [host.lower() for host in value]
+        return None if value is None else [allowed_host(host) for host in value]
 
     @field_validator("cors_origins")
     @classmethod
@@ -224,10 +193,10 @@ class Settings(BaseSettings):
         production = info.data.get("environment") is Environment.PRODUCTION
         if production and not value:
             raise ValueError("It is missing: the https:// origins of the frontends.")
-        problems = [_origin_problem(origin, production) for origin in value or []]
+        problems = [origin_problem(origin, production=production) for origin in value or []]
         if any(problems):
             raise ValueError(" ".join(problem for problem in problems if problem))
-        return None if value is None else [_normalized_origin(origin) for origin in value]
+        return None if value is None else [normalized_origin(origin) for origin in value]
 
     @property
     def origins(self) -> list[str]:
@@ -282,7 +251,7 @@ class Settings(BaseSettings):
         """better-auth's secrets, the current one first; if empty, signatures are not checked."""
         if self.better_auth_secrets is None:
             return []
-        return _signing_secrets(self.better_auth_secrets.get_secret_value())
+        return signing_secrets(self.better_auth_secrets.get_secret_value())
 
     def masked(self) -> dict[str, str]:
         """Every setting by the name of its variable, as configured; secrets are masked."""
@@ -356,51 +325,3 @@ def _sentence(details: ErrorDetails) -> str:
         case "less_than_equal":
             return f"It must be {limits['le']} or less."
     return details["msg"].removeprefix("Value error, ")
-
-
-def _signing_secrets(text: str) -> list[bytes]:
-    """The secrets in ``a,b`` or in better-auth's own form ``2:new,1:old``, newest first."""
-    secrets = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        version, colon, rest = part.partition(":")
-        secret = rest.strip() if colon and version.isdecimal() else part
-        if not secret:
-            raise ValueError(f"The secret of version {version} is empty.")
-        secrets.append(secret.encode())
-    if not secrets:
-        raise ValueError("It holds no secret.")
-    return secrets
-
-
-def _origin_problem(origin: str, production: bool) -> str | None:
-    match = _ORIGIN.fullmatch(origin.lower())
-    if not match:
-        return f"{origin!r} is not an origin: scheme://host, with a port or without, and no path."
-    if production and match["scheme"] == "http":
-        return f"{origin!r} must not be http:// in production."
-    return None
-
-
-def _normalized_origin(origin: str) -> str:
-    """An origin as browsers send it: in lower case, without the default port of its scheme."""
-    scheme, _, host = origin.lower().partition("://")
-    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ''))}"
-
-
-_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
-
-
-_SECRET_URL: Final = re.compile(
-    r"(?P<scheme>[\w+]+://)[^@?#]+@(?P<place>[\w.-]+(:\d+)?(/[\w.-]*)?)(\?.*)?"
-)
-
-
-def mask(value: object) -> str:
-    """A setting as text; of a secret only asterisks, or the host and the path of a URL."""
-    if isinstance(value, SecretStr):
-        # The user, the password and the query of a URL may hold secrets.
-        url = _SECRET_URL.fullmatch(value.get_secret_value())
-        return f"{url['scheme']}********@{url['place']}" if url else "********"
-    if isinstance(value, list):
-        return ",".join(str(item) for item in value)
-    return "" if value is None else str(value)

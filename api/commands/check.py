@@ -11,7 +11,8 @@ from pydantic import SecretStr
 
 from api.commands.errors import CommandError
 from api.dotenv import environment_variables, read_dotenv
-from api.settings import Settings, SettingsError, load, mask
+from api.setting_values import mask
+from api.settings import Settings, SettingsError, load
 
 # Variables of the auth server that resemble ours.
 _AUTH_SERVER_VARIABLES: Final = {"BETTER_AUTH_SECRET", "BETTER_AUTH_URL"}
