@@ -10,8 +10,9 @@ from typing import Any, Final, Protocol
 
 import asyncpg
 
+from persistence.connection import Connection
 from persistence.errors import Unavailable, connection_lost, server_at_fault
-from persistence.pool import UNIDENTIFIED, Pool
+from persistence.pool import UNIDENTIFIED, Lease, Pool
 from persistence.sql import Record, Statement
 
 WAITING: Final = "waiting for a connection"
@@ -165,7 +166,9 @@ class Database:
             async with self._slots:
                 while True:
                     try:
-                        return await attempt.run(statement, arguments)
+                        async with attempt as connection:
+                            seconds = attempt.seconds_left()
+                            return await connection.run(statement, arguments, seconds)
                     except Exception as error:
                         self.losses += attempt.step == RUNNING and connection_lost(error)
                         if not attempt.may_be_repeated(error, repeatable):
@@ -183,9 +186,21 @@ class Database:
 
 
 class _Attempt:
-    """The attempts to run one statement: the current step, and the last failure, for the log."""
+    """The attempts to run one statement: the current step, and the last failure, for the log.
 
-    __slots__ = ("_deadline", "_failure", "_give_up_at", "_pause", "_pool", "_share", "step")
+    Each ``async with`` is an attempt: it takes a connection of the pool, and returns it.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_failure",
+        "_give_up_at",
+        "_lease",
+        "_pause",
+        "_pool",
+        "_share",
+        "step",
+    )
 
     def __init__(self, pool: Pool, share: str, deadline: float) -> None:
         self._pool = pool
@@ -194,32 +209,39 @@ class _Attempt:
         self._give_up_at = time.monotonic() + RETRY_FOR
         self._pause = 0.02
         self._failure: Exception | None = None
+        self._lease: Lease | None = None
         self.step = WAITING
 
-    async def run(self, statement: Statement, arguments: Sequence[Any]) -> Sequence[Record]:
-        """Run the statement once."""
+    async def __aenter__(self) -> Connection:
         # Without time the step remains the one that failed before.
-        seconds = self._seconds_left()
+        seconds = self.seconds_left()
         self.step = WAITING
-        lease = await self._pool.lease(self._share, seconds)
-        try:
-            connection = lease.connection
-            if connection is None:
-                self.step = CONNECTING
-                async with asyncio.timeout(self._seconds_left()):
+        lease = self._lease = await self._pool.lease(self._share, seconds)
+        connection = lease.connection
+        if connection is None:
+            self.step = CONNECTING
+            try:
+                async with asyncio.timeout(self.seconds_left()):
                     connection = await lease.connect()
-            self.step = RUNNING
-            records = await connection.run(statement, arguments, self._seconds_left())
-        except BaseException as error:
-            if lease.connection is None or _is_reusable_after(error):
+            except BaseException:
                 lease.give_back()
-            else:
-                lease.discard()
-            raise
-        lease.give_back()
-        return records
+                raise
+        self.step = RUNNING
+        return connection
 
-    def _seconds_left(self) -> float:
+    async def __aexit__(self, _: object, error: BaseException | None, traceback: object) -> None:
+        assert self._lease is not None
+        if error is None or _is_reusable_after(error):
+            self._lease.give_back()
+        else:
+            self._lease.discard()
+
+    def seconds_left(self) -> float:
+        """The time until the deadline.
+
+        Raises:
+            TimeoutError: there is none.
+        """
         seconds = self._deadline - time.monotonic()
         if seconds <= 0:
             raise TimeoutError("none of the deadline is left")
