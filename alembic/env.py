@@ -1,4 +1,7 @@
-"""Runs the migrations on asyncpg, in one transaction, by one instance at a time."""
+"""Runs the migrations on asyncpg, in one transaction, by one instance at a time.
+
+Afterwards it builds the indexes that no transaction can build.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from persistence.migrations import (
     create_engine,
     require_moved,
 )
+from persistence.online_indexes import build_online_indexes, offline_sql
 from persistence.tables import (
     ENCODING,
     VERSION_TABLE,
@@ -54,6 +58,14 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
+def leads_to_the_newest() -> bool:
+    """Whether the command ends at the newest revision."""
+    try:
+        return context.get_revision_argument() == context.get_head_revision()
+    except KeyError:  # A command without one, that only compares.
+        return False
+
+
 def schema() -> str | None:
     """The schema of our tables, if it is not the one that connections find by themselves.
 
@@ -86,6 +98,8 @@ async def run_online() -> None:
     engine = create_engine(context.config.attributes.get("url") or load_database_url())
     async with engine.connect() as connection:
         await connection.run_sync(run)
+    if leads_to_the_newest():
+        await build_online_indexes(engine, schema())
     await engine.dispose()
 
 
@@ -103,6 +117,9 @@ def run_offline() -> None:
             context.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
             context.execute(f"SET LOCAL search_path TO {name}")
         context.run_migrations()
+        if leads_to_the_newest():
+            for sql in offline_sql():
+                context.execute(sql)
 
 
 if context.is_offline_mode():

@@ -63,6 +63,9 @@ class Task(Node):
     version: int = strawberry.field(description="Starts at 1 and rises with every change.")
     created_at: datetime = strawberry.field(description="When the task was made.")
     updated_at: datetime = strawberry.field(description="When the task was last changed.")
+    deleted_at: datetime | None = strawberry.field(
+        description="When the task was deleted; null but in the trash."
+    )
 
 
 @strawberry.type(description="A task in the list, and its place there.")

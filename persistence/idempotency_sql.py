@@ -24,7 +24,7 @@ from sqlalchemy import (
     true,
     tuple_,
 )
-from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from persistence.sql import Statement, compile_statement, parameter
 from persistence.tables import idempotency_keys as table
@@ -37,7 +37,7 @@ _LOCK_SEED: Final = 7_021_999_022
 """Separates the advisory locks of keys from those of other applications."""
 
 
-Work = Select[Any] | ReturningInsert[Any] | ReturningDelete[Any]
+Work = Select[Any] | ReturningInsert[Any] | ReturningUpdate[Any]
 """A statement that writes and returns rows, not compiled yet."""
 
 

@@ -52,12 +52,48 @@ tasks = Table(
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # When the task was put into the trash; null for a task that lives.
+    Column("deleted_at", DateTime(timezone=True)),
     CheckConstraint("char_length(title) >= 1", name="title_not_empty"),
     CheckConstraint(f"char_length(description) <= {DESCRIPTION_LENGTH}", name="description_length"),
     CheckConstraint("version >= 1", name="version_positive"),
-    # The list's order for each owner. PostgreSQL reads the index backwards for newest first.
+    # Of the release before, which does not know the mark, and serves while this one is rolled out.
+    # The next release drops it.
     Index(None, "user_id", "created_at", "id"),
 )
+
+LIVES: Final = tasks.c.deleted_at.is_(None)
+"""Whether a task is not in the trash."""
+
+ONLINE_INDEXES: Final = (
+    # The list's order for each owner. PostgreSQL reads the index backwards for newest first. It has
+    # only what lives, so that a page costs the same however full the trash is.
+    Index(
+        "ix_tasks_living",
+        tasks.c.user_id,
+        tasks.c.created_at,
+        tasks.c.id,
+        postgresql_where=LIVES,
+        postgresql_concurrently=True,
+    ),
+    # The order of the trash.
+    Index(
+        "ix_tasks_trash",
+        tasks.c.user_id,
+        tasks.c.deleted_at,
+        tasks.c.id,
+        postgresql_where=~LIVES,
+        postgresql_concurrently=True,
+    ),
+    # What has been in the trash for longest, whoever owns it.
+    Index(
+        "ix_tasks_deleted_at",
+        tasks.c.deleted_at,
+        postgresql_where=~LIVES,
+        postgresql_concurrently=True,
+    ),
+)
+"""Indexes that are built while the service runs (``persistence.online_indexes``)."""
 
 KEY_LENGTH: Final = 255
 """The longest idempotency key, in characters."""

@@ -17,8 +17,11 @@ from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
 from persistence.validation import NOT_WHITE_SPACE, blank_to_none, storable
 
 
-class Task(msgspec.Struct, frozen=True):
-    """One task, as it is stored. Timestamps are in UTC; ``version`` starts at 1."""
+class Task(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One task, as it is stored. Timestamps are in UTC; ``version`` starts at 1.
+
+    ``deleted_at`` is ``None``, and not written in JSON, except for a task in the trash.
+    """
 
     id: int
     user_id: str
@@ -28,6 +31,7 @@ class Task(msgspec.Struct, frozen=True):
     version: int
     created_at: datetime
     updated_at: datetime
+    deleted_at: datetime | None = None
 
     @property
     def position(self) -> Position:

@@ -1,4 +1,9 @@
-"""The statements about tasks, compiled once at import. Each takes the owner's ``user_id``."""
+"""The statements about tasks, compiled once at import. Each takes the owner's ``user_id``.
+
+A deleted task stays in the table, marked (``deleted_at``): it is in the trash. ``_OWN`` are the
+owner's tasks that live. What does not use it says so, and tests/test_statements.py names a
+statement that forgets the mark.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +15,8 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Integer,
+    and_,
     bindparam,
-    delete,
     func,
     insert,
     literal_column,
@@ -34,14 +39,17 @@ from persistence.sql import (
     parameter,
     typed_columns,
 )
+from persistence.tables import LIVES
 from persistence.tables import tasks as table
 from persistence.task_fields import EDITABLE, Task
 
-NAMES: Final = Task.__struct_fields__
-"""The columns of a task, in the order of ``Task``'s arguments."""
+*NAMES, _DELETED_AT = Task.__struct_fields__
+"""The columns of a task that lives, in the order of ``Task``'s arguments."""
 
 _COLUMNS: Final = typed_columns(table, NAMES)
-_OWN: Final = table.c.user_id == parameter("user_id", table.c.user_id)
+_OWN: Final = and_(table.c.user_id == parameter("user_id", table.c.user_id), LIVES)
+"""The owner's tasks that live."""
+
 _BY_ID: Final = table.c.id == parameter("id", table.c.id)
 
 
@@ -108,10 +116,16 @@ def _change(*conditions: ColumnElement[bool]) -> Work:
     return done_or_locked(changed, locked, NAMES)
 
 
+# The statement's start, so that tasks which are deleted together were deleted at one time; but no
+# earlier than a change that the statement waited for.
+_DELETION_TIME: Final = func.greatest(func.now(), table.c.updated_at)
+
+
 def _remove(*conditions: ColumnElement[bool]) -> Work:
     locked = locked_row(_COLUMNS, _OWN, _BY_ID, *conditions)
     removed = (
-        delete(table)
+        update(table)
+        .values(deleted_at=_DELETION_TIME)
         .where(table.c.id == locked.c.id, at_version(locked))
         .returning(*_COLUMNS)
         .cte("removed")
@@ -128,11 +142,17 @@ def _remove_many(*conditions: ColumnElement[bool]) -> Work:
         .with_for_update()
         .cte("locked")
     )
-    return delete(table).where(table.c.id == locked.c.id).returning(*typed_columns(table, ["id"]))
+    return (
+        update(table)
+        .values(deleted_at=_DELETION_TIME)
+        .where(table.c.id == locked.c.id)
+        .returning(*typed_columns(table, ["id"]))
+    )
 
 
 def _reassign() -> Statement:
-    # In the order of the ids, like a deletion of many, so that they cannot deadlock.
+    # Tasks in the trash, too. In the order of the ids, like a deletion of
+    # many, so that they cannot deadlock.
     locked = (
         select(table.c.id)
         .where(

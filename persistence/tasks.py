@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, get_type_hints
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, get_type_hints
 
 from persistence import task_sql
 from persistence.database import Database
 from persistence.idempotency import Once, write
-from persistence.sql import as_text, changed_row, new_value_arguments, one_row
+from persistence.sql import Statement, as_text, changed_row, new_value_arguments, one_row
 from persistence.task_fields import EDITABLE
 from persistence.task_fields import Task as Task  # Callers read ``tasks.Task``.
 from persistence.task_inputs import NewTask, Page, TaskChanges, TaskFilter, TaskId
@@ -124,15 +124,28 @@ async def change(
         NotFound: the viewer has no such task. This is decided before the version.
         VersionConflict: the task is at another version.
     """
+    values = new_value_arguments(EDITABLE, changes.provided())
+    return await _write_at(db, task_sql.CHANGE, viewer, task_id, versions, once, **values)
+
+
+async def _write_at(
+    db: Database,
+    statements: Mapping[bool, Statement],
+    viewer: Viewer,
+    task_id: TaskId,
+    versions: Sequence[int] | None,
+    once: Once | None,
+    **values: Any,
+) -> Task:
     records = await write(
         db,
-        task_sql.CHANGE,
+        statements,
         once,
         _TYPES,
         user_id=viewer.user_id,
         id=task_id,
         versions=as_text(versions),
-        **new_value_arguments(EDITABLE, changes.provided()),
+        **values,
     )
     return Task(*changed_row(records, "Task", task_id, versions))
 
@@ -144,7 +157,7 @@ async def remove(
     versions: Sequence[int] | None = None,
     once: Once | None = None,
 ) -> Task:
-    """Delete one of the viewer's tasks, and return it as it was.
+    """Put one of the viewer's tasks into the trash, and return it as it was.
 
     Args:
         versions: the versions at which the client allows the deletion; ``None`` means any.
@@ -153,22 +166,13 @@ async def remove(
         NotFound: the viewer has no such task. This is decided before the version.
         VersionConflict: the task is at another version.
     """
-    records = await write(
-        db,
-        task_sql.REMOVE,
-        once,
-        _TYPES,
-        user_id=viewer.user_id,
-        id=task_id,
-        versions=as_text(versions),
-    )
-    return Task(*changed_row(records, "Task", task_id, versions))
+    return await _write_at(db, task_sql.REMOVE, viewer, task_id, versions, once)
 
 
 async def remove_many(
     db: Database, viewer: Viewer, ids: Iterable[int], once: Once | None = None
 ) -> Deleted:
-    """Delete those of the tasks that the viewer has. An id that is repeated counts once."""
+    """Put those of the tasks that the viewer has into the trash. A repeated id counts once."""
     unique = list(dict.fromkeys(ids))
     possible = [task_id for task_id in unique if 1 <= task_id <= MAX_ID]
     records = await write(

@@ -14,17 +14,13 @@ from persistence.validation import MAX_ID
 from rest.rows import RowEncoder
 
 _Id = Annotated[int, Field(ge=1, le=MAX_ID)]
-_Instant = Annotated[
-    datetime,
-    WithJsonSchema(
-        {
-            "type": "string",
-            "format": "date-time",
-            "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$",
-            "description": "RFC 3339, in UTC, to the microsecond.",
-        }
-    ),
-]
+_INSTANT: Final = {
+    "type": "string",
+    "format": "date-time",
+    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$",
+    "description": "RFC 3339, in UTC, to the microsecond.",
+}
+_Instant = Annotated[datetime, WithJsonSchema(_INSTANT)]
 
 
 class TaskDocument(BaseModel):
@@ -57,6 +53,10 @@ class TaskDocument(BaseModel):
     version: Annotated[int, Field(ge=1, description="Rises with every change; see `ETag`.")]
     created_at: _Instant
     updated_at: _Instant
+    deleted_at: Annotated[
+        datetime | None,
+        WithJsonSchema(_INSTANT | {"description": "When it was deleted: only in the trash."}),
+    ] = None
 
 
 class TaskPageDocument(BaseModel):

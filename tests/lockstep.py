@@ -283,7 +283,7 @@ INSERT INTO tasks (user_id, title, description, completed)
 SELECT $1, * FROM unnest($2::text[], $3::text[], $4::boolean[]) RETURNING id
 """
 
-_ROWS: Final = "SELECT * FROM tasks WHERE user_id = ANY($1) ORDER BY id"
+_ROWS: Final = "SELECT * FROM tasks WHERE user_id = ANY($1) AND deleted_at IS NULL ORDER BY id"
 
 
 # --- The comparison -----------------------------------------------------------------------

@@ -141,13 +141,16 @@ def graphql_finds_no_task_where_an_id_is_garbage() -> Fault:
 @fault
 def everyone_can_read_everything() -> Fault:
     return changed_sql(
-        r"\w+\.user_id = (\$\d+\S*)(?= AND tasks\.id = \$\d+\S*\s*$)", r"\1 IS NOT NULL"
+        r"\w+\.user_id = (\$\d+\S*)(?= AND \S+ IS NULL AND tasks\.id = \$\d+\S*\s*$)",
+        r"\1 IS NOT NULL",
     )
 
 
 @fault
 def everyone_can_delete_everything() -> Fault:
-    return changed_sql(r"\w+\.user_id = (\$\d+\S*)(?= AND tasks\.id = any)", r"\1 IS NOT NULL")
+    return changed_sql(
+        r"\w+\.user_id = (\$\d+\S*)(?= AND \S+ IS NULL AND tasks\.id = any)", r"\1 IS NOT NULL"
+    )
 
 
 @fault

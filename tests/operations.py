@@ -86,7 +86,10 @@ Operation = Create | Get | List | Change | Delete | BulkDelete
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as a client receives it, in the contract's spelling of REST."""
+    """A task as a client receives it, in the contract's spelling of REST.
+
+    ``deleted_at`` is present only in the trash.
+    """
 
     id: int
     user_id: str
@@ -96,6 +99,7 @@ class Task:
     version: int
     created_at: str
     updated_at: str
+    deleted_at: str | None = None
 
 
 class Page(NamedTuple):

@@ -25,7 +25,7 @@ from persistence.embedded.postgres import Postgres
 from persistence.migrations import BEHIND, CannotMigrate, config, find_schema_problem, upgrade
 from persistence.pool import Pool, PoolSettings
 from persistence.sessions.layouts import UnusableSessions
-from tests.conftest import ROOT, new_database, run_sql, settings_of_tests, until_waiting
+from tests.conftest import GIVE_UP, ROOT, new_database, run_sql, settings_of_tests, until_waiting
 from tests.drills.service import connected
 from tests.people import SESSION_TABLES
 
@@ -141,6 +141,8 @@ async def test_the_models_and_the_migrations_say_the_same(url: str) -> None:
         "ALTER TABLE tasks ALTER completed DROP NOT NULL",
         "ALTER TABLE tasks ALTER version SET DEFAULT 2",
         "DROP INDEX ix_tasks_user_id_created_at_id",
+        "DROP INDEX ix_tasks_living",
+        "ALTER TABLE tasks DROP deleted_at",
         "ALTER TABLE idempotency_keys DROP fingerprint",
         "DROP INDEX ix_idempotency_keys_expires_at",
     ],
@@ -171,18 +173,110 @@ async def test_the_schema_itself_refuses_what_no_task_can_be(database_url: str, 
         await run_sql(database_url, f"INSERT INTO tasks {row}")
 
 
-async def test_the_list_is_read_in_order_from_the_index(database_url: str) -> None:
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("deleted_at IS NULL ORDER BY created_at DESC, id DESC", "ix_tasks_living"),
+        ("deleted_at IS NOT NULL ORDER BY deleted_at DESC, id DESC", "ix_tasks_trash"),
+        # The release before, which does not know the trash.
+        ("true ORDER BY created_at DESC, id DESC", "ix_tasks_user_id_created_at_id"),
+    ],
+)
+async def test_a_list_is_read_in_order_from_its_index(
+    database_url: str, query: str, index: str
+) -> None:
     connection = await asyncpg.connect(database_url)
     await connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
     plan = await connection.fetch(
-        "EXPLAIN SELECT * FROM tasks WHERE user_id = 'ada'"
-        " ORDER BY created_at DESC, id DESC LIMIT 5"
+        f"EXPLAIN SELECT * FROM tasks WHERE user_id = 'ada' AND {query} LIMIT 5"  # noqa: S608
     )
     await connection.close()
 
     described = "\n".join(record[0] for record in plan)
-    assert "Index Scan Backward using ix_tasks_user_id_created_at_id" in described
+    assert f"Index Scan Backward using {index} on" in described
     assert "Sort" not in described
+
+
+# --- Indexes that are built while the service runs ---------------------------------------
+
+
+INDEXES = """
+SELECT relname, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+WHERE indrelid = 'tasks'::regclass ORDER BY 1
+"""
+EVERY_INDEX = {
+    "ix_tasks_deleted_at": True,
+    "ix_tasks_living": True,
+    "ix_tasks_trash": True,
+    "ix_tasks_user_id_created_at_id": True,
+    "pk_tasks": True,
+}
+
+
+_WAITS = """
+SELECT EXISTS (
+    SELECT FROM pg_stat_progress_create_index
+    WHERE datname = current_database() AND phase = 'waiting for writers before build'
+)
+"""
+"""Whether an index is waiting for a transaction that began before it."""
+
+
+async def indexes(sql: asyncpg.Connection) -> dict[str, bool]:
+    """The indexes of our tasks, and whether each can be used."""
+    return {record["relname"]: record["indisvalid"] for record in await sql.fetch(INDEXES)}
+
+
+async def test_an_index_that_is_missing_or_was_interrupted_is_built_by_the_next_upgrade(
+    url: str, sql: asyncpg.Connection
+) -> None:
+    await migrate(url)
+    await sql.execute(
+        "DROP INDEX ix_tasks_trash;"
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_tasks_living'::regclass"
+    )
+
+    await migrate(url)
+
+    assert await indexes(sql) == EVERY_INDEX
+
+
+async def test_tasks_are_written_while_an_index_is_built(url: str, sql: asyncpg.Connection) -> None:
+    await migrate(url)
+    await sql.execute("DROP INDEX ix_tasks_living")
+    async with connected(url) as other, connected(url) as look:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("INSERT INTO tasks (user_id, title) VALUES ('ada', 'before')")
+        building = alembic(url, "upgrade", "head")
+        async with asyncio.timeout(GIVE_UP):
+            while not await look.fetchval(_WAITS):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+        await sql.execute("INSERT INTO tasks (user_id, title) VALUES ('ada', 'meanwhile')")
+        assert (await indexes(sql))["ix_tasks_living"] is False
+        await migrate(url)  # Leaves the index to the one that builds it.
+
+        await transaction.commit()
+        _, noise = await asyncio.to_thread(building.communicate)
+    assert building.returncode == 0, noise
+    assert await indexes(sql) == EVERY_INDEX
+
+
+async def test_migrating_back_empties_the_trash_whose_tasks_would_live_again(
+    url: str, sql: asyncpg.Connection
+) -> None:
+    await migrate(url)
+    await sql.execute(
+        "INSERT INTO tasks (user_id, title, deleted_at)"
+        " VALUES ('ada', 'kept', NULL), ('ada', 'deleted', now())"
+    )
+
+    await migrate_back(url, "2026_11_26_idempotency_keys")
+    await migrate(url)
+
+    assert [row["title"] for row in await sql.fetch("SELECT title FROM tasks")] == ["kept"]
+    assert await indexes(sql) == EVERY_INDEX
 
 
 # --- At once ------------------------------------------------------------------------------
@@ -202,6 +296,7 @@ async def test_three_instances_may_migrate_at_once_and_without_an_alembic_ini(
     assert [process.returncode for process in processes] == [0, 0, 0], outcomes
     assert await tables(sql) == {"twofold_alembic_version", "tasks", "idempotency_keys"}
     assert len(await sql.fetch("SELECT * FROM twofold_alembic_version")) == 1
+    assert await indexes(sql) == EVERY_INDEX
 
 
 def alembic(url: str, *arguments: str, cwd: Path = ROOT) -> subprocess.Popen[str]:

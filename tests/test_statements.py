@@ -12,6 +12,10 @@ from typing import Any, Final
 
 import asyncpg
 import pytest
+from sqlalchemy import CTE, ColumnElement, Delete, Select, Update, delete, func, select, update
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.elements import BinaryExpression
+from sqlalchemy.sql.operators import is_, is_not
 
 from persistence import migrations, task_sql
 from persistence.database import Database
@@ -23,6 +27,7 @@ from persistence.sessions.layouts import (
     find_session_lookup,
 )
 from persistence.sql import Statement
+from persistence.tables import tasks as table
 from tests.conftest import new_database, run_sql
 from tests.people import SESSION_TABLES
 
@@ -31,7 +36,8 @@ SESSION: Final = 'CREATE TABLE session (token {}, "userId" int, "expiresAt" time
 CHANGES: Final = """
 ALTER TABLE tasks ALTER id TYPE integer, ALTER user_id TYPE varchar(50), ALTER title TYPE text,
     ALTER description TYPE varchar(1500), ALTER version TYPE bigint,
-    ALTER created_at TYPE timestamp, ALTER updated_at TYPE timestamp;
+    ALTER created_at TYPE timestamp, ALTER updated_at TYPE timestamp,
+    ALTER deleted_at TYPE timestamp;
 ALTER TABLE idempotency_keys ALTER user_id TYPE varchar(50), ALTER key TYPE text,
     ALTER fingerprint TYPE varchar(64), ALTER outcome TYPE jsonb;
 ALTER TABLE user_sessions ALTER user_id TYPE varchar(50), ALTER token_hash TYPE varchar(64),
@@ -48,6 +54,94 @@ def statements_of(*modules: Any) -> Iterator[Statement]:
         for value in vars(module).values():
             several = value.values() if isinstance(value, dict) else [value]
             yield from (each for each in several if isinstance(each, Statement))
+
+
+# --- The trash ----------------------------------------------------------------------------
+
+BOTH: Final = {"REASSIGN"}
+"""The statements that are meant for tasks that live and for those in the trash."""
+
+
+def named_statements() -> Iterator[tuple[str, Statement]]:
+    """The statements about tasks, each with its name and, in a table, its key."""
+    for name, value in vars(task_sql).items():
+        several = value.items() if isinstance(value, dict) else [("", value)]
+        yield from (
+            (f"{name} {key}".strip(), each) for key, each in several if isinstance(each, Statement)
+        )
+
+
+def forgetful_parts(statement: Statement) -> list[str]:
+    """The parts of a statement that take tasks whether they are in the trash or not."""
+    assert statement.source is not None
+    return [
+        str(part)
+        for part in parts_of(statement.source, set())
+        if isinstance(part, Select | Update | Delete)
+        and takes_tasks(part)
+        and not names_the_mark(part.whereclause)
+    ]
+
+
+def parts_of(element: Any, seen: set[int]) -> Iterator[Any]:
+    """Everything that a statement consists of, each once, writes before a select included."""
+    if id(element) in seen:
+        return
+    seen.add(id(element))
+    yield element
+    below = [*element.get_children()]
+    if isinstance(element, CTE):
+        below.append(element.element)
+    if isinstance(element, Update | Delete):
+        below += froms_of(element.whereclause)
+    for each in below:
+        yield from parts_of(each, seen)
+
+
+def takes_tasks(part: Select[Any] | Update | Delete) -> bool:
+    if isinstance(part, Select):
+        return table in part.get_final_froms()
+    # What a part before it has chosen, and locked, is not chosen again.
+    is_chosen = any(isinstance(each, CTE) for each in froms_of(part.whereclause))
+    return part.table is table and not is_chosen
+
+
+def froms_of(clause: ColumnElement[Any] | None) -> list[Any]:
+    return [] if clause is None else clause._from_objects
+
+
+def names_the_mark(clause: ColumnElement[Any] | None) -> bool:
+    return clause is not None and any(
+        isinstance(each, BinaryExpression)
+        and each.left is table.c.deleted_at
+        and each.operator in (is_, is_not)
+        for each in visitors.iterate(clause)
+    )
+
+
+@pytest.mark.parametrize("name", [name for name, _ in named_statements()])
+def test_every_statement_says_whether_its_tasks_live(name: str) -> None:
+    forgetful = forgetful_parts(dict(named_statements())[name])
+
+    assert bool(forgetful) == (name in BOTH), forgetful
+
+
+@pytest.mark.parametrize(
+    "forgetful",
+    [
+        select(table.c.title).where(table.c.user_id == "ada"),
+        select(func.count()).select_from(table),
+        update(table).values(title="mine").where(table.c.id == 1),
+        delete(table),
+        select(select(table.c.id).where(table.c.id == 1).cte().c.id),
+    ],
+    ids=["select", "count", "update", "delete", "part"],
+)
+def test_a_statement_that_forgets_the_trash_is_noticed(forgetful: Any) -> None:
+    assert forgetful_parts(Statement("", (), source=forgetful))
+
+
+# --- Types --------------------------------------------------------------------------------
 
 
 @pytest.fixture
