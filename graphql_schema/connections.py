@@ -5,13 +5,13 @@ https://relay.dev/graphql/connections.htm
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import strawberry
 from strawberry import UNSET
 
-from persistence.cursors import Position, encode_cursor
 from persistence.errors import FieldError
 
 DEFAULT_PAGE_SIZE: Final = 50
@@ -39,8 +39,8 @@ class PageArguments(NamedTuple):
 def page_arguments(
     first: int | None,
     after: str | None,
-    last: int | None,
-    before: str | None,
+    last: int | None = None,
+    before: str | None = None,
     *,
     max_page: int,
     most: int,
@@ -89,29 +89,22 @@ class PageInfo:
     end_cursor: str | None = strawberry.field(description="Of the last task here.")
 
 
-class Positioned(Protocol):
-    """A row of a list."""
-
-    @property
-    def position(self) -> Position:
-        """The row's position in the list's order."""
-
-
-Row = TypeVar("Row", bound=Positioned)
+Row = TypeVar("Row")
 
 
 class Edge(Generic[Row]):
     """A row of a page. Its cursor is encoded only if it is selected."""
 
-    __slots__ = ("node",)
+    __slots__ = ("_cursor_of", "node")
 
-    def __init__(self, node: Row) -> None:
+    def __init__(self, node: Row, cursor_of: Callable[[Row], str]) -> None:
         self.node = node
+        self._cursor_of = cursor_of
 
     @property
     def cursor(self) -> str:
         """The cursor that continues the list after this row."""
-        return encode_cursor(self.node.position)
+        return self._cursor_of(self.node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +117,19 @@ class PageView(Generic[Row]):
         cursor: the cursor at which the page starts, or ends if ``backward``; ``None`` means the
             list's start, or its end.
         backward: whether the page is read from its end.
+        cursor_of: the cursor that continues the list after a row.
     """
 
     nodes: list[Row]
     has_more: bool
     cursor: str | None
     backward: bool
+    cursor_of: Callable[[Row], str]
 
     @property
     def edges(self) -> list[Edge[Row]]:
         """The rows, each with its cursor."""
-        return [Edge(row) for row in self.nodes]
+        return [Edge(row, self.cursor_of) for row in self.nodes]
 
     @property
     def page_info(self) -> PageView[Row]:
@@ -154,9 +149,9 @@ class PageView(Generic[Row]):
     @property
     def start_cursor(self) -> str | None:
         """The cursor of the first row; ``None`` for an empty page."""
-        return encode_cursor(self.nodes[0].position) if self.nodes else None
+        return self.cursor_of(self.nodes[0]) if self.nodes else None
 
     @property
     def end_cursor(self) -> str | None:
         """The cursor of the last row; ``None`` for an empty page."""
-        return encode_cursor(self.nodes[-1].position) if self.nodes else None
+        return self.cursor_of(self.nodes[-1]) if self.nodes else None

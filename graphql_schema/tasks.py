@@ -6,9 +6,10 @@ of another one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 import strawberry
@@ -24,12 +25,14 @@ from graphql_schema.connections import (
 )
 from graphql_schema.context import Info
 from graphql_schema.inputs import provided
-from persistence import task_inputs, tasks
+from persistence import tasks
+from persistence.cursors import TRASH, encode_cursor
 from persistence.errors import NotFound
 from persistence.task_inputs import (
     MAX_PAGE,
     BackwardPage,
     EmptyablePage,
+    EmptyableTrashPage,
     NewTask,
     TaskChanges,
     parse_task_id,
@@ -89,18 +92,20 @@ class TaskConnection:
     )
     async def total_count(self, parent: strawberry.Parent[TaskPageView], info: Info) -> int:
         """Count the tasks of the whole list, not only of this page."""
-        context, query = info.context, parent.query
-        # The number is the same for every page with the same filter.
-        return await context.once_a_request(
-            ("count", query.completed), lambda: tasks.count(context.db, context.viewer, query)
-        )
+        # The number is the same for every page of the same list.
+        return await info.context.once_a_request(parent.list_key, parent.count)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPageView(PageView[tasks.Task]):
-    """A page of tasks, with the query that it is the result of."""
+    """A page of tasks, and what counts the list that it is a part of.
 
-    query: task_inputs.TaskFilter
+    Attributes:
+        list_key: identifies the list within the request.
+    """
+
+    list_key: Hashable
+    count: Callable[[], Coroutine[Any, Any, int]]
 
 
 @strawberry.type(description="What a bulk deletion did, each in the order asked.")
@@ -111,13 +116,16 @@ class DeleteTasksResult:
     not_found: list[ID] = strawberry.field(description="The ids of no task of yours.")
 
 
-def list_sizes(max_page: int) -> dict[str, DeclaredSize]:
+def list_sizes(max_page: int) -> dict[str, DeclaredSize | list[SlicingArgument]]:
     """The size of each list field of the types above.
 
     Args:
         max_page: the most tasks in one page.
     """
-    page = SlicingArgument("Query.tasks", "first last", max_page, DEFAULT_PAGE_SIZE)
+    page = [
+        SlicingArgument("Query.tasks", "first last", max_page, DEFAULT_PAGE_SIZE),
+        SlicingArgument("Query.trash", "first", max_page, DEFAULT_PAGE_SIZE),
+    ]
     ids = InputList("Mutation.deleteTasks", "ids")
     return {
         "TaskConnection.edges": page,
@@ -237,7 +245,52 @@ class TaskQueries:
         )
         checks.finish()
         rows, has_more = await tasks.list_page(info.context.db, info.context.viewer, page)
-        return TaskPageView(rows, has_more, page.cursor, page.backward, page)
+        return TaskPageView(
+            rows,
+            has_more,
+            page.cursor,
+            page.backward,
+            _cursor,
+            ("tasks", page.completed),
+            partial(tasks.count, info.context.db, info.context.viewer, page),
+        )
+
+    @strawberry.field(
+        graphql_type=TaskConnection,
+        description="Your deleted tasks, last deleted first; the first 50 without `first`.",
+    )
+    async def trash(
+        self,
+        info: Info,
+        first: Annotated[int | None, _argument("How many, 0 to 1000.")] = UNSET,
+        after: Annotated[str | None, _argument("Only tasks after this cursor.")] = UNSET,
+    ) -> TaskPageView:
+        """List the trash, one page at a time."""
+        paging = page_arguments(first, after, max_page=info.context.max_page, most=MAX_PAGE)
+        arguments = {"limit": paging.limit, "cursor": paging.cursor}
+        checks = Checks()
+        checks.add(paging.errors)
+        page = checks.run(validate, EmptyableTrashPage, arguments, paging.spelling)
+        checks.finish()
+        context = info.context
+        rows, has_more = await tasks.list_trash(context.db, context.viewer, page)
+        return TaskPageView(
+            rows,
+            has_more,
+            page.cursor,
+            False,
+            _trash_cursor,
+            "trash",
+            partial(tasks.count_trash, context.db, context.viewer),
+        )
+
+
+def _cursor(task: tasks.Task) -> str:
+    return encode_cursor(task.position)
+
+
+def _trash_cursor(task: tasks.Task) -> str:
+    return encode_cursor(task.trash_position, TRASH)
 
 
 async def _find(info: Info, task_id: str) -> tasks.Task | None:
@@ -289,8 +342,8 @@ class TaskMutations:
 
     @strawberry.mutation(
         graphql_type=Task | None,
-        description="Delete one of your tasks, and see it as it was; with `expectedVersion` only "
-        "at that version.",
+        description="Put one of your tasks into the trash, and see it as it was; with "
+        "`expectedVersion` only at that version.",
     )
     async def delete_task(
         self,
@@ -309,7 +362,8 @@ class TaskMutations:
 
     @strawberry.mutation(
         graphql_type=DeleteTasksResult | None,
-        description="Delete 1 to 1000 of your tasks at once; an id given twice counts once.",
+        description="Put 1 to 1000 of your tasks into the trash at once; an id given twice counts "
+        "once.",
     )
     async def delete_tasks(
         self,
@@ -324,6 +378,31 @@ class TaskMutations:
         checks.finish()
         once = context.once(info, key, deletion.ids)
         return await tasks.remove_many(context.db, context.viewer, deletion.ids, once)
+
+    @strawberry.mutation(
+        graphql_type=Task | None,
+        description="Take one of your tasks out of the trash; it has its next version.",
+    )
+    async def restore_task(
+        self, info: Info, id: Id, idempotency_key: IdempotencyKey = UNSET
+    ) -> tasks.Task:
+        """Restore one task."""
+        context, checks = info.context, Checks()
+        task_id = checks.run(parse_task_id, id, "id")
+        key = checks.run(context.key, idempotency_key)
+        checks.finish()
+        once = context.once(info, key, task_id)
+        return await tasks.restore(context.db, context.viewer, task_id, once)
+
+    @strawberry.mutation(
+        graphql_type=int | None,
+        description="Delete all tasks in your trash for good, at once; how many they were.",
+    )
+    async def empty_trash(self, info: Info, idempotency_key: IdempotencyKey = UNSET) -> int:
+        """Empty the trash."""
+        context = info.context
+        once = context.once(info, context.key(idempotency_key))
+        return await tasks.empty_trash(context.db, context.viewer, once)
 
 
 def _versions(expected: int | None) -> Sequence[int] | None:

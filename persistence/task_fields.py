@@ -38,6 +38,12 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
         """The task's position in the list's order."""
         return Position(self.created_at, self.id)
 
+    @property
+    def trash_position(self) -> Position:
+        """The task's position in the order of the trash, where it has to be."""
+        assert self.deleted_at is not None
+        return Position(self.deleted_at, self.id)
+
 
 Title = Annotated[
     str,
@@ -81,8 +87,8 @@ EDITABLE: Final = tuple(EditableFields.model_fields)
 
 READ_ONLY: Final[dict[str, Any]] = {
     field.name: field.type for field in msgspec.structs.fields(Task) if field.name not in EDITABLE
-}
-"""The fields that only the server writes: their types by their names."""
+} | {"deleted_at": datetime}
+"""The fields that only the server writes: the types that they have in JSON, by their names."""
 
 if lacking := set(EDITABLE).difference(Task.__struct_fields__):
     raise TypeError(f"persistence/task_fields.py, Task has no {', '.join(lacking)}")

@@ -7,7 +7,15 @@ from typing import Annotated, Any, ClassVar, Final, NewType
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
 
-from persistence.cursors import CURSOR_SCHEMA, Cursor, Position, decode_cursor
+from persistence.cursors import (
+    CURSOR_SCHEMA,
+    TRASH,
+    TRASH_CURSOR_SCHEMA,
+    Cursor,
+    Position,
+    TrashCursor,
+    decode_cursor,
+)
 from persistence.task_fields import READ_ONLY, EditableFields, Title
 from persistence.validation import (
     Body,
@@ -60,15 +68,19 @@ class TaskFilter(BaseModel):
     ] = None
 
 
+Limit = Annotated[
+    int,
+    # The bounds first: behind a validator they would not reach the JSON schema.
+    Field(ge=1, le=MAX_PAGE, description="The most tasks to answer with."),
+    BeforeValidator(text_integer),
+]
+EmptyableLimit = Annotated[int, Field(ge=0, le=MAX_PAGE), BeforeValidator(text_integer)]
+
+
 class Page(TaskFilter):
     """A part of the list: the first ``limit`` tasks that pass the filter, after ``cursor``."""
 
-    limit: Annotated[
-        int,
-        # The bounds first: behind a validator they would not reach the JSON schema.
-        Field(ge=1, le=MAX_PAGE, description="The most tasks to answer with."),
-        BeforeValidator(text_integer),
-    ] = MAX_PAGE
+    limit: Limit = MAX_PAGE
     cursor: Annotated[
         Cursor | None,
         Field(description="From the `next` link of an earlier answer."),
@@ -87,13 +99,37 @@ class Page(TaskFilter):
 class EmptyablePage(Page):
     """A page that may have no tasks at all, for a count alone."""
 
-    limit: Annotated[int, Field(ge=0, le=MAX_PAGE), BeforeValidator(text_integer)] = MAX_PAGE
+    limit: EmptyableLimit = MAX_PAGE
 
 
 class BackwardPage(EmptyablePage):
     """The last ``limit`` tasks that pass the filter, before ``cursor``; newest first, too."""
 
     backward: ClassVar[bool] = True
+
+
+class TrashPage(BaseModel):
+    """A part of the trash: the first ``limit`` tasks after ``cursor``, last deleted first."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: Limit = MAX_PAGE
+    cursor: Annotated[
+        TrashCursor | None,
+        Field(description="From the `next` link of an earlier answer."),
+        TRASH_CURSOR_SCHEMA,
+    ] = None
+
+    @property
+    def position(self) -> Position | None:
+        """The position of the cursor; ``None`` means the start of the trash."""
+        return decode_cursor(self.cursor, TRASH) if self.cursor is not None else None
+
+
+class EmptyableTrashPage(TrashPage):
+    """A page that may have no tasks at all, for a count alone."""
+
+    limit: EmptyableLimit = MAX_PAGE
 
 
 class BulkDelete(BaseModel):

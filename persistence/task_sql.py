@@ -8,7 +8,7 @@ statement that forgets the mark.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -17,9 +17,11 @@ from sqlalchemy import (
     Integer,
     and_,
     bindparam,
+    delete,
     func,
     insert,
     literal_column,
+    null,
     or_,
     select,
     tuple_,
@@ -43,12 +45,16 @@ from persistence.tables import LIVES
 from persistence.tables import tasks as table
 from persistence.task_fields import EDITABLE, Task
 
-*NAMES, _DELETED_AT = Task.__struct_fields__
-"""The columns of a task that lives, in the order of ``Task``'s arguments."""
+*NAMES, _ = Task.__struct_fields__
+"""The columns of a task that lives: all but ``deleted_at``, in ``Task``'s order."""
 
 _COLUMNS: Final = typed_columns(table, NAMES)
-_OWN: Final = and_(table.c.user_id == parameter("user_id", table.c.user_id), LIVES)
+_IS_OWNER: Final = table.c.user_id == parameter("user_id", table.c.user_id)
+_OWN: Final = and_(_IS_OWNER, LIVES)
 """The owner's tasks that live."""
+
+_OWN_TRASH: Final = and_(_IS_OWNER, ~LIVES)
+"""The owner's deleted tasks."""
 
 _BY_ID: Final = table.c.id == parameter("id", table.c.id)
 
@@ -97,6 +103,16 @@ def _create(*conditions: ColumnElement[bool]) -> Work:
     return insert(table).from_select(names, values).returning(*_COLUMNS)
 
 
+def _next_version(row: Any) -> dict[str, ColumnElement[Any]]:
+    """The values that every change of a row sets."""
+    return {
+        "version": row.version + literal_column("1"),
+        # The clock, not the transaction's start: a statement that waited for the lock comes after
+        # the one it waited for.
+        "updated_at": func.greatest(func.clock_timestamp(), row.updated_at),
+    }
+
+
 def _change(*conditions: ColumnElement[bool]) -> Work:
     locked = locked_row(_COLUMNS, _OWN, _BY_ID, *conditions)
     values = new_values(table, EDITABLE, locked)
@@ -104,10 +120,7 @@ def _change(*conditions: ColumnElement[bool]) -> Work:
         update(table)
         .values(
             **values,
-            version=locked.c.version + literal_column("1"),
-            # The clock, not the transaction's start: a statement that waited for the lock
-            # comes after the one it waited for.
-            updated_at=func.greatest(func.clock_timestamp(), locked.c.updated_at),
+            **_next_version(locked.c),
         )
         .where(table.c.id == locked.c.id, at_version(locked), differ(values, locked))
         .returning(*_COLUMNS)
@@ -150,6 +163,42 @@ def _remove_many(*conditions: ColumnElement[bool]) -> Work:
     )
 
 
+def _trash(at_cursor: bool) -> Statement:
+    order = (table.c.deleted_at, table.c.id)
+    query = (
+        select(*typed_columns(table, Task.__struct_fields__))
+        .where(_OWN_TRASH)
+        .order_by(*(column.desc() for column in order))
+        .limit(bindparam("limit", type_=Integer))
+    )
+    if at_cursor:
+        position = tuple_(parameter("deleted_at", table.c.deleted_at), parameter("id", table.c.id))
+        query = query.where(tuple_(*order) < position)
+    return compile_statement(query)
+
+
+TRASH: Final = {at_cursor: _trash(at_cursor) for at_cursor in (False, True)}
+"""At most ``limit`` deleted tasks, last deleted first; by whether there is a position."""
+
+COUNT_TRASH: Final = compile_statement(select(func.count()).select_from(table).where(_OWN_TRASH))
+
+
+def _restore(*conditions: ColumnElement[bool]) -> Work:
+    return (
+        update(table)
+        .values(deleted_at=null(), **_next_version(table.c))
+        .where(_OWN_TRASH, _BY_ID, *conditions)
+        .returning(*_COLUMNS)
+    )
+
+
+def _empty_trash(*conditions: ColumnElement[bool]) -> Work:
+    emptied = (
+        delete(table).where(_OWN_TRASH, *conditions).returning(literal_column("1")).cte("emptied")
+    )
+    return select(func.count().label("amount")).select_from(emptied)
+
+
 def _reassign() -> Statement:
     # Tasks in the trash, too. In the order of the ids, like a deletion of
     # many, so that they cannot deadlock.
@@ -168,8 +217,7 @@ def _reassign() -> Statement:
         update(table)
         .values(
             user_id=parameter("new", table.c.user_id),
-            version=table.c.version + literal_column("1"),
-            updated_at=func.greatest(func.clock_timestamp(), table.c.updated_at),
+            **_next_version(table.c),
         )
         .where(table.c.id == locked.c.id)
         .returning(*typed_columns(table, ["id"]))
@@ -190,3 +238,5 @@ CREATE: Final = _write(_create)
 CHANGE: Final = _write(_change)
 REMOVE: Final = _write(_remove)
 REMOVE_MANY: Final = _write(_remove_many)
+RESTORE: Final = _write(_restore)
+EMPTY_TRASH: Final = _write(_empty_trash)

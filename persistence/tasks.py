@@ -11,7 +11,7 @@ from persistence.idempotency import Once, write
 from persistence.sql import Statement, as_text, changed_row, new_value_arguments, one_row
 from persistence.task_fields import EDITABLE
 from persistence.task_fields import Task as Task  # Callers read ``tasks.Task``.
-from persistence.task_inputs import NewTask, Page, TaskChanges, TaskFilter, TaskId
+from persistence.task_inputs import NewTask, Page, TaskChanges, TaskFilter, TaskId, TrashPage
 from persistence.validation import MAX_ID
 from persistence.viewer import Viewer
 
@@ -188,3 +188,43 @@ async def remove_many(
         deleted=[task_id for task_id in unique if task_id in removed],
         not_found=[task_id for task_id in unique if task_id not in removed],
     )
+
+
+# --- The trash ----------------------------------------------------------------------------
+
+
+async def list_trash(db: Database, viewer: Viewer, page: TrashPage) -> TaskPage:
+    """The viewer's deleted tasks, last deleted first: at most ``page.limit``."""
+    position = page.position
+    values = {"deleted_at": position.created_at, "id": position.id} if position else {}
+    records = await db.read(
+        task_sql.TRASH[page.cursor is not None],
+        user_id=viewer.user_id,
+        limit=page.limit + 1,
+        **values,
+    )
+    return TaskPage([Task(*record) for record in records[: page.limit]], len(records) > page.limit)
+
+
+async def count_trash(db: Database, viewer: Viewer) -> int:
+    """How many of the viewer's tasks are in the trash."""
+    [record] = await db.read(task_sql.COUNT_TRASH, user_id=viewer.user_id)
+    total: int = record[0]
+    return total
+
+
+async def restore(db: Database, viewer: Viewer, task_id: TaskId, once: Once | None = None) -> Task:
+    """Take one of the viewer's tasks out of the trash; it gets its next version.
+
+    Raises:
+        NotFound: the viewer has no such task in the trash.
+    """
+    records = await write(db, task_sql.RESTORE, once, _TYPES, user_id=viewer.user_id, id=task_id)
+    return Task(*one_row(records, "Task", task_id))
+
+
+async def empty_trash(db: Database, viewer: Viewer, once: Once | None = None) -> int:
+    """Delete all tasks in the viewer's trash for good, and return how many they were."""
+    [record] = await write(db, task_sql.EMPTY_TRASH, once, _TYPES, user_id=viewer.user_id)
+    amount: int = record[0]
+    return amount

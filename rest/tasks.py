@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Body, Path, Query
 from fastapi.openapi.models import Example
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from api.http.json import encode_json
 from persistence import tasks
-from persistence.cursors import encode_cursor
+from persistence.cursors import TRASH, encode_cursor
 from persistence.errors import NotFound, VersionConflict
-from persistence.task_inputs import BulkDelete, NewTask, Page, TaskChanges, TaskId, parse_task_id
+from persistence.task_inputs import (
+    BulkDelete,
+    NewTask,
+    Page,
+    TaskChanges,
+    TaskId,
+    TrashPage,
+    parse_task_id,
+)
 from persistence.tasks import Task
 from persistence.validation import MAX_ID, text_boolean
 from rest.idempotency import PARAMETER as KEY_PARAMETER
@@ -46,7 +55,7 @@ class _TaskSegment(Convertor[str]):
     Without the exception, ``GET /tasks/bulk-delete`` would be 400 for its id instead of 405.
     """
 
-    regex = r"(?!bulk-delete(?:/|\Z))[^/]+"
+    regex = r"(?!(?:bulk-delete|trash)(?:/|\Z))[^/]+"
 
     def convert(self, value: str) -> str:
         return value
@@ -58,6 +67,7 @@ class _TaskSegment(Convertor[str]):
 register_url_convertor("task_segment", _TaskSegment())
 
 _COLLECTION: Final = "/tasks"
+_TRASH: Final = "/tasks/trash"
 _TASK: Final = "/tasks/{task_id:task_segment}"
 
 Id = Annotated[
@@ -108,8 +118,8 @@ def _success(description: str, headers: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "headers": headers}
 
 
-class ListQuery(Page):
-    """The query of a list: which tasks, and in which form."""
+class Enveloped(BaseModel):
+    """The form of a list."""
 
     envelope: Annotated[
         bool,
@@ -117,6 +127,10 @@ class ListQuery(Page):
         Field(description="Answer with an object that has the next cursor, instead of an array."),
         WithJsonSchema({"type": "boolean", "default": False}),
     ] = False
+
+
+class ListQuery(Enveloped, Page):
+    """The query of a list: which tasks, and in which form."""
 
 
 @router.get(
@@ -128,10 +142,16 @@ async def list_tasks(query: Annotated[ListQuery, Query()], viewer: Reader, db: D
     """List your tasks, newest first: an array, or with `envelope=true` an object."""
     page = await tasks.list_page(db, viewer, query)
     cursor = encode_cursor(page.tasks[-1].position) if page.has_more else None
-    body = encode_tasks(page.tasks)
-    if query.envelope:
+    return _list(page.tasks, query.envelope, cursor, _link_to_next(query, cursor))
+
+
+def _list(
+    page: Sequence[Task], is_enveloped: bool, cursor: str | None, headers: dict[str, str]
+) -> Response:
+    body = encode_tasks(page)
+    if is_enveloped:
         body = b'{"items":%b,"next_cursor":%b}' % (body, encode_json(cursor))
-    return _json(body, headers=_link_to_next(query, cursor))
+    return _json(body, headers=headers)
 
 
 @router.post(
@@ -170,9 +190,52 @@ async def create_task(
 async def bulk_delete_tasks(
     bulk: Annotated[BulkDelete, Body(openapi_examples=_BULK)], once: OnceOf, viewer: Writer, db: Db
 ) -> Response:
-    """Delete many of your tasks at once."""
+    """Put many of your tasks into the trash at once."""
     deleted = await tasks.remove_many(db, viewer, bulk.task_ids, once(bulk.task_ids))
     return _json(encode_deleted(deleted))
+
+
+class TrashQuery(Enveloped, TrashPage):
+    """The query of the trash: which tasks, and in which form."""
+
+
+@router.get(
+    _TRASH,
+    response_model=list[TaskDocument] | TaskPageDocument,
+    responses={200: _success("Your deleted tasks, last deleted first.", _LINK)},
+)
+async def list_trash(query: Annotated[TrashQuery, Query()], viewer: Reader, db: Db) -> Response:
+    """List your deleted tasks, last deleted first: an array, or with `envelope=true` an object."""
+    page = await tasks.list_trash(db, viewer, query)
+    cursor = encode_cursor(page.tasks[-1].trash_position, TRASH) if page.has_more else None
+    return _list(page.tasks, query.envelope, cursor, _link_to_next(query, cursor))
+
+
+@router.delete(
+    _TRASH,
+    status_code=204,
+    openapi_extra=_KEY,
+    responses={204: _success("The trash is empty.", REPLAYED), **KEY_ERRORS},
+)
+async def empty_trash(once: OnceOf, viewer: Writer, db: Db) -> Response:
+    """Delete all tasks in your trash for good, at once."""
+    await tasks.empty_trash(db, viewer, once())
+    return Response(status_code=204)
+
+
+@router.post(
+    f"{_TASK}/restore",
+    response_model=TaskDocument,
+    openapi_extra=_KEY,
+    responses={
+        200: _success("The task, which has its next version.", _ETAG | REPLAYED),
+        **error_responses(NotFound),
+        **KEY_ERRORS,
+    },
+)
+async def restore_task(task_id: Id, once: OnceOf, viewer: Writer, db: Db) -> Response:
+    """Take one of your tasks out of the trash."""
+    return _task(await tasks.restore(db, viewer, task_id, once()))
 
 
 @router.get(
@@ -225,7 +288,7 @@ async def update_task(
     status_code=204,
     openapi_extra=_IF_MATCH,
     responses={
-        204: _success("The task is gone.", REPLAYED),
+        204: _success("The task is in the trash.", REPLAYED),
         **error_responses(NotFound, VersionConflict),
         **KEY_ERRORS,
     },
@@ -233,7 +296,7 @@ async def update_task(
 async def delete_task(
     task_id: Id, if_match: IfMatch, once: OnceOf, viewer: Writer, db: Db
 ) -> Response:
-    """Delete one of your tasks."""
+    """Put one of your tasks into the trash."""
     await tasks.remove(db, viewer, task_id, if_match.versions, once(_versions(if_match)))
     return Response(status_code=204)
 
@@ -260,7 +323,7 @@ def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None)
     return Response(body, status, headers, media_type="application/json")
 
 
-def _link_to_next(query: ListQuery, cursor: str | None) -> dict[str, str]:
+def _link_to_next(query: ListQuery | TrashQuery, cursor: str | None) -> dict[str, str]:
     """The ``Link`` header, if there is a next page (RFC 8288).
 
     A relative reference, because a proxy may serve us under any host name and any prefix.
@@ -268,7 +331,7 @@ def _link_to_next(query: ListQuery, cursor: str | None) -> dict[str, str]:
     if cursor is None:
         return {}
     members: dict[str, Any] = {"limit": query.limit} if "limit" in query.model_fields_set else {}
-    if query.completed is not None:
+    if isinstance(query, ListQuery) and query.completed is not None:
         members["completed"] = "true" if query.completed else "false"
     if query.envelope:
         members["envelope"] = "true"

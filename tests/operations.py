@@ -78,7 +78,32 @@ class BulkDelete:
     ids: Any
 
 
-Operation = Create | Get | List | Change | Delete | BulkDelete
+@dataclass(frozen=True)
+class ListTrash:
+    """List the trash.
+
+    Attributes:
+        query: ``limit`` and ``cursor``; see ``List``.
+        detailed: see ``List``.
+    """
+
+    query: dict[str, Any]
+    detailed: bool = False
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Take one task out of the trash."""
+
+    id: Any
+
+
+@dataclass(frozen=True)
+class EmptyTrash:
+    """Delete what is in the trash for good."""
+
+
+Operation = Create | Get | List | Change | Delete | BulkDelete | ListTrash | Restore | EmptyTrash
 
 
 # --- Results ------------------------------------------------------------------------------
@@ -131,8 +156,9 @@ class Deleted(NamedTuple):
     not_found: list[int]
 
 
-Result = Task | Page | Deleted | None
-"""``None``: a task that GraphQL did not find, or a deletion in REST."""
+Result = Task | Page | Deleted | int | None
+"""``None``: a task that GraphQL did not find, or a deletion in REST. A number: how many tasks were
+in the trash that GraphQL emptied."""
 
 EDITABLE: Final = ("title", "description", "completed")
 """The members of a task that a client may set."""

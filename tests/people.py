@@ -65,6 +65,18 @@ class Person:
         """See ``Surface.delete_tasks``."""
         return await self.surface.delete_tasks(self.token, task_ids)
 
+    async def list_trash(self, **query: Any) -> Page:
+        """See ``Surface.list_trash``."""
+        return await self.surface.list_trash(self.token, **query)
+
+    async def restore_task(self, task_id: Any) -> Task:
+        """See ``Surface.restore_task``."""
+        return await self.surface.restore_task(self.token, task_id)
+
+    async def empty_trash(self) -> None:
+        """See ``Surface.empty_trash``."""
+        await self.surface.empty_trash(self.token)
+
     @contextmanager
     def refused(self, error_type: str) -> Iterator[pytest.ExceptionInfo[ApiError]]:
         """Require that the request in the block is refused with this type of the catalogue."""

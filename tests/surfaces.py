@@ -23,10 +23,13 @@ from tests.operations import (
     Create,
     Delete,
     Deleted,
+    EmptyTrash,
     Get,
     List,
+    ListTrash,
     Operation,
     Page,
+    Restore,
     Result,
     Task,
 )
@@ -142,6 +145,20 @@ class Surface(ABC):
         deleted: Deleted = await self.do(token, BulkDelete(task_ids))
         return deleted
 
+    async def list_trash(self, token: str, **query: Any) -> Page:
+        """List the trash: ``limit`` and ``cursor`` where present."""
+        page: Page = await self.do(token, ListTrash(query))
+        return page
+
+    async def restore_task(self, token: str, task_id: Any) -> Task:
+        """Take one task out of the trash."""
+        task: Task = await self.do(token, Restore(task_id))
+        return task
+
+    async def empty_trash(self, token: str) -> None:
+        """Delete what is in the trash for good."""
+        await self.do(token, EmptyTrash())
+
     async def do(self, token: str, operation: Operation, key: str | None = None) -> Any:
         """Do an operation as the user whose token this is; ``""`` sends no token.
 
@@ -205,6 +222,15 @@ class RestSurface(Surface):
                     name: _parameter(value) for name, value in query.items() if value is not None
                 }
                 return Request("GET", "/tasks", urlencode(parameters))
+            case ListTrash(query):
+                parameters = {
+                    name: _parameter(value) for name, value in query.items() if value is not None
+                }
+                return Request("GET", "/tasks/trash", urlencode(parameters))
+            case Restore(task_id):
+                return Request("POST", f"{_path(task_id)}/restore")
+            case EmptyTrash():
+                return Request("DELETE", "/tasks/trash")
             case Change(task_id, members, version, whole=False):
                 return _json_request("PATCH", _path(task_id), members, _if_match(version))
             case Change(task_id, members, version):
@@ -223,9 +249,9 @@ class RestSurface(Surface):
             assert document["status"] == status, document
             raise ApiError(cls.api, document, response)
         match operation:
-            case List():
+            case List() | ListTrash():
                 return Page([Task(**each) for each in document], _next_cursor(headers))
-            case Delete():
+            case Delete() | EmptyTrash():
                 assert (status, document) == (204, None)
                 return None
             case BulkDelete():
@@ -283,8 +309,9 @@ class GraphQLSurface(Surface):
     @staticmethod
     def encode(operation: Operation) -> Request:
         """The request for an operation."""
-        is_detailed = isinstance(operation, List) and operation.detailed
-        document = _DETAILED_LIST if is_detailed else _DOCUMENTS[type(operation)]
+        is_detailed = isinstance(operation, List | ListTrash) and operation.detailed
+        documents = _DETAILED if is_detailed else _DOCUMENTS
+        document = documents[type(operation)]
         body = {"query": document, "variables": _variables(operation)}
         return _json_request("POST", "/graphql", body, {"accept": GRAPHQL_JSON})
 
@@ -297,8 +324,11 @@ class GraphQLSurface(Surface):
         assert response.status == 200
         data = document["data"]["result"]
         match operation:
-            case List():
+            case List() | ListTrash():
                 return _page(data)
+            case EmptyTrash():
+                amount: int = data
+                return amount
             case BulkDelete():
                 return Deleted(*([int(each) for each in data[n]] for n in ("deleted", "notFound")))
         return data and _task(data)
@@ -340,14 +370,26 @@ _LIST: Final = """
 query ($first: Int, $after: String, $filter: TaskFilter) {
   result: tasks(first: $first, after: $after, filter: $filter) { %s }
 }"""
-_DETAILED_LIST: Final = _LIST % (
+_TRASH: Final = """
+query ($first: Int, $after: String) {
+  result: trash(first: $first, after: $after) { %s }
+}"""
+_PAGE: Final = f"nodes {_TASK} pageInfo {{ hasNextPage endCursor }}"
+_DETAILED_PAGE: Final = (
     f"nodes {_TASK} edges {{ cursor node {_TASK} }} totalCount"
     " pageInfo { hasNextPage hasPreviousPage startCursor endCursor }"
 )
+_DETAILED: Final[dict[type[Operation], str]] = {
+    List: _LIST % _DETAILED_PAGE,
+    ListTrash: _TRASH % _DETAILED_PAGE,
+}
 _DOCUMENTS: Final[dict[type[Operation], str]] = {
     Create: f"mutation ($input: CreateTaskInput!) {{ result: createTask(input: $input) {_TASK} }}",
     Get: f"query ($id: ID!) {{ result: task(id: $id) {_TASK} }}",
-    List: _LIST % f"nodes {_TASK} pageInfo {{ hasNextPage endCursor }}",
+    List: _LIST % _PAGE,
+    ListTrash: _TRASH % _PAGE,
+    Restore: f"mutation ($id: ID!) {{ result: restoreTask(id: $id) {_TASK} }}",
+    EmptyTrash: "mutation { result: emptyTrash }",
     Change: f"""
 mutation ($id: ID!, $input: UpdateTaskInput!, $expectedVersion: Int) {{
   result: updateTask(id: $id, input: $input, expectedVersion: $expectedVersion) {_TASK}
@@ -364,9 +406,11 @@ def _variables(operation: Operation) -> dict[str, Any]:
     match operation:
         case Create(members):
             return {"input": members}
-        case Get(task_id):
+        case Get(task_id) | Restore(task_id):
             return {"id": task_id}
-        case List(query):
+        case EmptyTrash():
+            return {}
+        case List(query) | ListTrash(query):
             names = {"limit": "first", "cursor": "after"}
             variables = {name: query[rest] for rest, name in names.items() if rest in query}
             is_filtered = "completed" in query

@@ -63,7 +63,11 @@ def test_operation_ids_are_short_and_stable() -> None:
         "delete_task": ("DELETE", "/tasks/{task_id}"),
         "health": ("GET", "/health"),
         "ready": ("GET", "/health/ready"),
+        "list_trash": ("GET", "/tasks/trash"),
+        "empty_trash": ("DELETE", "/tasks/trash"),
+        "restore_task": ("POST", "/tasks/{task_id}/restore"),
         "head_tasks": ("HEAD", "/tasks"),
+        "head_trash": ("HEAD", "/tasks/trash"),
         "head_task": ("HEAD", "/tasks/{task_id}"),
         "head_health": ("HEAD", "/health"),
         "head_ready": ("HEAD", "/health/ready"),
@@ -127,6 +131,9 @@ def test_every_bound_of_a_parameter_is_documented(
         ("update_task", ["task_id", "If-Match", "Idempotency-Key"]),
         ("put_task", ["task_id", "If-Match", "Idempotency-Key"]),
         ("delete_task", ["task_id", "If-Match", "Idempotency-Key"]),
+        ("list_trash", ["limit", "cursor", "envelope"]),
+        ("empty_trash", ["Idempotency-Key"]),
+        ("restore_task", ["task_id", "Idempotency-Key"]),
         ("health", []),
         ("ready", []),
     ],
@@ -205,7 +212,7 @@ def test_a_body_may_have_every_member_of_a_task_and_marks_the_read_only_ones(sch
 
     assert members.keys() == SCHEMAS["Task"]["properties"].keys()
     assert {name for name, member in members.items() if member.get("readOnly")} == (
-        {"id", "user_id", "version", "created_at", "updated_at"}
+        {"id", "user_id", "version", "created_at", "updated_at", "deleted_at"}
     )
 
 
@@ -214,7 +221,7 @@ def test_a_read_only_member_has_the_type_that_it_has_in_a_task(schema: str) -> N
     members, of_task = SCHEMAS[schema]["properties"], SCHEMAS["Task"]["properties"]
     read_only = [name for name, member in members.items() if member.get("readOnly")]
 
-    assert len(read_only) == 5
+    assert len(read_only) == 6
     assert {name: members[name]["type"] for name in read_only} == (
         {name: of_task[name]["type"] for name in read_only}
     )
@@ -294,7 +301,7 @@ def test_the_example_of_an_error_has_no_member_that_is_not_documented() -> None:
 def test_the_example_of_a_task_has_every_member() -> None:
     [example] = SCHEMAS["Task"]["examples"]
 
-    assert example.keys() == SCHEMAS["Task"]["properties"].keys()
+    assert example.keys() | {"deleted_at"} == SCHEMAS["Task"]["properties"].keys()
 
 
 # Form
@@ -352,7 +359,7 @@ def test_every_operation_has_a_description_and_its_security() -> None:
 async def test_every_operation_succeeds_as_documented(
     operation: str, ada_client: httpx.AsyncClient
 ) -> None:
-    response = await _send(ada_client, operation, await _task_id(ada_client))
+    response = await _send(ada_client, operation, await _task_id(ada_client, operation))
 
     assert response.is_success
     _as_documented(operation, response)
@@ -406,7 +413,7 @@ async def test_every_documented_status_occurs(
     spent_client: httpx.AsyncClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    task_id = await _task_id(ada_client)
+    task_id = await _task_id(ada_client, operation)
     client = {"503": without_database, "429": spent_client}.get(status, ada_client)
     DEFECTS.get(status, lambda _: None)(monkeypatch)
 
@@ -422,7 +429,10 @@ def _raise_everywhere(
     def _fail(*arguments: object) -> None:
         raise error
 
-    for name in ("list_page", "create", "remove_many", "get", "change", "remove"):
+    for name in (
+        *("list_page", "create", "remove_many", "get", "change", "remove"),
+        *("list_trash", "restore", "empty_trash"),
+    ):
         monkeypatch.setattr(tasks, name, _fail)
     monkeypatch.setattr("rest.health._ok", _fail)
     monkeypatch.setattr("api.server.readiness.find_schema_problem", _fail)
@@ -441,7 +451,8 @@ async def charged_client(
     ada_client: httpx.AsyncClient, database_url: str
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Ada's client of an app with rate limits."""
-    app = create_app(settings_of_tests(database_url=database_url, rate_limit_enabled=True))
+    budget = {"rate_limit_enabled": True, "rate_limit_write": "100/minute"}
+    app = create_app(settings_of_tests(database_url=database_url, **budget))
     async with app.router.lifespan_context(app), new_client(app) as client:
         client.headers["Authorization"] = ada_client.headers["Authorization"]
         yield client
@@ -460,7 +471,7 @@ async def test_the_rate_limit_headers_are_documented_where_they_are_sent(
 ) -> None:
     documented, sent = {}, {}
     for status in _operation(operation)["responses"].keys() - {"429", "503"}:
-        task_id = await _task_id(charged_client)
+        task_id = await _task_id(charged_client, operation)
         with monkeypatch.context() as patched:
             DEFECTS.get(status, lambda _: None)(patched)
             options = {"task_id": task_id} | CHARGED[status]
@@ -473,8 +484,11 @@ async def test_the_rate_limit_headers_are_documented_where_they_are_sent(
     assert {status for status in sent if not sent[status]} == {"421"}
 
 
-async def _task_id(client: httpx.AsyncClient) -> int:
+async def _task_id(client: httpx.AsyncClient, operation: str) -> int:
+    """A task that the operation can do its work with."""
     task_id: int = (await client.post("/tasks", json={"title": "water"})).json()["id"]
+    if operation == "restore_task":
+        await client.delete(f"/tasks/{task_id}")
     return task_id
 
 

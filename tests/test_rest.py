@@ -131,6 +131,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 ALLOWED = {
     "/tasks": {"GET", "HEAD", "POST"},
     "/tasks/bulk-delete": {"POST"},
+    "/tasks/trash": {"GET", "HEAD", "DELETE"},
+    "/tasks/1/restore": {"POST"},
     "/tasks/1": {"GET", "HEAD", "PUT", "PATCH", "DELETE"},
     "/tasks/abc": {"GET", "HEAD", "PUT", "PATCH", "DELETE"},
     "/health": {"GET", "HEAD"},

@@ -150,6 +150,23 @@ async def test_deleting_many_takes_one_trip(ada: Person, task: Task, trips: Trip
         await ada.delete_tasks([task.id, *others, task.id, 0, 2**63 - 1])
 
 
+async def test_the_trash_takes_one_trip(ada: Person, task: Task, trips: TripCounter) -> None:
+    for _ in range(2):
+        other = await ada.create_task("sleep in")
+        await ada.delete_task(other.id)
+        await ada.list_trash(limit=1)
+        await ada.restore_task(other.id)
+        await ada.empty_trash()
+    await ada.delete_task(task.id)
+
+    with making(trips, READ):
+        await ada.list_trash(limit=50)
+    with making(trips, SESSION + WORK):
+        await ada.restore_task(task.id)
+    with making(trips, SESSION + WORK):
+        await ada.empty_trash()
+
+
 async def test_deleting_impossible_ids_takes_one_trip(
     ada: Person, task: Task, trips: TripCounter
 ) -> None:

@@ -79,7 +79,8 @@ class ListSizes:
 
     Args:
         schema: the schema.
-        declared: a size by the coordinate of the list field: `Book.authors`.
+        declared: a size by the coordinate of the list field: `Book.authors`. Several, if
+            several root fields have the list.
 
     Attributes:
         slicing: the slicing arguments by the root field's coordinate.
@@ -89,7 +90,11 @@ class ListSizes:
         ValueError: a list field has no declared size, or a declaration does not fit the schema.
     """
 
-    def __init__(self, schema: GraphQLSchema, declared: Mapping[str, DeclaredSize]) -> None:
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        declared: Mapping[str, DeclaredSize | Sequence[SlicingArgument]],
+    ) -> None:
         self.slicing: dict[str, SlicingArgument] = {}
         self.constants: dict[str, int] = {}
         lists = list(list_fields(schema))
@@ -98,7 +103,8 @@ class ListSizes:
         for name, size in declared.items():
             if name not in lists:
                 raise ValueError(f"A list size is declared for {name}, which is not a list field")
-            self._add(schema, name, size)
+            for each in size if isinstance(size, Sequence) else [size]:
+                self._add(schema, name, each)
 
     def _add(self, schema: GraphQLSchema, name: str, size: DeclaredSize) -> None:
         if isinstance(size, ConstantSize):

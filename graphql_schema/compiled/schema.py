@@ -22,7 +22,7 @@ from .document import Document, Runtime
 from .leaves import Leaf
 from .lexer import parse
 from .limits import CyclicFragments, Limits, check, over_limit
-from .list_sizes import DeclaredSize, ListSizes
+from .list_sizes import DeclaredSize, ListSizes, SlicingArgument
 from .rejections import RequestRejected, Stage
 from .resolvers import PreparedResolvers
 from .scan import find_kind
@@ -61,7 +61,7 @@ class CompiledSchema:
         limits: Limits | None = None,
         rules: Sequence[type[ASTValidationRule]] = (),
         leaves: Mapping[str, Leaf] | None = None,
-        list_sizes: Mapping[str, DeclaredSize] | None = None,
+        list_sizes: Mapping[str, DeclaredSize | Sequence[SlicingArgument]] | None = None,
         hide_suggestions: bool = False,
         refuse_nulls: bool = False,
         max_kept_bytes: int = KEPT_BYTES,
