@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     Boolean,
     ColumnElement,
@@ -57,6 +58,7 @@ _OWN_TRASH: Final = and_(_IS_OWNER, ~LIVES)
 """The owner's deleted tasks."""
 
 _BY_ID: Final = table.c.id == parameter("id", table.c.id)
+_AMONG_IDS: Final = table.c.id == func.any(integer_list("ids", BigInteger()))
 
 
 def _list(by_completed: bool, at_cursor: bool, backward: bool) -> Statement:
@@ -146,15 +148,18 @@ def _remove(*conditions: ColumnElement[bool]) -> Work:
     return done_or_locked(removed, locked, NAMES)
 
 
-def _remove_many(*conditions: ColumnElement[bool]) -> Work:
-    # Locked in the order of the ids, so that two deletions of the same tasks cannot deadlock.
-    locked = (
-        select(table.c.id)
-        .where(_OWN, table.c.id == func.any(integer_list("ids", BigInteger())), *conditions)
-        .order_by(table.c.id)
-        .with_for_update()
-        .cte("locked")
+def _locked_ids(*conditions: ColumnElement[bool]) -> CTE:
+    """The ids of the tasks that meet the conditions.
+
+    Locked in the order of the ids, so that two statements about the same tasks cannot deadlock.
+    """
+    return (
+        select(table.c.id).where(*conditions).order_by(table.c.id).with_for_update().cte("locked")
     )
+
+
+def _remove_many(*conditions: ColumnElement[bool]) -> Work:
+    locked = _locked_ids(_OWN, _AMONG_IDS, *conditions)
     return (
         update(table)
         .values(deleted_at=_DELETION_TIME)
@@ -193,9 +198,8 @@ def _restore(*conditions: ColumnElement[bool]) -> Work:
 
 
 def _empty_trash(*conditions: ColumnElement[bool]) -> Work:
-    emptied = (
-        delete(table).where(_OWN_TRASH, *conditions).returning(literal_column("1")).cte("emptied")
-    )
+    locked = _locked_ids(_OWN_TRASH, *conditions)
+    emptied = delete(table).where(table.c.id == locked.c.id).returning(table.c.id).cte("emptied")
     return select(func.count().label("amount")).select_from(emptied)
 
 

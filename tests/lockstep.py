@@ -25,7 +25,18 @@ from api.app import create_app
 from tests import model, operations
 from tests.conftest import settings_of_tests
 from tests.model import Answer, Expected, Failure, Model, Problem, Success, TypeFailure
-from tests.operations import Api, BulkDelete, Change, Create, Delete, Deleted, List, Operation
+from tests.operations import (
+    Api,
+    BulkDelete,
+    Change,
+    Create,
+    Delete,
+    Deleted,
+    EmptyTrash,
+    List,
+    ListTrash,
+    Operation,
+)
 from tests.people import token_hash
 from tests.surfaces import (
     SURFACES,
@@ -59,7 +70,9 @@ class Client:
     Attributes:
         real_ids: the ids of the tasks, by the model's ids.
         model_ids: the model's ids, by the real ones.
-        cursors: the cursors, by the model's id of the task that each follows.
+        cursors: the cursors, by the model's id of the task that each follows; those of the trash by
+            its position there.
+        deletions: the positions in the trash, by the model's id of the task and its time.
         times: creation and latest change of each task in the latest answer, by the model's id.
         messages: of the errors in the latest answer, by code.
         spent: how much of each budget was spent.
@@ -70,7 +83,8 @@ class Client:
     token: str = field(repr=False)
     real_ids: dict[int, int] = field(default_factory=dict)
     model_ids: dict[int, int] = field(default_factory=dict)
-    cursors: dict[int, str] = field(default_factory=dict)
+    cursors: dict[int | model.Deletion, str] = field(default_factory=dict)
+    deletions: dict[tuple[int, str], model.Deletion] = field(default_factory=dict)
     times: dict[int, tuple[str, str]] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
     spent: Counter[str] = field(default_factory=Counter)
@@ -84,19 +98,22 @@ class Client:
         self.real_ids[model_id] = real_id
         self.model_ids[real_id] = model_id
 
-    def add_cursor(self, model_id: int, cursor: str) -> None:
+    def add_cursor(self, position: int | model.Deletion, cursor: str) -> None:
         """Register the cursor after a task, which is the same in both APIs and at any time."""
-        assert self.cursors.setdefault(model_id, cursor) == cursor
+        assert self.cursors.setdefault(position, cursor) == cursor
 
     def translate(self, operation: Operation) -> Operation:
         """An operation of the model, with the real ids and cursors."""
         match operation:
-            case Create():
+            case Create() | EmptyTrash():
                 return operation
             case List({"cursor": int(after)} as query):
                 query = query | {"cursor": self.cursors[after]}
                 return replace(operation, query=query, detailed=True)
-            case List():
+            case ListTrash({"cursor": model.Deletion() as after} as query):
+                query = query | {"cursor": self.cursors[after]}
+                return replace(operation, query=query, detailed=True)
+            case List() | ListTrash():
                 return replace(operation, detailed=True)
             case BulkDelete(list(ids)):
                 return BulkDelete([self._real_id(each) for each in ids])
@@ -130,7 +147,9 @@ class Client:
                     self.add_task(result.id)
                 return Success(self._task(result))
             case operations.Page():
-                return Success(self._page(result))
+                return Success(self._page(result, isinstance(operation, ListTrash)))
+            case int():
+                return Success(result)
             case Deleted(deleted, not_found):
                 return Success(Deleted(self._model_ids(deleted), self._model_ids(not_found)))
         return Success(None)
@@ -155,19 +174,26 @@ class Client:
         match = re.fullmatch("Task with ID ([0-9]{1,18}) not found", text)
         return text.replace(match[1], str(self._model_ids([match[1]])[0])) if match else text
 
-    def _task(self, task: operations.Task) -> model.Task:
+    def _task(self, task: operations.Task, *, is_deleted: bool = False) -> model.Task:
         assert task.user_id == self.user_id
+        assert (task.deleted_at is not None) == is_deleted
         [model_id] = self._model_ids([task.id])
         self.times[model_id] = (task.created_at, task.updated_at)
         return model.Task(model_id, task.title, task.description, task.completed, task.version)
 
-    def _page(self, page: operations.Page) -> model.Page:
-        tasks = [self._task(task) for task in page.tasks]
-        for task, cursor in zip(tasks, page.cursors or (), strict=page.cursors is not None):
-            self.add_cursor(task.id, cursor)
+    def _page(self, page: operations.Page, is_trash: bool) -> model.Page:
+        tasks = [self._task(task, is_deleted=is_trash) for task in page.tasks]
+        positions: list[int | model.Deletion] = [task.id for task in tasks]
+        if is_trash:
+            times = [str(task.deleted_at) for task in page.tasks]
+            positions = [
+                self.deletions[task.id, time] for task, time in zip(tasks, times, strict=True)
+            ]
+        for position, cursor in zip(positions, page.cursors or (), strict=page.cursors is not None):
+            self.add_cursor(position, cursor)
         if page.next_cursor is not None:
-            self.add_cursor(tasks[-1].id, page.next_cursor)
-        after = tasks[-1].id if page.next_cursor is not None else None
+            self.add_cursor(positions[-1], page.next_cursor)
+        after = positions[-1] if page.next_cursor is not None else None
         return model.Page(tasks, after, page.total, page.has_previous)
 
     def _model_ids(self, real_ids: list[Any]) -> list[int]:
@@ -205,7 +231,7 @@ class RunningApp:
         await sql.close()
 
     async def sign_in(self) -> tuple[dict[Api, Client], Client]:
-        """New users: one for each API, who have no tasks, and another one, who has two."""
+        """New users: one for each API, who have no tasks, and another one, who has three."""
         number = next(self._numbers)
         clients = [
             Client(f"{name} {number}", secrets.token_urlsafe(32)) for name in (*Api, "other")
@@ -275,7 +301,8 @@ _SIGN_IN: Final = """
 WITH people AS (INSERT INTO users (id) SELECT unnest($1::text[])),
 sessions AS (INSERT INTO user_sessions (user_id, token_hash, expires_at)
     SELECT id, hash, now() + interval '1 day' FROM unnest($1::text[], $2::text[]) _(id, hash))
-INSERT INTO tasks (user_id, title) SELECT $1[3], 'other' FROM generate_series(1, 2) RETURNING id
+INSERT INTO tasks (user_id, title, deleted_at)
+    SELECT $1[3], 'other', CASE n WHEN 3 THEN now() END FROM generate_series(1, 3) n RETURNING id
 """
 
 _INSERT: Final = """
@@ -283,7 +310,7 @@ INSERT INTO tasks (user_id, title, description, completed)
 SELECT $1, * FROM unnest($2::text[], $3::text[], $4::boolean[]) RETURNING id
 """
 
-_ROWS: Final = "SELECT * FROM tasks WHERE user_id = ANY($1) AND deleted_at IS NULL ORDER BY id"
+_ROWS: Final = "SELECT * FROM tasks WHERE user_id = ANY($1) ORDER BY id"
 
 
 # --- The comparison -----------------------------------------------------------------------
@@ -388,6 +415,7 @@ class Comparison:
         page = List({"limit": 1})
         response = await self._app.do(Api.REST, page, self._other.token)
         self._other.read(Api.REST, page, response)
+        assert len(self._other.cursors) == 1
         [cursor] = self._other.cursors.values()
         for client in self._clients.values():
             client.add_cursor(model.FOREIGN_CURSOR, cursor)
@@ -400,14 +428,21 @@ class Comparison:
 
     async def _require_rows(self) -> None:
         *rows_by_api, foreign = await self._app.rows(*self._clients.values(), self._other)
-        assert [(row["title"], row["version"]) for row in foreign] == [("other", 1)] * 2
+        assert [(row["title"], row["version"]) for row in foreign] == [("other", 1)] * 3
+        assert [row["deleted_at"] is None for row in foreign] == [True, True, False]
         for api, rows in zip(Api, rows_by_api, strict=True):
             model_ids = self._clients[api].model_ids
             stored = {model_ids[row["id"]]: row for row in rows if row["id"] in model_ids}
-            tasks = [_task(model_id, row) for model_id, row in stored.items()]
             assert len(stored) == len(rows), f"{api} stored a task that it did not answer"
-            assert tasks == [task for _, task in sorted(self.model.tasks.items())], api
+            for is_deleted, expected in ((False, self.model.tasks), (True, self.model.trash)):
+                tasks = {
+                    model_id: _task(model_id, row)
+                    for model_id, row in stored.items()
+                    if (row["deleted_at"] is not None) is is_deleted
+                }
+                assert tasks == expected, api
             self._require_times(api, stored)
+            self._note_deletions(api, stored)
             self._rows[api] = stored
 
     def _require_times(self, api: Api, stored: dict[int, asyncpg.Record]) -> None:
@@ -418,13 +453,23 @@ class Comparison:
             if before is None:
                 assert row["created_at"] == row["updated_at"]
             elif before["version"] == row["version"]:
-                assert before == row
+                assert {**before, "deleted_at": row["deleted_at"]} == {**row}
+                assert before["deleted_at"] in (None, row["deleted_at"])
             else:
                 assert before["created_at"] == row["created_at"]
                 assert before["updated_at"] < row["updated_at"]
         for model_id, times in self._clients[api].times.items():
             row = stored.get(model_id) or earlier[model_id]
             assert times == (_rfc3339(row["created_at"]), _rfc3339(row["updated_at"]))
+
+    def _note_deletions(self, api: Api, stored: dict[int, asyncpg.Record]) -> None:
+        for model_id, position in self.model.deletions.items():
+            if model_id in self.model.trash:
+                row = stored[model_id]
+                assert row["deleted_at"] >= row["updated_at"]
+                times = self._clients[api].deletions
+                time = (model_id, _rfc3339(row["deleted_at"]))
+                assert times.setdefault(time, position) == position
 
 
 def _require_charge(api: Api, client: Client, expected: Expected, response: Response) -> None:

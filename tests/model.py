@@ -21,9 +21,12 @@ from tests.operations import (
     Create,
     Delete,
     Deleted,
+    EmptyTrash,
     Get,
     List,
+    ListTrash,
     Operation,
+    Restore,
 )
 
 MAX_ID: Final = 2**63 - 1
@@ -36,8 +39,8 @@ WHITE_SPACE: Final = "".join(
     map(chr, [*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029])
 ) + "\u202f\u205f\u3000"  # fmt: skip
 
-FOREIGN_IDS: Final = (10**6 + 1, 10**6 + 2)
-"""The ids of another user's tasks."""
+FOREIGN_IDS: Final = (10**6 + 1, 10**6 + 2, 10**6 + 3)
+"""The ids of another user's tasks, of which the last one is in the trash."""
 
 FOREIGN_CURSOR: Final = 0
 """Another user's cursor, at a position after all of the user's own tasks."""
@@ -64,11 +67,22 @@ class Task:
     version: int = 1
 
 
+class Deletion(NamedTuple):
+    """A position in the trash: the cursor after a deleted task.
+
+    Attributes:
+        number: of the operation that deleted it.
+    """
+
+    number: int
+    id: int
+
+
 class Page(NamedTuple):
-    """A part of the list. Only GraphQL answers ``total`` and ``has_previous``."""
+    """A part of the list or of the trash. Only GraphQL answers ``total`` and ``has_previous``."""
 
     tasks: list[Task]
-    cursor: int | None
+    cursor: int | Deletion | None
     total: int | None = None
     has_previous: bool | None = None
 
@@ -76,7 +90,7 @@ class Page(NamedTuple):
 class Success(NamedTuple):
     """The operation was done; the value is the answer."""
 
-    value: Task | Page | Deleted | None
+    value: Task | Page | Deleted | int | None
 
 
 class Problem(NamedTuple):
@@ -129,15 +143,24 @@ class Model:
     """The tasks of one user.
 
     Attributes:
-        tasks: those that exist, by id.
+        tasks: those that live, by id.
+        trash: those that are deleted, by id.
+        deletions: when each of those was deleted: the position in the trash, by id.
         created: how many were ever created.
         cursors: those that were answered so far, and another user's.
         next_cursor: of the latest page.
+        trash_cursors: those of the trash that were answered so far.
+        next_trash_cursor: of the latest page of the trash.
         keys: what each key was used for, by the API whose client used it.
     """
 
     def __init__(self) -> None:
         self.tasks: dict[int, Task] = {}
+        self.trash: dict[int, Task] = {}
+        self.deletions: dict[int, Deletion] = {}
+        self._operations = 0
+        self.trash_cursors: list[Deletion] = []
+        self.next_trash_cursor: Deletion | None = None
         self.created = 0
         self.cursors: list[int] = [FOREIGN_CURSOR]
         self.next_cursor: int | None = None
@@ -182,11 +205,12 @@ class Model:
 
     def _reaches_the_work(self, operation: Operation) -> bool:
         """Whether it is a write that is neither refused as invalid, nor for an impossible id."""
-        if isinstance(operation, Get | List) or _is_unstorable_json(operation):
+        if isinstance(operation, _READS) or _is_unstorable_json(operation):
             return False
         if any(_problems(operation, Api.REST)) or _is_mistyped(operation):
             return False
-        return not isinstance(operation, Change | Delete) or 1 <= int(operation.id) <= MAX_ID
+        has_id = isinstance(operation, Change | Delete | Restore)
+        return not has_id or 1 <= int(operation.id) <= MAX_ID
 
     def _request(self, operation: Operation, api: Api) -> Any:
         """What has to be the same for a request to be the same."""
@@ -201,6 +225,10 @@ class Model:
                 return "delete", self._known(task_id), _versions(version, api)
             case BulkDelete(ids):
                 return "delete many", [self._known(each) for each in ids]
+            case Restore(task_id):
+                return "restore", self._known(task_id)
+            case EmptyTrash():
+                return "empty"
         raise TypeError(operation)
 
     def _known(self, task_id: Any) -> tuple[int, bool]:
@@ -230,8 +258,12 @@ class Model:
             assert isinstance(rest, Failure), "one API must not store what the other refuses"
             return TypeFailure()
         problems = [*_problems(operation, Api.GRAPHQL)]
-        is_refused_by_rest = isinstance(rest, Failure) and rest.status == 400
-        assert bool(problems) == (is_refused_by_rest and not _is_empty_page(operation))
+        of_rest = [
+            problem
+            for problem in _problems(operation, Api.REST)
+            if problem.field != "limit" or not _is_empty_page(operation)
+        ]
+        assert bool(problems) == bool(of_rest), "one API must not do what the other refuses"
         if problems:
             return _invalid(problems)
         match operation, rest:
@@ -239,6 +271,12 @@ class Model:
                 return Success(None)
             case Delete(), Success():
                 return Success(self._deleted)
+            case EmptyTrash(), _:
+                return Success(self._emptied)
+            case ListTrash(query), _:
+                page = self._list_trash(query, default_limit=50)
+                has_previous = query.get("cursor") is not None
+                return Success(page._replace(total=len(self.trash), has_previous=has_previous))
             case List(query), _:
                 page = self._list(query, default_limit=50)
                 has_previous = query.get("cursor") is not None
@@ -254,17 +292,30 @@ class Model:
                 return self._store(Task(self.created, **values))
             case List(query):
                 page = self._list(query, default_limit=MAX_PAGE)
+                assert isinstance(page.cursor, int | None)
                 self.next_cursor = page.cursor
                 if page.cursor is not None and page.cursor not in self.cursors:
                     self.cursors.append(page.cursor)
                 return Success(page)
+            case ListTrash(query):
+                page = self._list_trash(query, default_limit=MAX_PAGE)
+                assert isinstance(page.cursor, Deletion | None)
+                self.next_trash_cursor = page.cursor
+                if page.cursor is not None and page.cursor not in self.trash_cursors:
+                    self.trash_cursors.append(page.cursor)
+                return Success(page)
             case BulkDelete(ids):
                 return Success(self._delete_many([*dict.fromkeys(int(each) for each in ids)]))
+            case EmptyTrash():
+                self._emptied = len(self.trash)
+                self.trash.clear()
+                return Success(None)
             case _:
                 return self._perform_on_one(operation)
 
-    def _perform_on_one(self, operation: Get | Change | Delete) -> Answer:
-        task = self.tasks.get(int(operation.id))
+    def _perform_on_one(self, operation: Get | Change | Delete | Restore) -> Answer:
+        tasks = self.trash if isinstance(operation, Restore) else self.tasks
+        task = tasks.get(int(operation.id))
         if task is None:
             detail = f"Task with ID {operation.id[:200]} not found"
             return Failure("not_found_error", 404, detail, [])
@@ -280,8 +331,12 @@ class Model:
                     task if changed == task else replace(changed, version=task.version + 1)
                 )
             case Delete():
-                self._deleted = self.tasks.pop(task.id)
+                self._deleted = task
+                self._delete_many([task.id])
                 return Success(None)
+            case Restore():
+                del self.trash[task.id]
+                return self._store(replace(task, version=task.version + 1))
         return Success(task)
 
     def _store(self, task: Task) -> Answer:
@@ -294,6 +349,14 @@ class Model:
         rest = [task for task in self._filtered(query) if task.id < after]
         return Page(rest[:limit], rest[limit - 1].id if len(rest) > limit > 0 else None)
 
+    def _list_trash(self, query: dict[str, Any], default_limit: int) -> Page:
+        limit = default_limit if query.get("limit") is None else query["limit"]
+        positions = sorted((self.deletions[task_id] for task_id in self.trash), reverse=True)
+        after = query.get("cursor")
+        rest = [each for each in positions if after is None or each < after]
+        tasks = [self.trash[each.id] for each in rest[:limit]]
+        return Page(tasks, rest[limit - 1] if len(rest) > limit > 0 else None)
+
     def _filtered(self, query: dict[str, Any]) -> list[Task]:
         completed = query.get("completed")
         accepted = (True, False) if completed is None else (completed,)
@@ -301,9 +364,15 @@ class Model:
         return [task for _, task in newest_first if task.completed in accepted]
 
     def _delete_many(self, ids: list[int]) -> Deleted:
-        deleted = [task_id for task_id in ids if self.tasks.pop(task_id, None)]
+        self._operations += 1
+        deleted = [task_id for task_id in ids if task_id in self.tasks]
+        for task_id in deleted:
+            self.trash[task_id] = self.tasks.pop(task_id)
+            self.deletions[task_id] = Deletion(self._operations, task_id)
         return Deleted(deleted, [task_id for task_id in ids if task_id not in deleted])
 
+
+_READS: Final = (Get, List, ListTrash)
 
 _OTHER: Final = {Api.REST: Api.GRAPHQL, Api.GRAPHQL: Api.REST}
 
@@ -319,7 +388,7 @@ def _charged(operation: Operation, api: Api, answer: Answer) -> Kind:
     """A GraphQL document that cannot be executed costs one read, also if it is a mutation."""
     malformed = Problem("", "json_invalid", None)
     match answer:
-        case _ if isinstance(operation, Get | List):
+        case _ if isinstance(operation, _READS):
             return Kind.READ
         case TypeFailure():
             return Kind.READ
@@ -364,14 +433,14 @@ def _problems(operation: Operation, api: Api) -> Iterator[Problem]:
     match operation:
         case Create(members):
             yield from _problems_of_members(members, required=["title"])
-        case List(query):
+        case List(query) | ListTrash(query):
             yield from _spelled(_problems_of_query(query, api), api)
         case BulkDelete(ids):
             yield from _spelled(_problems_of_ids(ids, api), api)
         case Change(task_id, members):
             yield from _problems_of_members(members, required=[])
             yield from _spelled(_problems_of_id(task_id), api)
-        case Get(task_id) | Delete(task_id):
+        case Get(task_id) | Delete(task_id) | Restore(task_id):
             yield from _spelled(_problems_of_id(task_id), api)
 
 
@@ -510,7 +579,7 @@ def _is_mistyped(operation: Operation) -> bool:
             return _are_mistyped(members) or _is_beyond_int(version)
         case Delete(version=version):
             return _is_beyond_int(version)
-        case List(query):
+        case List(query) | ListTrash(query):
             limit = query.get("limit")
             return (
                 not isinstance(query.get("completed"), bool | None)
@@ -532,7 +601,7 @@ def _are_mistyped(members: Any) -> bool:
 
 def _is_empty_page(operation: Operation) -> bool:
     """Whether it is a page of no tasks: GraphQL has one, for a count alone."""
-    return isinstance(operation, List) and operation.query.get("limit") == 0
+    return isinstance(operation, List | ListTrash) and operation.query.get("limit") == 0
 
 
 def _is_beyond_int(number: int | None) -> bool:

@@ -20,6 +20,7 @@ from tests.operations import (
     Delete,
     Get,
     List,
+    ListTrash,
     Operation,
 )
 from tests.planting import (
@@ -255,6 +256,82 @@ def an_id_sent_twice_is_answered_twice() -> Fault:
 @fault
 def deletions_are_answered_in_the_order_of_ids() -> Fault:
     return changed_deletions(lambda operation, ids: sorted(ids))
+
+
+# --- The trash ----------------------------------------------------------------------------
+
+
+@fault
+def a_deleted_task_is_found() -> Fault:
+    return changed_sql(r" AND tasks\.deleted_at IS NULL(?= AND tasks\.id = \$\d+\S*\s*$)", "")
+
+
+@fault
+def a_deleted_task_is_listed() -> Fault:
+    return changed_sql(r" AND tasks\.deleted_at IS NULL(?=.* ORDER BY tasks\.created_at)", "")
+
+
+@fault
+def a_deleted_task_is_counted() -> Fault:
+    return changed_sql(r"(SELECT count\(\*\).*) AND tasks\.deleted_at IS NULL(?=.*$)", r"\1")
+
+
+@fault
+def a_deleted_task_can_be_changed() -> Fault:
+    return changed_sql(r" AND tasks\.deleted_at IS NULL(?=.* SET title)", "")
+
+
+@fault
+def a_deleted_task_can_be_deleted_again() -> Fault:
+    return changed_sql(r" AND tasks\.deleted_at IS NULL(?=.* FOR UPDATE.* SET deleted_at)", "")
+
+
+@fault
+def a_task_that_lives_can_be_restored() -> Fault:
+    return changed_sql(r"( SET .*deleted_at=NULL.*) AND tasks\.deleted_at IS NOT NULL", r"\1")
+
+
+@fault
+def everyone_can_restore_everything() -> Fault:
+    return changed_sql(
+        r"( SET \S.*deleted_at=NULL.*)tasks\.user_id = (\$\d+\S*)", r"\1\2 IS NOT NULL"
+    )
+
+
+@fault
+def a_restored_task_has_its_old_version() -> Fault:
+    return changed_sql(r"version=\(?tasks\.version \+ 1\)?", "version=tasks.version")
+
+
+@fault
+def the_trash_is_in_the_order_of_creation() -> Fault:
+    return changed_sql(r"ORDER BY tasks\.deleted_at DESC", "ORDER BY tasks.created_at DESC")
+
+
+@fault
+def a_page_of_the_trash_loses_tasks_of_the_same_time() -> Fault:
+    return changed_sql(r"\(tasks\.deleted_at, tasks\.id\) <", f"(tasks.deleted_at, {2**63 - 1}) <")
+
+
+@fault
+def emptying_the_trash_takes_what_lives() -> Fault:
+    return changed_sql(r" AND tasks\.deleted_at IS NOT NULL(?=.*DELETE FROM tasks)", "")
+
+
+@fault
+def emptying_the_trash_empties_everybodys() -> Fault:
+    return changed_sql(r"tasks\.user_id = (\S+)(?=.*DELETE FROM tasks)", r"\1 IS NOT NULL")
+
+
+@fault
+def a_cursor_of_the_trash_begins_it_anew() -> Fault:
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case ListTrash({"cursor": str(cursor), **others}) if len(cursor) == 23:
+                return replace(operation, query=others)
+        return operation
+
+    return changed_operations(edit, Api.GRAPHQL)
 
 
 # --- Lists --------------------------------------------------------------------------------

@@ -156,6 +156,13 @@ QUERY: Final = st.fixed_dictionaries(
         "cursor": CURSORS,
     },
 )
+TRASH_QUERY: Final = st.fixed_dictionaries(
+    {},
+    optional={
+        "limit": mostly(st.sampled_from([None, 1, 2, 1000]), st.sampled_from([0, -1, 1001, "abc"])),
+        "cursor": mostly(st.integers(0, 2), st.sampled_from([None, "", "A", "d", "d" * 23])),
+    },
+)
 # Indexes as above, in both forms in which JSON has integers; or numbers that are not ids.
 _bulk_ids = mostly(
     _MINE | _MINE.map(float),
@@ -199,6 +206,11 @@ class Sequence(RuleBasedStateMachine):
     def _id(self, which: int | str) -> str:
         """The id of the task at that index; a text is returned as it is."""
         return which if isinstance(which, str) else str(self._id_at(which))
+
+    def _id_in_the_trash(self, which: int | str) -> str:
+        """The same of a deleted task, last deleted first; of none if there is none."""
+        ids = sorted(self._model.trash, key=self._model.deletions.__getitem__, reverse=True)
+        return str(ids[which % len(ids)]) if isinstance(which, int) and ids else self._id(which)
 
     def _bulk_id(self, which: Any) -> Any:
         is_index = type(which) in (int, float) and which in range(DELETED + 1)
@@ -285,6 +297,36 @@ class Equality(Sequence):
         task_id = self._id(which)
         self._do(operations.Delete(task_id, self._version(task_id, at)))
 
+    @rule(which=WHICH)
+    def restore(self, which: int | str) -> None:
+        self._do(operations.Restore(self._id_in_the_trash(which)))
+
+    @rule(query=TRASH_QUERY, swapped=st.booleans())
+    def list_trash(self, query: dict[str, Any], swapped: bool) -> None:
+        index = query.get("cursor")
+        if isinstance(index, int):
+            latest = self._model.trash_cursors[-3:] or [None]
+            query = query | {"cursor": latest[-1 - index % len(latest)]}
+        self._do(operations.ListTrash(query), swapped)
+
+    @rule(number=st.integers(0, 3), limit=st.integers(1, 2), swapped=st.booleans())
+    def page_through_the_trash(self, number: int, limit: int, swapped: bool) -> None:
+        """Delete so many tasks together, and read page after page."""
+        if number:
+            self._do(operations.BulkDelete([self._id_at(index) for index in range(number)]))
+        after = None
+        while True:
+            query = {"limit": limit, "cursor": after}
+            self._do(operations.ListTrash(query), swapped)
+            after = self._model.next_trash_cursor
+            if after is None:
+                break
+
+    @rule(at_last=st.integers(0, 2))
+    def empty_trash(self, at_last: int) -> None:
+        if not at_last:
+            self._do(operations.EmptyTrash())
+
     @rule(ids=BULK)
     def delete_many(self, ids: Any) -> None:
         few = isinstance(ids, list) and len(ids) < 10
@@ -323,6 +365,14 @@ class Retries(Sequence):
     @rule(which=_MINE, key=KEYS)
     def delete(self, which: int, key: str) -> None:
         self._do(operations.Delete(self._id(which)), key=key)
+
+    @rule(which=_MINE, key=KEYS)
+    def restore(self, which: int, key: str) -> None:
+        self._do(operations.Restore(self._id_in_the_trash(which)), key=key)
+
+    @rule(key=KEYS)
+    def empty_trash(self, key: str) -> None:
+        self._do(operations.EmptyTrash(), key=key)
 
     @rule(ids=st.lists(_bulk_ids, min_size=1, max_size=3), key=KEYS)
     def delete_many(self, ids: Any, key: str) -> None:
