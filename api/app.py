@@ -19,6 +19,7 @@ from api.http.hosts import TrustedHosts
 from api.http.links import path_in_app
 from api.server.graceful_shutdown import graceful_shutdown
 from api.server.readiness import require_ready
+from api.server.sweeper import sweeping
 from api.settings import Settings, load
 from api.state import State, opened
 from graphql_schema import endpoint as graphql_http
@@ -104,7 +105,8 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
             app.state.twofold = state
             await _require_usable_tables(state)
             with graceful_shutdown(state):
-                yield
+                async with sweeping(state):
+                    yield
 
     return lifespan
 

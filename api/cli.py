@@ -100,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     reassign.add_argument("old", help="the id of the user who has the tasks")
     reassign.add_argument("new", help="the id of the user who gets them")
 
+    sweep = commands.add_parser(
+        "sweep", help="remove what was in the trash for too long, as the service does by itself"
+    )
+    sweep.set_defaults(command="sweep")
+
     check = commands.add_parser(
         "check", help="show the settings and every problem with them; connects to nothing"
     )

@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Final
 
 from limits import parse_many as parse_limits
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 
@@ -110,3 +110,9 @@ def mask(value: object) -> str:
 _SECRET_URL: Final = re.compile(
     r"(?P<scheme>[\w+]+://)[^@?#]+@(?P<place>[\w.-]+(:\d+)?(/[\w.-]*)?)(\?.*)?"
 )
+
+
+TRASH_DAYS: Final = 30
+"""How many days a deleted task stays in the trash, unless it is set."""
+
+TrashDays = Annotated[int, Field(ge=1, le=3650)]

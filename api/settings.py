@@ -16,8 +16,10 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.setting_values import (
+    TRASH_DAYS,
     CommaSeparated,
     RateLimit,
+    TrashDays,
     allowed_host,
     mask,
     normalized_origin,
@@ -110,6 +112,7 @@ class Settings(BaseSettings):
     sqlalchemy_pool_pre_ping: bool = True
     request_deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
     idempotency_hours: Annotated[int, Field(ge=1, le=8760)] = 24
+    trash_days: TrashDays = TRASH_DAYS
 
     redis_url: SecretStr | None = None
     rate_limit_enabled: bool = True

@@ -58,6 +58,10 @@ class State:
         """A request's access to the database, with the request's deadline."""
         return self._database(self.settings.request_deadline_seconds)
 
+    def maintenance(self) -> Database:
+        """The background's access to the database: a request's deadline, and a share of its own."""
+        return self._database(self.settings.request_deadline_seconds, share="maintenance")
+
     def probe(self) -> Database:
         """A readiness probe's access to the database: a short deadline, and a share of its own."""
         return self._database(PROBE_SECONDS, share="probe")

@@ -48,7 +48,7 @@ class Ledger:
             exclusive: whether no other task may be stored.
         """
         stored: dict[str, list[int]] = {}
-        for title, version in await sql.fetch("SELECT title, version FROM tasks"):
+        for title, version in await sql.fetch(_LIVING):
             stored.setdefault(title, []).append(version)
         wrong = {
             title: (versions, possible)
@@ -59,3 +59,6 @@ class Ledger:
         assert not wrong, f"{len(wrong)} tasks: {{title: (stored, possible)}} = {wrong}"
         unknown = stored.keys() - self._possible.keys()
         assert not (exclusive and unknown), f"{len(unknown)} unknown tasks: {unknown}"
+
+
+_LIVING: Final = "SELECT title, version FROM tasks WHERE deleted_at IS NULL"

@@ -201,7 +201,7 @@ class Retrying:
             sql: a connection to the database, which has no other tasks.
         """
         stored: dict[str, list[int]] = {}
-        for title, version in await sql.fetch("SELECT title, version FROM tasks"):
+        for title, version in await sql.fetch(_LIVING):
             stored.setdefault(title, []).append(version)
         twice = [title for title, versions in stored.items() if len(versions) > 1]
         lost = [
@@ -236,3 +236,6 @@ def _essence(api: Api, response: Response) -> Any:
         return response.status, response.json["data"]
     headers = [response.headers.get(name) for name in ("etag", "location")]
     return response.status, response.body, headers
+
+
+_LIVING: Final = "SELECT title, version FROM tasks WHERE deleted_at IS NULL"
