@@ -44,10 +44,22 @@ class Kind(StrEnum):
 
 
 class Cost(NamedTuple):
-    """What a request costs: 1 in REST; in GraphQL the number of root fields of the document."""
+    """What a request costs: in REST 1, in GraphQL 1 for each root field of the document.
+
+    Creating many tasks costs more in both (``cost_of_new``).
+    """
 
     kind: Kind
     amount: int = 1
+
+
+TASKS_A_WRITE: Final = 20
+"""Creating tasks at once costs one write for every so many begun."""
+
+
+def cost_of_new(tasks: int) -> Cost:
+    """What it costs to create so many tasks at once."""
+    return Cost(Kind.WRITE, max(1, -(-tasks // TASKS_A_WRITE)))
 
 
 ONE_READ: Final = Cost(Kind.READ)

@@ -89,7 +89,7 @@ class GraphQLEndpoint:
             operation = self._engine.prepare(request.query).operation(request.operation_name)
             call = operation.bind(request.variables)
             cost = _cost(operation.kind, call.cost)
-            key = _key(scope, cost)
+            key = _key(scope, cost.kind, call.fields)
             state.budget.require_payable(cost)
         except (Unauthenticated, Unavailable, UnusableSessions):
             raise
@@ -253,20 +253,20 @@ def _cost_of_failure(budget: Budget, payer: str, kind: Kind) -> Cost:
     return ONE_READ
 
 
-def _cost(kind: OperationType, fields: int) -> Cost:
-    """The number of root fields that will run, at least one."""
+def _cost(kind: OperationType, amount: int) -> Cost:
+    """What the root fields that will run cost, at least one."""
     mutates = kind is OperationType.MUTATION
-    return Cost(Kind.WRITE if mutates else Kind.READ, max(fields, 1))
+    return Cost(Kind.WRITE if mutates else Kind.READ, max(amount, 1))
 
 
-def _key(scope: Scope, cost: Cost) -> str | None:
+def _key(scope: Scope, kind: Kind, fields: int) -> str | None:
     """The key in the header ``Idempotency-Key``, which counts for the only field of a mutation."""
     values = header_values(scope, HEADER.lower().encode())
-    if not values or cost.kind is Kind.READ:
+    if not values or kind is Kind.READ:
         return None
     if len(values) > 1:
         raise InvalidInput([FieldError(HEADER, "Should be given once", "repeated_header")])
-    if cost.amount > 1:
+    if fields > 1:
         message = f"Is for one mutation field; each of several takes its own {KEY_ARGUMENT}"
         raise InvalidInput([FieldError(HEADER, message, "idempotency_key_of_several")])
     return parse_key(values[0].decode("latin-1").strip(), HEADER)

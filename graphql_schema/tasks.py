@@ -16,6 +16,7 @@ import strawberry
 from pydantic import BaseModel, BeforeValidator, Field
 from strawberry import ID, UNSET
 
+from api.charges import TASKS_A_WRITE
 from graphql_schema.compiled import DeclaredSize, InputList, SlicingArgument
 from graphql_schema.connections import (
     DEFAULT_PAGE_SIZE,
@@ -29,8 +30,10 @@ from persistence import tasks
 from persistence.cursors import TRASH, encode_cursor
 from persistence.errors import NotFound
 from persistence.task_inputs import (
+    MAX_NEW,
     MAX_PAGE,
     BackwardPage,
+    BulkCreate,
     EmptyablePage,
     EmptyableTrashPage,
     NewTask,
@@ -116,6 +119,14 @@ class DeleteTasksResult:
     not_found: list[ID] = strawberry.field(description="The ids of no task of yours.")
 
 
+@strawberry.type(description="What a bulk change did, each in the order asked.")
+class UpdateTasksResult:
+    """Resolved from ``persistence.tasks.Updated``, whose attributes have these names."""
+
+    updated: list[Task] = strawberry.field(description="The tasks as they are now.")
+    not_found: list[ID] = strawberry.field(description="The ids of no task of yours.")
+
+
 def list_sizes(max_page: int) -> dict[str, DeclaredSize | list[SlicingArgument]]:
     """The size of each list field of the types above.
 
@@ -127,7 +138,12 @@ def list_sizes(max_page: int) -> dict[str, DeclaredSize | list[SlicingArgument]]
         SlicingArgument("Query.trash", "first", max_page, DEFAULT_PAGE_SIZE),
     ]
     ids = InputList("Mutation.deleteTasks", "ids")
+    updated = SlicingArgument("Mutation.updateTasks", "ids", MAX_PAGE)
+    created = SlicingArgument("Mutation.createTasks", "inputs", MAX_NEW, items_a_unit=TASKS_A_WRITE)
     return {
+        "Mutation.createTasks": created,
+        "UpdateTasksResult.updated": updated,
+        "UpdateTasksResult.notFound": InputList("Mutation.updateTasks", "ids"),
         "TaskConnection.edges": page,
         "TaskConnection.nodes": page,
         "DeleteTasksResult.deleted": ids,
@@ -175,8 +191,8 @@ class UpdateTaskInput:
     )
 
 
-class _DeleteTasks(BaseModel):
-    """The argument of ``deleteTasks``. GraphQL's ``ID`` is text."""
+class _Ids(BaseModel):
+    """The argument of ``updateTasks`` and ``deleteTasks``. GraphQL's ``ID`` is text."""
 
     ids: Annotated[
         list[Annotated[int, BeforeValidator(text_integer)]],
@@ -361,6 +377,47 @@ class TaskMutations:
         return await tasks.remove(context.db, context.viewer, task_id, versions, once)
 
     @strawberry.mutation(
+        graphql_type=list[Task] | None,
+        description="Add 1 to 100 tasks to your list at once, all of them or none; they are in the "
+        "order given. Costs one write for every 20 begun.",
+    )
+    async def create_tasks(
+        self,
+        info: Info,
+        inputs: Annotated[list[CreateTaskInput], _argument("The new tasks.")],
+        idempotency_key: IdempotencyKey = UNSET,
+    ) -> list[tasks.Task]:
+        """Create many tasks."""
+        context, checks = info.context, Checks()
+        members = {"tasks": [provided(each) for each in inputs]}
+        new = checks.run(validate, BulkCreate, members, {"tasks": "inputs"})
+        key = checks.run(context.key, idempotency_key)
+        checks.finish()
+        once = context.once(info, key, [each.model_dump() for each in new.tasks])
+        return await tasks.create_many(context.db, context.viewer, new.tasks, once)
+
+    @strawberry.mutation(
+        graphql_type=UpdateTasksResult | None,
+        description="Change 1 to 1000 of your tasks in the same way, at once; an id given twice "
+        "counts once.",
+    )
+    async def update_tasks(
+        self,
+        info: Info,
+        ids: Annotated[list[ID], _argument("1 to 1000 ids of tasks.")],
+        input: Annotated[UpdateTaskInput, _argument("The changes.")],
+        idempotency_key: IdempotencyKey = UNSET,
+    ) -> tasks.Updated:
+        """Change many tasks."""
+        context, checks = info.context, Checks()
+        which = checks.run(validate, _Ids, {"ids": ids})
+        changes = checks.run(validate, TaskChanges, provided(input))
+        key = checks.run(context.key, idempotency_key)
+        checks.finish()
+        once = context.once(info, key, which.ids, changes.provided())
+        return await tasks.change_many(context.db, context.viewer, which.ids, changes, once)
+
+    @strawberry.mutation(
         graphql_type=DeleteTasksResult | None,
         description="Put 1 to 1000 of your tasks into the trash at once; an id given twice counts "
         "once.",
@@ -373,7 +430,7 @@ class TaskMutations:
     ) -> tasks.Deleted:
         """Delete many tasks."""
         context, checks = info.context, Checks()
-        deletion = checks.run(validate, _DeleteTasks, {"ids": ids})
+        deletion = checks.run(validate, _Ids, {"ids": ids})
         key = checks.run(context.key, idempotency_key)
         checks.finish()
         once = context.once(info, key, deletion.ids)

@@ -154,17 +154,25 @@ def as_text(numbers: Sequence[int] | None) -> list[str] | None:
     return None if numbers is None else [str(number) for number in numbers]
 
 
-# --- Changing one row, at a version ---
+# --- Changing rows, and one at a version ---
 
 
-def locked_row(columns: Sequence[Label[Any]], *conditions: ColumnElement[bool]) -> CTE:
-    """The row that meets the conditions, in its latest version, locked until the statement ends.
+def locked_rows(
+    columns: Sequence[Label[Any]],
+    *conditions: ColumnElement[bool],
+    order: ColumnElement[Any] | None = None,
+) -> CTE:
+    """The rows that meet the conditions, in their latest version, locked until the statement ends.
 
     Because of the lock the rest of the statement sees what this part saw: the version that is
     compared is the version that is changed, whoever else writes (READ COMMITTED re-reads the
     row).
+
+    Args:
+        order: in which they are locked, if they may be several.
     """
-    return select(*columns).where(*conditions).with_for_update().cte("locked")
+    rows = select(*columns).where(*conditions).with_for_update()
+    return (rows if order is None else rows.order_by(order)).cte("locked")
 
 
 def at_version(locked: CTE) -> ColumnElement[bool]:
@@ -196,16 +204,15 @@ def differ(values: Mapping[str, ColumnElement[Any]], locked: CTE) -> ColumnEleme
 
 
 def done_or_locked(done: CTE, locked: CTE, names: Sequence[str]) -> Select[tuple[object, ...]]:
-    """One row: true and the row that was changed, or false and the locked row.
+    """For each locked row: true and the row that was changed, or false and the locked row.
 
     No row at all means that there was no row to lock. ``changed_row`` reads the result.
     """
+    is_done = exists(select(literal_column("1")).where(done.c.id == locked.c.id))
     return select(
         union_all(
             select(true().label("done"), *(done.c[name] for name in names)),
-            select(false(), *(locked.c[name] for name in names)).where(
-                ~exists(select(literal_column("1")).select_from(done))
-            ),
+            select(false(), *(locked.c[name] for name in names)).where(~is_done),
         ).subquery()
     )
 

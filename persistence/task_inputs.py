@@ -28,7 +28,10 @@ from persistence.validation import (
 )
 
 MAX_PAGE: Final = 1000
-"""The most tasks in one page, and the most ids in one bulk deletion."""
+"""The most tasks in one page, and the most ids in one bulk change or deletion."""
+
+MAX_NEW: Final = 100
+"""The most tasks that one request creates."""
 
 TaskId = NewType("TaskId", int)
 """1 to ``persistence.validation.MAX_ID``."""
@@ -108,6 +111,17 @@ class BackwardPage(EmptyablePage):
     backward: ClassVar[bool] = True
 
 
+TaskIds = Annotated[
+    list[Annotated[int, BeforeValidator(json_integer)]],
+    Field(
+        min_length=1,
+        max_length=MAX_PAGE,
+        description="1 to 1000 ids; one given twice counts once.",
+        examples=[[1, 2, 3]],
+    ),
+]
+
+
 class TrashPage(BaseModel):
     """A part of the trash: the first ``limit`` tasks after ``cursor``, last deleted first."""
 
@@ -137,13 +151,29 @@ class BulkDelete(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    task_ids: Annotated[
-        list[Annotated[int, BeforeValidator(json_integer)]],
+    task_ids: TaskIds
+
+
+class BulkUpdate(BaseModel):
+    """Which tasks to change at once, and what to change about each of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task_ids: TaskIds
+    changes: Annotated[TaskChanges, Field(description="What you leave out stays as it is.")]
+
+
+class BulkCreate(BaseModel):
+    """Tasks to create at once: all of them, or none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tasks: Annotated[
+        list[NewTask],
         Field(
             min_length=1,
-            max_length=MAX_PAGE,
-            description="1 to 1000 ids; one given twice counts once.",
-            examples=[[1, 2, 3]],
+            max_length=MAX_NEW,
+            description="1 to 100 tasks, in the order given.",
         ),
     ]
 

@@ -12,12 +12,16 @@ from typing import Any, Final
 
 from sqlalchemy import (
     CTE,
+    JSON,
     BigInteger,
     Boolean,
     ColumnElement,
     Integer,
+    Text,
     and_,
     bindparam,
+    cast,
+    column,
     delete,
     func,
     insert,
@@ -37,7 +41,7 @@ from persistence.sql import (
     differ,
     done_or_locked,
     integer_list,
-    locked_row,
+    locked_rows,
     new_values,
     parameter,
     typed_columns,
@@ -105,6 +109,20 @@ def _create(*conditions: ColumnElement[bool]) -> Work:
     return insert(table).from_select(names, values).returning(*_COLUMNS)
 
 
+def _create_many(*conditions: ColumnElement[bool]) -> Work:
+    # One JSON array, so that the number of tasks changes neither the SQL nor its parameters.
+    rows = func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON)).table_valued(
+        column("position", Integer), *(column(name, table.c[name].type) for name in EDITABLE)
+    )
+    rows = rows.render_derived("new", with_types=True)
+    owner = parameter("user_id", table.c.user_id)
+    # The ids rise in the order of the request.
+    values = select(owner, *(rows.c[name] for name in EDITABLE)).where(*conditions)
+    names = ("user_id", *EDITABLE)
+    ordered = values.order_by(rows.c.position)
+    return insert(table).from_select(names, ordered).returning(*_COLUMNS)
+
+
 def _next_version(row: Any) -> dict[str, ColumnElement[Any]]:
     """The values that every change of a row sets."""
     return {
@@ -116,15 +134,21 @@ def _next_version(row: Any) -> dict[str, ColumnElement[Any]]:
 
 
 def _change(*conditions: ColumnElement[bool]) -> Work:
-    locked = locked_row(_COLUMNS, _OWN, _BY_ID, *conditions)
+    locked = locked_rows(_COLUMNS, _OWN, _BY_ID, *conditions)
+    return _changed(locked, at_version(locked))
+
+
+def _change_many(*conditions: ColumnElement[bool]) -> Work:
+    # In the order of the ids; see ``_locked_ids``.
+    return _changed(locked_rows(_COLUMNS, _OWN, _AMONG_IDS, *conditions, order=table.c.id))
+
+
+def _changed(locked: CTE, *conditions: ColumnElement[bool]) -> Work:
     values = new_values(table, EDITABLE, locked)
     changed = (
         update(table)
-        .values(
-            **values,
-            **_next_version(locked.c),
-        )
-        .where(table.c.id == locked.c.id, at_version(locked), differ(values, locked))
+        .values(**values, **_next_version(locked.c))
+        .where(table.c.id == locked.c.id, *conditions, differ(values, locked))
         .returning(*_COLUMNS)
         .cte("changed")
     )
@@ -137,7 +161,7 @@ _DELETION_TIME: Final = func.greatest(func.now(), table.c.updated_at)
 
 
 def _remove(*conditions: ColumnElement[bool]) -> Work:
-    locked = locked_row(_COLUMNS, _OWN, _BY_ID, *conditions)
+    locked = locked_rows(_COLUMNS, _OWN, _BY_ID, *conditions)
     removed = (
         update(table)
         .values(deleted_at=_DELETION_TIME)
@@ -239,7 +263,9 @@ def _write(work: Callable[..., Work]) -> dict[bool, Statement]:
 
 # Each without and with an idempotency key.
 CREATE: Final = _write(_create)
+CREATE_MANY: Final = _write(_create_many)
 CHANGE: Final = _write(_change)
+CHANGE_MANY: Final = _write(_change_many)
 REMOVE: Final = _write(_remove)
 REMOVE_MANY: Final = _write(_remove_many)
 RESTORE: Final = _write(_restore)

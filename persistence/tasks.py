@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, get_type_hints
 
+import msgspec
+
 from persistence import task_sql
 from persistence.database import Database
 from persistence.idempotency import Once, write
@@ -27,6 +29,17 @@ class Deleted(NamedTuple):
     """The result of a bulk deletion. Both lists are in the order of the request."""
 
     deleted: list[int]
+    not_found: list[int]
+
+
+class Updated(NamedTuple):
+    """The result of a bulk change. Both lists are in the order of the request.
+
+    Attributes:
+        updated: the tasks as they are now, changed or not.
+    """
+
+    updated: list[Task]
     not_found: list[int]
 
 
@@ -102,6 +115,25 @@ async def create(db: Database, viewer: Viewer, new: NewTask, once: Once | None =
     return Task(*record)
 
 
+async def create_many(
+    db: Database, viewer: Viewer, new: Sequence[NewTask], once: Once | None = None
+) -> list[Task]:
+    """Add tasks to the viewer's list: all of them or none, in the order given."""
+    rows = [
+        {"position": position, **{name: getattr(each, name) for name in EDITABLE}}
+        for position, each in enumerate(new)
+    ]
+    records = await write(
+        db,
+        task_sql.CREATE_MANY,
+        once,
+        _TYPES,
+        user_id=viewer.user_id,
+        rows=msgspec.json.encode(rows).decode(),
+    )
+    return sorted((Task(*record) for record in records), key=lambda task: task.id)
+
+
 _TYPES: Final = get_type_hints(Task)
 
 
@@ -169,19 +201,51 @@ async def remove(
     return await _write_at(db, task_sql.REMOVE, viewer, task_id, versions, once)
 
 
+async def change_many(
+    db: Database,
+    viewer: Viewer,
+    ids: Iterable[int],
+    changes: TaskChanges,
+    once: Once | None = None,
+) -> Updated:
+    """Change those of the tasks that the viewer has. A repeated id counts once.
+
+    A task that already has every new value stays as it is, the version included.
+    """
+    unique = list(dict.fromkeys(ids))
+    records = await write(
+        db,
+        task_sql.CHANGE_MANY,
+        once,
+        _TYPES,
+        user_id=viewer.user_id,
+        ids=_possible(unique),
+        **new_value_arguments(EDITABLE, changes.provided()),
+    )
+    updated = {task.id: task for task in (Task(*values) for _, *values in records)}
+    return Updated(
+        updated=[updated[task_id] for task_id in unique if task_id in updated],
+        not_found=[task_id for task_id in unique if task_id not in updated],
+    )
+
+
+def _possible(ids: Iterable[int]) -> list[str] | None:
+    """Those that a task can have, as the value of an ``integer_list``."""
+    return as_text([task_id for task_id in ids if 1 <= task_id <= MAX_ID])
+
+
 async def remove_many(
     db: Database, viewer: Viewer, ids: Iterable[int], once: Once | None = None
 ) -> Deleted:
     """Put those of the tasks that the viewer has into the trash. A repeated id counts once."""
     unique = list(dict.fromkeys(ids))
-    possible = [task_id for task_id in unique if 1 <= task_id <= MAX_ID]
     records = await write(
         db,
         task_sql.REMOVE_MANY,
         once,
         _TYPES,
         user_id=viewer.user_id,
-        ids=as_text(possible),
+        ids=_possible(unique),
     )
     removed = {record[0] for record in records}
     return Deleted(

@@ -20,11 +20,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.admission import answer_reader, authenticate, charge
+from api.admission import answer_reader, authenticate, charge, require_funds
 from api.charges import ONE_READ, ONE_WRITE, Cost, Kind
 from api.http.body import read_json
 from api.http.links import relative_reference
-from api.rate_limit.budget import viewer_payer
+from api.rate_limit.budget import Budget, viewer_payer
 from api.request import context_of
 from api.state import state_of
 from persistence.database import Database
@@ -84,6 +84,16 @@ class PathParser(NamedTuple):
     parse: Callable[[str, str], Any]
 
 
+class BodyCost(NamedTuple):
+    """What the cost depends on; it stands beside ``Body`` in the annotation.
+
+    Attributes:
+        of: takes the body as JSON, before it is validated.
+    """
+
+    of: Callable[[Any], Cost]
+
+
 class AuthenticatedRoute(APIRoute):
     """A route that handles a request in this order.
 
@@ -93,6 +103,10 @@ class AuthenticatedRoute(APIRoute):
     The endpoint's annotations say what it takes: one of ``Reader`` and ``Writer``, and any of
     ``Db``, a ``Depends`` on a plain function of the request, a ``Body``, a ``Query`` model, and
     ``Path`` parameters with a ``PathParser``.
+
+    Where the cost depends on the body (``BodyCost``), it is charged as soon as the body is read,
+    whole or not at all. A body that cannot be read costs one. A budget that is known to be spent is
+    refused before.
 
     Raises:
         TypeError: when it is declared: an annotation is none of these, or the viewer is missing.
@@ -115,18 +129,43 @@ class AuthenticatedRoute(APIRoute):
         if self._inputs.cost.kind is Kind.READ:
             response = await answer_reader(*admission, partial(self._respond, request))
         else:
-            viewer = await authenticate(*admission)
-            await charge(scope, state.budget, viewer_payer(viewer), self._inputs.cost)
-            response = await self._respond(request)
+            payer = viewer_payer(await authenticate(*admission))
+            if self._inputs.cost_of is None:
+                await charge(scope, state.budget, payer, self._inputs.cost)
+                response = await self._respond(request)
+            else:
+                response = await self._respond_at_cost(request, state.budget, payer)
         await response(scope, receive, send)
 
+    async def _respond_at_cost(self, request: Request, budget: Budget, payer: str) -> Response:
+        """The response to a request whose cost depends on its body."""
+        scope, inputs = request.scope, self._inputs
+        assert inputs.cost_of
+        require_funds(scope, budget, payer, inputs.cost.kind)
+        try:
+            body = await read_json(scope, request.receive, self._media_types)
+            cost = inputs.cost_of(body)
+            budget.require_payable(cost)
+        except Exception:
+            # The budget comes before the body: who cannot pay is told that.
+            await charge(scope, budget, payer, inputs.cost)
+            raise
+        await charge(scope, budget, payer, cost)
+        return await self._work(request, body)
+
     async def _respond(self, request: Request) -> Response:
-        """The response to a request that is admitted: read and check its inputs, then work."""
+        """The response to a request that is admitted: read its inputs, then work."""
+        body = None
+        if self._inputs.body:
+            body = await read_json(request.scope, request.receive, self._media_types)
+        return await self._work(request, body)
+
+    async def _work(self, request: Request, body: object) -> Response:
+        """The response to a request whose body is read: check its inputs, then work."""
         inputs, scope = self._inputs, request.scope
         arguments: dict[str, Any] = {}
         checks = Checks()
         if inputs.body:
-            body = await read_json(scope, request.receive, self._media_types)
             arguments[inputs.body.name] = checks.run(validate, inputs.body.model, body)
         members, errors = _query_members(scope, inputs.query)
         checks.add(errors)
@@ -168,6 +207,7 @@ class _Inputs(NamedTuple):
     """What the arguments of an endpoint are made from."""
 
     cost: Cost
+    cost_of: Callable[[Any], Cost] | None
     body: _Argument | None
     query: _Argument | None
     path: list[tuple[str, str, PathParser]]
@@ -175,7 +215,7 @@ class _Inputs(NamedTuple):
 
 
 def _inputs(endpoint: Callable[..., Any]) -> _Inputs:
-    cost, body, query = None, None, None
+    cost, cost_of, body, query = None, None, None, None
     path: list[tuple[str, str, PathParser]] = []
     dependencies: list[tuple[str, Callable[[Request], Any]]] = []
     for name, parameter in inspect.signature(endpoint, eval_str=True).parameters.items():
@@ -187,13 +227,14 @@ def _inputs(endpoint: Callable[..., Any]) -> _Inputs:
                 path.append((name, alias or name, parser))
             case (model, params.Query()):
                 query = _Argument(name, model)
-            case (model, params.Body()):
+            case (model, params.Body(), *rest):
                 body = _Argument(name, model)
+                [cost_of] = [each.of for each in rest] or [None]
             case _:
                 raise TypeError(f"{endpoint.__name__}: the annotation of {name} is not supported")
     if cost is None:
         raise TypeError(f"{endpoint.__name__}: it takes neither a Reader nor a Writer")
-    return _Inputs(cost, body, query, path, dependencies)
+    return _Inputs(cost, cost_of, body, query, path, dependencies)
 
 
 def _query_members(

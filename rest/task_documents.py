@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from api.http.json import encode_json
 from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
-from persistence.tasks import Deleted, Task
+from persistence.tasks import Deleted, Task, Updated
 from persistence.validation import MAX_ID
 from rest.rows import RowEncoder
 
@@ -79,6 +79,15 @@ class BulkDeleteResultDocument(BaseModel):
     not_found: Annotated[list[int], Field(description="The ids of no task of yours.")]
 
 
+class BulkUpdateResultDocument(BaseModel):
+    """What a bulk change did, each in the order asked."""
+
+    model_config = ConfigDict(title="BulkUpdateResult", extra="forbid")
+
+    updated: Annotated[list[TaskDocument], Field(description="The tasks as they are now.")]
+    not_found: Annotated[list[int], Field(description="The ids of no task of yours.")]
+
+
 _tasks: Final = RowEncoder(Task)
 
 encode_task = _tasks.one
@@ -86,6 +95,12 @@ encode_task = _tasks.one
 
 encode_tasks = _tasks.many
 """Tasks as a JSON array."""
+
+
+def encode_updated(updated: Updated) -> bytes:
+    """The result of a bulk change as JSON."""
+    updated_tasks, not_found = encode_tasks(updated.updated), encode_json(updated.not_found)
+    return b'{"updated":%b,"not_found":%b}' % (updated_tasks, not_found)
 
 
 def encode_deleted(deleted: Deleted) -> bytes:

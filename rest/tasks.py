@@ -12,12 +12,16 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
+from api.charges import ONE_WRITE, Cost, cost_of_new
 from api.http.json import encode_json
 from persistence import tasks
 from persistence.cursors import TRASH, encode_cursor
 from persistence.errors import NotFound, VersionConflict
 from persistence.task_inputs import (
+    MAX_NEW,
+    BulkCreate,
     BulkDelete,
+    BulkUpdate,
     NewTask,
     Page,
     TaskChanges,
@@ -31,14 +35,16 @@ from rest.idempotency import PARAMETER as KEY_PARAMETER
 from rest.idempotency import REPLAYED, OnceOf
 from rest.preconditions import Condition, IfMatch, IfNoneMatch, etag, header_parameter
 from rest.problem_documents import BODY_ERRORS, KEY_ERRORS, RESOURCE_ERRORS, error_responses
-from rest.route import AuthenticatedRoute, Db, PathParser, Reader, Relative, Writer
+from rest.route import AuthenticatedRoute, BodyCost, Db, PathParser, Reader, Relative, Writer
 from rest.task_documents import (
     BulkDeleteResultDocument,
+    BulkUpdateResultDocument,
     TaskDocument,
     TaskPageDocument,
     encode_deleted,
     encode_task,
     encode_tasks,
+    encode_updated,
 )
 
 router: Final = APIRouter(
@@ -55,7 +61,7 @@ class _TaskSegment(Convertor[str]):
     Without the exception, ``GET /tasks/bulk-delete`` would be 400 for its id instead of 405.
     """
 
-    regex = r"(?!(?:bulk-delete|trash)(?:/|\Z))[^/]+"
+    regex = r"(?!(?:bulk-(?:create|update|delete)|trash)(?:/|\Z))[^/]+"
 
     def convert(self, value: str) -> str:
         return value
@@ -108,6 +114,18 @@ _NEW: Final[dict[str, Example]] = {
 _CHANGES: Final[dict[str, Example]] = {
     "complete": {"summary": "Complete it", "value": {"completed": True}},
     "rename": {"summary": "Rename it", "value": {"title": "Water the basil"}},
+}
+_BULK_NEW: Final[dict[str, Example]] = {
+    "two": {
+        "summary": "Two tasks",
+        "value": {"tasks": [{"title": "Water the plants"}, {"title": "Sweep the floor"}]},
+    }
+}
+_BULK_CHANGES: Final[dict[str, Example]] = {
+    "complete": {
+        "summary": "Complete three tasks",
+        "value": {"task_ids": [1, 2, 3], "changes": {"completed": True}},
+    }
 }
 _BULK: Final[dict[str, Example]] = {
     "three": {"summary": "Three tasks", "value": {"task_ids": [1, 2, 3]}}
@@ -175,6 +193,55 @@ async def create_task(
     """Add a task to your list."""
     task = await tasks.create(db, viewer, new, once(new.model_dump()))
     return _task(task, status=201, headers={"location": relative(f"{_COLLECTION}/{task.id}")})
+
+
+def _cost_of_new(body: object) -> Cost:
+    new = body.get("tasks") if isinstance(body, dict) else None
+    return cost_of_new(len(new)) if isinstance(new, list) and len(new) <= MAX_NEW else ONE_WRITE
+
+
+@router.post(
+    f"{_COLLECTION}/bulk-create",
+    response_model=list[TaskDocument],
+    status_code=201,
+    openapi_extra=_KEY,
+    responses={
+        201: _success("The tasks, in the order given.", REPLAYED),
+        **KEY_ERRORS,
+        **BODY_ERRORS,
+    },
+)
+async def bulk_create_tasks(
+    bulk: Annotated[BulkCreate, Body(openapi_examples=_BULK_NEW), BodyCost(_cost_of_new)],
+    once: OnceOf,
+    viewer: Writer,
+    db: Db,
+) -> Response:
+    """Add many tasks to your list at once: all of them or none; one write for every 20 begun."""
+    given = once([new.model_dump() for new in bulk.tasks])
+    return _json(encode_tasks(await tasks.create_many(db, viewer, bulk.tasks, given)), 201)
+
+
+@router.post(
+    f"{_COLLECTION}/bulk-update",
+    response_model=BulkUpdateResultDocument,
+    openapi_extra=_KEY,
+    responses={
+        200: _success("The tasks as they are now, and which were not yours.", REPLAYED),
+        **KEY_ERRORS,
+        **BODY_ERRORS,
+    },
+)
+async def bulk_update_tasks(
+    bulk: Annotated[BulkUpdate, Body(openapi_examples=_BULK_CHANGES)],
+    once: OnceOf,
+    viewer: Writer,
+    db: Db,
+) -> Response:
+    """Change many of your tasks in the same way, at once."""
+    given = once(bulk.task_ids, bulk.changes.provided())
+    updated = await tasks.change_many(db, viewer, bulk.task_ids, bulk.changes, given)
+    return _json(encode_updated(updated))
 
 
 @router.post(

@@ -35,7 +35,11 @@ def statuses(method: str, path: str) -> set[int]:
 
 
 def _matches(template: str, path: str) -> bool:
-    pattern = re.sub(r"\\{\w+\\}", r"(?!(bulk-delete|trash)(/|$))[^/]+", re.escape(template))
+    pattern = re.sub(
+        r"\\{\w+\\}",
+        r"(?!(bulk-create|bulk-update|bulk-delete|trash)(/|$))[^/]+",
+        re.escape(template),
+    )
     return re.fullmatch(f"{pattern}/?", path) is not None
 
 

@@ -72,6 +72,21 @@ class Delete:
 
 
 @dataclass(frozen=True)
+class BulkCreate:
+    """Create many tasks, each with its members."""
+
+    tasks: Any
+
+
+@dataclass(frozen=True)
+class BulkUpdate:
+    """Change these members of many tasks."""
+
+    ids: Any
+    members: Any
+
+
+@dataclass(frozen=True)
 class BulkDelete:
     """Delete many tasks."""
 
@@ -103,7 +118,19 @@ class EmptyTrash:
     """Delete what is in the trash for good."""
 
 
-Operation = Create | Get | List | Change | Delete | BulkDelete | ListTrash | Restore | EmptyTrash
+Operation = (
+    Create
+    | Get
+    | List
+    | Change
+    | Delete
+    | BulkCreate
+    | BulkUpdate
+    | BulkDelete
+    | ListTrash
+    | Restore
+    | EmptyTrash
+)
 
 
 # --- Results ------------------------------------------------------------------------------
@@ -156,7 +183,14 @@ class Deleted(NamedTuple):
     not_found: list[int]
 
 
-Result = Task | Page | Deleted | int | None
+class Updated(NamedTuple):
+    """The result of a bulk change."""
+
+    updated: list[Task]
+    not_found: list[int]
+
+
+Result = Task | list[Task] | Page | Updated | Deleted | int | None
 """``None``: a task that GraphQL did not find, or a deletion in REST. A number: how many tasks were
 in the trash that GraphQL emptied."""
 

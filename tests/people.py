@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.operations import Deleted, Page, Task
+from tests.operations import Deleted, Page, Task, Updated
 from tests.surfaces import ApiError, Surface
 
 HASH_SECRET = "the secret of the tests, of more than 32 characters"
@@ -60,6 +60,14 @@ class Person:
     async def delete_task(self, task_id: Any, version: int | None = None) -> None:
         """See ``Surface.delete_task``."""
         await self.surface.delete_task(self.token, task_id, version)
+
+    async def create_tasks(self, *tasks: Any) -> list[Task]:
+        """See ``Surface.create_tasks``."""
+        return await self.surface.create_tasks(self.token, list(tasks))
+
+    async def change_tasks(self, task_ids: list[Any], **changes: Any) -> Updated:
+        """See ``Surface.change_tasks``."""
+        return await self.surface.change_tasks(self.token, task_ids, changes)
 
     async def delete_tasks(self, task_ids: list[Any]) -> Deleted:
         """See ``Surface.delete_tasks``."""

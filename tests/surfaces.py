@@ -18,7 +18,9 @@ from tests.operations import (
     FIELDS,
     READ_ONLY,
     Api,
+    BulkCreate,
     BulkDelete,
+    BulkUpdate,
     Change,
     Create,
     Delete,
@@ -32,6 +34,7 @@ from tests.operations import (
     Restore,
     Result,
     Task,
+    Updated,
 )
 
 GRAPHQL_JSON: Final = "application/graphql-response+json"
@@ -140,6 +143,18 @@ class Surface(ABC):
         """Delete one task, if it has this version where there is one."""
         await self.do(token, Delete(task_id, version))
 
+    async def create_tasks(self, token: str, tasks: list[Any]) -> list[Task]:
+        """Create many tasks."""
+        created: list[Task] = await self.do(token, BulkCreate(tasks))
+        return created
+
+    async def change_tasks(
+        self, token: str, task_ids: list[Any], changes: dict[str, Any]
+    ) -> Updated:
+        """Change many tasks in the same way."""
+        updated: Updated = await self.do(token, BulkUpdate(task_ids, changes))
+        return updated
+
     async def delete_tasks(self, token: str, task_ids: list[Any]) -> Deleted:
         """Delete many tasks."""
         deleted: Deleted = await self.do(token, BulkDelete(task_ids))
@@ -238,6 +253,11 @@ class RestSurface(Surface):
                 return _json_request("PUT", _path(task_id), document, _if_match(version))
             case Delete(task_id, version):
                 return Request("DELETE", _path(task_id), headers=_if_match(version))
+            case BulkCreate(tasks):
+                return _json_request("POST", "/tasks/bulk-create", {"tasks": tasks}, {})
+            case BulkUpdate(ids, members):
+                body = {"task_ids": ids, "changes": members}
+                return _json_request("POST", "/tasks/bulk-update", body, {})
             case BulkDelete(ids):
                 return _json_request("POST", "/tasks/bulk-delete", {"task_ids": ids}, {})
 
@@ -254,6 +274,12 @@ class RestSurface(Surface):
             case Delete() | EmptyTrash():
                 assert (status, document) == (204, None)
                 return None
+            case BulkCreate():
+                assert status == 201
+                return [Task(**each) for each in document]
+            case BulkUpdate():
+                updated = [Task(**each) for each in document.pop("updated")]
+                return Updated(updated, **document)
             case BulkDelete():
                 return Deleted(**document)
         task = Task(**document)
@@ -329,6 +355,11 @@ class GraphQLSurface(Surface):
             case EmptyTrash():
                 amount: int = data
                 return amount
+            case BulkCreate():
+                return [_task(each) for each in data]
+            case BulkUpdate():
+                updated = [_task(each) for each in data["updated"]]
+                return Updated(updated, [int(each) for each in data["notFound"]])
             case BulkDelete():
                 return Deleted(*([int(each) for each in data[n]] for n in ("deleted", "notFound")))
         return data and _task(data)
@@ -398,6 +429,12 @@ mutation ($id: ID!, $input: UpdateTaskInput!, $expectedVersion: Int) {{
 mutation ($id: ID!, $expectedVersion: Int) {{
   result: deleteTask(id: $id, expectedVersion: $expectedVersion) {_TASK}
 }}""",
+    BulkCreate: f"""
+mutation ($inputs: [CreateTaskInput!]!) {{ result: createTasks(inputs: $inputs) {_TASK} }}""",
+    BulkUpdate: f"""
+mutation ($ids: [ID!]!, $input: UpdateTaskInput!) {{
+  result: updateTasks(ids: $ids, input: $input) {{ updated {_TASK} notFound }}
+}}""",
     BulkDelete: "mutation ($ids: [ID!]!) { result: deleteTasks(ids: $ids) { deleted notFound } }",
 }
 
@@ -422,6 +459,10 @@ def _variables(operation: Operation) -> dict[str, Any]:
         case Delete(task_id, version):
             expected = {} if version is None else {"expectedVersion": version}
             return {"id": task_id, **expected}
+        case BulkCreate(tasks):
+            return {"inputs": tasks}
+        case BulkUpdate(ids, members):
+            return {"ids": ids, "input": members}
         case BulkDelete(ids):
             return {"ids": ids}
 
@@ -450,6 +491,7 @@ _REST_NAMES: Final = {
     "after": "cursor",
     "filter.completed": "completed",
     "ids": "task_ids",
+    "inputs": "tasks",
     "id": "task_id",
 }
 

@@ -26,6 +26,8 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 RESPONSES = DOCUMENT["components"]["responses"]
 BODIES = {
     "create_task": {"title": "water"},
+    "bulk_create_tasks": {"tasks": [{"title": "water"}]},
+    "bulk_update_tasks": {"task_ids": [1], "changes": {"completed": True}},
     "bulk_delete_tasks": {"task_ids": [1]},
     "update_task": {"completed": True},
     "put_task": {"completed": True},
@@ -56,6 +58,8 @@ def test_operation_ids_are_short_and_stable() -> None:
     assert OPERATIONS == {
         "list_tasks": ("GET", "/tasks"),
         "create_task": ("POST", "/tasks"),
+        "bulk_create_tasks": ("POST", "/tasks/bulk-create"),
+        "bulk_update_tasks": ("POST", "/tasks/bulk-update"),
         "bulk_delete_tasks": ("POST", "/tasks/bulk-delete"),
         "get_task": ("GET", "/tasks/{task_id}"),
         "update_task": ("PATCH", "/tasks/{task_id}"),
@@ -86,6 +90,8 @@ def test_operation_ids_are_short_and_stable() -> None:
         ("NewTask.description", {"maxLength": 1000}),
         ("TaskChanges.description", {"maxLength": 1000}),
         ("Task.description", {"maxLength": 1000}),
+        ("BulkCreate.tasks", {"minItems": 1, "maxItems": 100}),
+        ("BulkUpdate.task_ids", {"minItems": 1, "maxItems": 1000}),
         ("Task.id", {"minimum": 1, "maximum": MAX_ID}),
         ("Task.version", {"minimum": 1}),
         ("BulkDelete.task_ids", {"minItems": 1, "maxItems": 1000}),
@@ -126,6 +132,8 @@ def test_every_bound_of_a_parameter_is_documented(
     [
         ("list_tasks", ["completed", "limit", "cursor", "envelope"]),
         ("create_task", ["Idempotency-Key"]),
+        ("bulk_create_tasks", ["Idempotency-Key"]),
+        ("bulk_update_tasks", ["Idempotency-Key"]),
         ("bulk_delete_tasks", ["Idempotency-Key"]),
         ("get_task", ["task_id", "If-None-Match"]),
         ("update_task", ["task_id", "If-Match", "Idempotency-Key"]),
@@ -179,6 +187,8 @@ def test_no_pattern_names_a_line_separator() -> None:
     ("operation", "schema", "media_types"),
     [
         ("create_task", "NewTask", ["application/json"]),
+        ("bulk_create_tasks", "BulkCreate", ["application/json"]),
+        ("bulk_update_tasks", "BulkUpdate", ["application/json"]),
         ("bulk_delete_tasks", "BulkDelete", ["application/json"]),
         ("update_task", "TaskChanges", ["application/json", "application/merge-patch+json"]),
         ("put_task", "TaskChanges", ["application/json", "application/merge-patch+json"]),
@@ -199,7 +209,13 @@ def test_the_schema_and_the_media_types_of_a_body_are_documented(
 
 @pytest.mark.parametrize(
     ("schema", "required"),
-    [("NewTask", ["title"]), ("TaskChanges", []), ("BulkDelete", ["task_ids"])],
+    [
+        ("NewTask", ["title"]),
+        ("TaskChanges", []),
+        ("BulkCreate", ["tasks"]),
+        ("BulkUpdate", ["task_ids", "changes"]),
+        ("BulkDelete", ["task_ids"]),
+    ],
 )
 def test_unknown_members_are_not_allowed(schema: str, required: list[str]) -> None:
     assert SCHEMAS[schema]["additionalProperties"] is False
@@ -270,6 +286,10 @@ def test_a_new_task_needs_a_title_alone_and_a_change_what_changes() -> None:
 
     assert firsts == {
         "create_task": {"title": "Water the plants"},
+        "bulk_create_tasks": {
+            "tasks": [{"title": "Water the plants"}, {"title": "Sweep the floor"}]
+        },
+        "bulk_update_tasks": {"task_ids": [1, 2, 3], "changes": {"completed": True}},
         "bulk_delete_tasks": {"task_ids": [1, 2, 3]},
         "update_task": {"completed": True},
         "put_task": {"completed": True},
@@ -431,7 +451,7 @@ def _raise_everywhere(
 
     for name in (
         *("list_page", "create", "remove_many", "get", "change", "remove"),
-        *("list_trash", "restore", "empty_trash"),
+        *("list_trash", "restore", "empty_trash", "create_many", "change_many"),
     ):
         monkeypatch.setattr(tasks, name, _fail)
     monkeypatch.setattr("rest.health._ok", _fail)

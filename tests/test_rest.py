@@ -130,6 +130,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 
 ALLOWED = {
     "/tasks": {"GET", "HEAD", "POST"},
+    "/tasks/bulk-create": {"POST"},
+    "/tasks/bulk-update": {"POST"},
     "/tasks/bulk-delete": {"POST"},
     "/tasks/trash": {"GET", "HEAD", "DELETE"},
     "/tasks/1/restore": {"POST"},

@@ -183,7 +183,7 @@ async def test_every_typed_statement_keeps_its_types(url: str) -> None:
         migrations._schema_check(None),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]
-    assert len(statements) == 29
+    assert len(statements) == 33
     assert all(statement.typed for statement in statements)
     before = [await described(url, statement) for statement in statements]
 

@@ -221,9 +221,19 @@ class Call:
     items: int
 
     @property
-    def cost(self) -> int:
+    def fields(self) -> int:
         """The number of root fields after `@skip` and `@include`, introspection excluded."""
         return self._selection.cost
+
+    @property
+    def cost(self) -> int:
+        """What the root fields cost after `@skip` and `@include`, introspection excluded.
+
+        Each costs one unit, or as many as its `SlicingArgument` says.
+        """
+        values = self._values.coerced
+        more = sum([size.units(values) - 1 for size in self._selection.list_sizes])
+        return self._selection.cost + more
 
     async def execute(self, context: Any = None) -> Answer:
         """Run the operation; resolvers read `context` from their info."""

@@ -13,6 +13,7 @@ from graphql import (
     GraphQLField,
     GraphQLObjectType,
     GraphQLSchema,
+    ListValueNode,
     ValueNode,
     VariableNode,
     get_nullable_type,
@@ -30,15 +31,18 @@ class SlicingArgument:
 
     Attributes:
         field: the coordinate of the root field: `Query.books`.
-        arguments: their names, separated by spaces: `first last`.
+        arguments: their names, separated by spaces: `first last`. Of a list the length counts.
         most: the largest length that the resolver accepts.
         default: the length if no argument has one; `None` means `most`.
+        items_a_unit: the root field costs one unit for every so many items begun; `None` if it
+            costs one, however many there are.
     """
 
     field: str
     arguments: str
     most: int
     default: int | None = None
+    items_a_unit: int | None = None
 
     @property
     def names(self) -> list[str]:
@@ -149,14 +153,31 @@ class ListSize(NamedTuple):
     most: int
     copies: int
     """How often an item is in the response: as often as its most repeated leaf."""
+    items_a_unit: int | None
 
     def items(self, variables: Mapping[str, Any]) -> int:
         """How many items the response may have, copies included."""
-        found = [value for name in self.variables if (value := variables.get(name)) is not None]
+        return self._length(variables) * self.copies
+
+    def units(self, variables: Mapping[str, Any]) -> int:
+        """What the root field costs, at least 1."""
+        if self.items_a_unit is None:
+            return 1
+        return max(1, -(-self._length(variables) // self.items_a_unit))
+
+    def _length(self, variables: Mapping[str, Any]) -> int:
+        found = [
+            _length(value) for name in self.variables if (value := variables.get(name)) is not None
+        ]
         if self.length is not None:
             found.append(self.length)
         length = sum(found) if found else self.default
-        return length * self.copies if 1 <= length <= self.most else 0
+        return length if 1 <= length <= self.most else 0
+
+
+def _length(value: Any) -> int:
+    length: int = len(value) if isinstance(value, list) else value
+    return length
 
 
 def find_list_size(
@@ -173,9 +194,12 @@ def find_list_size(
             default = by_default
         if isinstance(value, VariableNode):
             variables.append(value.name.value)
-        elif value and isinstance(length := coerce_input_literal(value, argument.type), int):
-            lengths.append(length)
-    return ListSize(variables, sum(lengths) if lengths else None, default, slicing.most, copies)
+        elif isinstance(value, ListValueNode):
+            lengths.append(len(value.values))
+        elif value and isinstance(read := coerce_input_literal(value, argument.type), int | list):
+            lengths.append(_length(read))
+    length = sum(lengths) if lengths else None
+    return ListSize(variables, length, default, slicing.most, copies, slicing.items_a_unit)
 
 
 def _argument_value(node: FieldNode, name: str) -> ValueNode | None:

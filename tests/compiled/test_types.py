@@ -29,9 +29,15 @@ ARGUMENTS: Final = {
     "createTask": '(input: {title: "water the plants", description: "all of them"})',
     "updateTask": '(id: "%s", input: {})',
     "deleteTask": '(id: "%s")',
+    "createTasks": '(inputs: [{title: "water the plants", description: "all of them"}])',
+    "updateTasks": '(ids: ["%s", "0"], input: {})',
     "deleteTasks": '(ids: ["%s", "0"])',
+    "restoreTask": '(id: "%d")',
 }
-"""Of the root fields that have required ones; ``%s`` stands for the id of a task."""
+"""Of the root fields that have required ones.
+
+``%s`` stands for the id of a task, ``%d`` for the id of a deleted one.
+"""
 
 
 def leaf_paths(type_: GraphQLObjectType) -> Iterator[tuple[str, ...]]:
@@ -75,9 +81,12 @@ async def test_a_field_without_a_resolver_is_compiled(
     kind: str, path: tuple[str, ...], ada_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = await ada_client.post("/tasks", json={"title": "sow", "description": "in rows"})
+    deleted = await ada_client.post("/tasks", json={"title": "reap", "description": "by hand"})
+    await ada_client.delete(f"/tasks/{deleted.json()['id']}")
     root, *below = path
     selection = "".join(f" {{ {name}" for name in below) + " }" * len(below)
     arguments = ARGUMENTS.get(root, "").replace("%s", str(task.json()["id"]))
+    arguments = arguments.replace("%d", str(deleted.json()["id"]))
     executed: list[str] = []
     execute_field = StrawberryGraphQLCoreExecutionContext.execute_field
 
@@ -91,5 +100,6 @@ async def test_a_field_without_a_resolver_is_compiled(
     )
 
     assert "errors" not in answer.json()
-    assert leaf(answer.json()["data"], path) is not None
+    is_null = path[-1] == "deletedAt" and root != "trash"
+    assert (leaf(answer.json()["data"], path) is None) == is_null
     assert [name for name in executed if not has_resolver(name)] == []

@@ -56,6 +56,20 @@ async def owners(url: str) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
+async def test_the_trash_of_a_user_is_given_away_with_the_tasks(url: str, reassign: Run) -> None:
+    await add_tasks(url, 2, "visitor")
+    await run_sql(url, "UPDATE tasks SET deleted_at = now() WHERE title = 'visitor 1'")
+
+    assert await reassign("visitor", "ada") == 0
+
+    sql = await asyncpg.connect(url)
+    async with client_of(url) as client:
+        ada = await sign_in(sql, RestSurface(client), "ada")
+        listed, trash = await ada.list_tasks(), await ada.list_trash()
+    await sql.close()
+    assert (listed.titles, trash.titles) == (["visitor 2"], ["visitor 1"])
+
+
 async def test_all_tasks_of_a_user_and_only_they_are_given_away(
     url: str, reassign: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
