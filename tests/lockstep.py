@@ -27,7 +27,9 @@ from tests.conftest import settings_of_tests
 from tests.model import Answer, Expected, Failure, Model, Problem, Success, TypeFailure
 from tests.operations import (
     Api,
+    BulkCreate,
     BulkDelete,
+    BulkUpdate,
     Change,
     Create,
     Delete,
@@ -105,7 +107,7 @@ class Client:
     def translate(self, operation: Operation) -> Operation:
         """An operation of the model, with the real ids and cursors."""
         match operation:
-            case Create() | EmptyTrash():
+            case Create() | BulkCreate() | EmptyTrash():
                 return operation
             case List({"cursor": int(after)} as query):
                 query = query | {"cursor": self.cursors[after]}
@@ -115,9 +117,9 @@ class Client:
                 return replace(operation, query=query, detailed=True)
             case List() | ListTrash():
                 return replace(operation, detailed=True)
-            case BulkDelete(list(ids)):
-                return BulkDelete([self._real_id(each) for each in ids])
-            case BulkDelete():
+            case BulkDelete(list(ids)) | BulkUpdate(list(ids)):
+                return replace(operation, ids=[self._real_id(each) for each in ids])
+            case BulkDelete() | BulkUpdate():
                 return operation
         return replace(operation, id=self._real_id(operation.id))
 
@@ -143,9 +145,15 @@ class Client:
             return self._failure(error)
         match result:
             case operations.Task():
-                if isinstance(operation, Create) and result.id not in self.model_ids:
-                    self.add_task(result.id)
+                if isinstance(operation, Create):
+                    self._add_new([result])
                 return Success(self._task(result))
+            case list():
+                self._add_new(result)
+                return Success([self._task(task) for task in result])
+            case operations.Updated(updated, not_found):
+                tasks = [self._task(task) for task in updated]
+                return Success(model.Updated(tasks, self._model_ids(not_found)))
             case operations.Page():
                 return Success(self._page(result, isinstance(operation, ListTrash)))
             case int():
@@ -153,6 +161,11 @@ class Client:
             case Deleted(deleted, not_found):
                 return Success(Deleted(self._model_ids(deleted), self._model_ids(not_found)))
         return Success(None)
+
+    def _add_new(self, tasks: list[operations.Task]) -> None:
+        for task in tasks:
+            if task.id not in self.model_ids:
+                self.add_task(task.id)
 
     def _failure(self, error: ApiError) -> Failure | TypeFailure:
         problem = error.problem
@@ -473,16 +486,16 @@ class Comparison:
 
 
 def _require_charge(api: Api, client: Client, expected: Expected, response: Response) -> None:
-    """Require a charge of one to the right budget, in the headers and in GraphQL's extensions."""
+    """Require the charge to the right budget, in the headers and in GraphQL's extensions."""
     kind = expected.charged
-    client.spent[kind] += 1
+    client.spent[kind] += expected.amount
     remaining = LIMIT - client.spent[kind]
     assert response.headers["ratelimit-policy"].startswith(f'"{kind}";'), response
     assert response.headers["x-ratelimit-remaining"] == str(remaining), response
     if api is Api.GRAPHQL:
         cost = {**response.json["extensions"]["cost"], "reset": None}
         assert cost == {
-            "kind": kind, "requested": 1, "remaining": remaining, "reset": None
+            "kind": kind, "requested": expected.amount, "remaining": remaining, "reset": None
         }, response  # fmt: skip
 
 

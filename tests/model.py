@@ -7,6 +7,7 @@ A cursor is the id of the task that it follows. A comparison has to translate bo
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +17,9 @@ from typing import Any, Final, NamedTuple
 from tests.operations import (
     READ_ONLY,
     Api,
+    BulkCreate,
     BulkDelete,
+    BulkUpdate,
     Change,
     Create,
     Delete,
@@ -31,6 +34,8 @@ from tests.operations import (
 
 MAX_ID: Final = 2**63 - 1
 MAX_PAGE: Final = 1000
+MAX_NEW: Final = 100
+TASKS_A_WRITE: Final = 20
 MAX_INT: Final = 2**31 - 1
 """The largest value of GraphQL's ``Int``."""
 
@@ -87,10 +92,17 @@ class Page(NamedTuple):
     has_previous: bool | None = None
 
 
+class Updated(NamedTuple):
+    """The result of a bulk change."""
+
+    updated: list[Task]
+    not_found: list[int]
+
+
 class Success(NamedTuple):
     """The operation was done; the value is the answer."""
 
-    value: Task | Page | Deleted | int | None
+    value: Task | list[Task] | Page | Updated | Deleted | int | None
 
 
 class Problem(NamedTuple):
@@ -121,13 +133,14 @@ Answer = Success | Failure | TypeFailure
 
 
 class Expected(NamedTuple):
-    """The answer of an API, and the budget that one unit is taken from.
+    """The answer of an API, and how much is taken from which budget.
 
     ``is_replayed``: the answer is that of an earlier request with the same idempotency key.
     """
 
     answer: Answer
     charged: Kind
+    amount: int = 1
     is_replayed: bool = False
 
 
@@ -193,15 +206,17 @@ class Model:
                 clients[api]: Remembered(api, requests[api], expected[api].answer) for api in Api
             }
             return expected
+        amount = _amount(operation)
         return {
-            api: self._repeated(self.keys[key][clients[api]], api, requests[api]) for api in Api
+            api: self._repeated(self.keys[key][clients[api]], api, requests[api], amount)
+            for api in Api
         }
 
-    def _repeated(self, earlier: Remembered, api: Api, request: Any) -> Expected:
+    def _repeated(self, earlier: Remembered, api: Api, request: Any, amount: int) -> Expected:
         if (earlier.api, earlier.request) == (api, request):
-            return Expected(earlier.answer, Kind.WRITE, is_replayed=True)
+            return Expected(earlier.answer, Kind.WRITE, amount, is_replayed=True)
         detail = "A repeat has to be the same request. A new request needs a key of its own."
-        return Expected(Failure("idempotency_mismatch", 422, detail, []), Kind.WRITE)
+        return Expected(Failure("idempotency_mismatch", 422, detail, []), Kind.WRITE, amount)
 
     def _reaches_the_work(self, operation: Operation) -> bool:
         """Whether it is a write that is neither refused as invalid, nor for an impossible id."""
@@ -216,7 +231,11 @@ class Model:
         """What has to be the same for a request to be the same."""
         match operation:
             case Create(members):
-                return "create", {"description": None, "completed": False} | _stored(members)
+                return "create", _new(members)
+            case BulkCreate(tasks):
+                return "create many", [_new(members) for members in tasks]
+            case BulkUpdate(ids, members):
+                return "change many", [self._known(each) for each in ids], _stored(members)
             case Change(task_id, members, version, whole):
                 method = "PUT" if whole else "PATCH"
                 change = (self._known(task_id), _stored(members), _versions(version, api))
@@ -243,8 +262,9 @@ class Model:
         else:
             rest = self._answer_rest(operation)
             answers = {Api.REST: rest, Api.GRAPHQL: self._answer_graphql(operation, rest)}
+        charges = {api: _charged(operation, api, answer) for api, answer in answers.items()}
         return {
-            api: Expected(answer, _charged(operation, api, answer))
+            api: Expected(answer, charges[api], _amount_of(operation, charges[api]))
             for api, answer in answers.items()
         }
 
@@ -287,9 +307,15 @@ class Model:
     def _perform(self, operation: Operation) -> Answer:
         match operation:
             case Create(members):
-                self.created += 1
-                values = {"description": None, "completed": False} | _stored(members)
-                return self._store(Task(self.created, **values))
+                return Success(self._create(members))
+            case BulkCreate(tasks):
+                return Success([self._create(members) for members in tasks])
+            case BulkUpdate(ids, members):
+                unique = [*dict.fromkeys(int(each) for each in ids)]
+                found = [task_id for task_id in unique if task_id in self.tasks]
+                updated = [self._change(self.tasks[task_id], members) for task_id in found]
+                missing = [task_id for task_id in unique if task_id not in found]
+                return Success(Updated(updated, missing))
             case List(query):
                 page = self._list(query, default_limit=MAX_PAGE)
                 assert isinstance(page.cursor, int | None)
@@ -326,22 +352,27 @@ class Model:
                 detail = f"The task is at version {task.version}"
                 return Failure("precondition_failed", 412, detail, [])
             case Change(members=members):
-                changed = replace(task, **_stored(members))
-                return self._store(
-                    task if changed == task else replace(changed, version=task.version + 1)
-                )
+                return Success(self._change(task, members))
             case Delete():
                 self._deleted = task
                 self._delete_many([task.id])
                 return Success(None)
             case Restore():
                 del self.trash[task.id]
-                return self._store(replace(task, version=task.version + 1))
+                return Success(self._store(replace(task, version=task.version + 1)))
         return Success(task)
 
-    def _store(self, task: Task) -> Answer:
+    def _create(self, members: dict[str, Any]) -> Task:
+        self.created += 1
+        return self._store(Task(self.created, **_new(members)))
+
+    def _change(self, task: Task, members: dict[str, Any]) -> Task:
+        changed = replace(task, **_stored(members))
+        return self._store(task if changed == task else replace(changed, version=task.version + 1))
+
+    def _store(self, task: Task) -> Task:
         self.tasks[task.id] = task
-        return Success(task)
+        return task
 
     def _list(self, query: dict[str, Any], default_limit: int) -> Page:
         limit = default_limit if query.get("limit") is None else query["limit"]
@@ -397,7 +428,25 @@ def _charged(operation: Operation, api: Api, answer: Answer) -> Kind:
     return Kind.WRITE
 
 
+def _amount(operation: Operation) -> int:
+    """How many units an operation costs that reaches the budget as what it is."""
+    match operation:
+        case BulkCreate(list(tasks)) if 1 <= len(tasks) <= MAX_NEW:
+            return math.ceil(len(tasks) / TASKS_A_WRITE)
+    return 1
+
+
+def _amount_of(operation: Operation, charged: Kind) -> int:
+    # What is not JSON is not known to be many.
+    is_known = charged is Kind.WRITE and not _is_unstorable_json(operation)
+    return _amount(operation) if is_known else 1
+
+
 # --- What is stored -----------------------------------------------------------------------
+
+
+def _new(members: dict[str, Any]) -> dict[str, Any]:
+    return {"description": None, "completed": False} | _stored(members)
 
 
 def _stored(members: dict[str, Any]) -> dict[str, Any]:
@@ -416,6 +465,7 @@ _STORED: Final = {
 _SPELLING: Final = {
     "task_id": "id",
     "task_ids": "ids",
+    "tasks": "inputs",
     "limit": "first",
     "cursor": "after",
     "completed": "filter.completed",
@@ -435,6 +485,13 @@ def _problems(operation: Operation, api: Api) -> Iterator[Problem]:
             yield from _problems_of_members(members, required=["title"])
         case List(query) | ListTrash(query):
             yield from _spelled(_problems_of_query(query, api), api)
+        case BulkCreate(tasks):
+            yield from _spelled(_problems_of_tasks(tasks), api)
+        case BulkUpdate(ids, members):
+            yield from _spelled(_problems_of_ids(ids, api), api)
+            for problem in _problems_of_members(members, required=[]):
+                # GraphQL names no argument that is an object.
+                yield problem if api is Api.GRAPHQL else _within("changes", problem)
         case BulkDelete(ids):
             yield from _spelled(_problems_of_ids(ids, api), api)
         case Change(task_id, members):
@@ -450,6 +507,22 @@ def _spelled(problems: Iterator[Problem], api: Api) -> Iterator[Problem]:
         if api is Api.GRAPHQL:
             first = _SPELLING[first]
         yield problem._replace(field=".".join([first, *rest]))
+
+
+def _within(place: str, problem: Problem) -> Problem:
+    return problem._replace(field=f"{place}.{problem.field}".removesuffix("."))
+
+
+def _problems_of_tasks(tasks: Any) -> Iterator[Problem]:
+    if not isinstance(tasks, list):
+        yield Problem("tasks", "list_type", tasks)
+    elif not tasks:
+        yield Problem("tasks", "too_short", tasks)
+    else:
+        assert len(tasks) <= MAX_NEW, "the value of the error differs between the APIs"
+        for number, members in enumerate(tasks):
+            for problem in _problems_of_members(members, required=["title"]):
+                yield _within(f"tasks.{number}", problem)
 
 
 def _problems_of_members(members: Any, required: list[str]) -> Iterator[Problem]:
@@ -569,12 +642,11 @@ def _is_mistyped(operation: Operation) -> bool:
     """Whether GraphQL's type system refuses the variables, which happens before validation."""
     match operation:
         case Create(members):
-            # Neither may be null; only the title has to be there.
-            return (
-                _are_mistyped(members)
-                or members.get("title") is None
-                or members.get("completed", False) is None
-            )
+            return _is_mistyped_as_new(members)
+        case BulkCreate(tasks):
+            return not isinstance(tasks, list) or any(map(_is_mistyped_as_new, tasks))
+        case BulkUpdate(ids, members):
+            return _are_mistyped(members) or _are_no_ids(ids)
         case Change(members=members, version=version):
             return _are_mistyped(members) or _is_beyond_int(version)
         case Delete(version=version):
@@ -587,8 +659,21 @@ def _is_mistyped(operation: Operation) -> bool:
                 or _is_beyond_int(limit)
             )
         case BulkDelete(ids):
-            return not isinstance(ids, list) or not all(map(_is_an_id, ids))
+            return _are_no_ids(ids)
     return False
+
+
+def _is_mistyped_as_new(members: Any) -> bool:
+    # Neither may be null; only the title has to be there.
+    return (
+        _are_mistyped(members)
+        or members.get("title") is None
+        or members.get("completed", False) is None
+    )
+
+
+def _are_no_ids(ids: Any) -> bool:
+    return not isinstance(ids, list) or not all(map(_is_an_id, ids))
 
 
 def _are_mistyped(members: Any) -> bool:
@@ -620,7 +705,18 @@ def _is_an_id(value: Any) -> bool:
 def _is_unstorable_json(operation: Operation) -> bool:
     """Whether the input has a lone surrogate, which neither API accepts as JSON."""
     match operation:
-        case Create(dict(members)) | Change(members=dict(members)):
-            texts = [text for text in members.values() if isinstance(text, str)]
-            return any("\ud800" <= character <= "\udfff" for text in texts for character in text)
+        case Create(members) | Change(members=members) | BulkUpdate(members=members):
+            return _has_lone_surrogate(members)
+        case BulkCreate(list(tasks)):
+            return any(map(_has_lone_surrogate, tasks))
     return False
+
+
+def _has_lone_surrogate(members: Any) -> bool:
+    texts = members.values() if isinstance(members, dict) else ()
+    return any(
+        "\ud800" <= character <= "\udfff"
+        for text in texts
+        if isinstance(text, str)
+        for character in text
+    )

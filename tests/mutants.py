@@ -15,6 +15,7 @@ from tests.operations import (
     EDITABLE,
     READ_ONLY,
     Api,
+    BulkCreate,
     Change,
     Create,
     Delete,
@@ -258,6 +259,63 @@ def deletions_are_answered_in_the_order_of_ids() -> Fault:
     return changed_deletions(lambda operation, ids: sorted(ids))
 
 
+# --- Many at once -------------------------------------------------------------------------
+
+
+@fault
+def tasks_are_created_in_another_order() -> Fault:
+    return changed_sql(r"(ORDER BY \S+\.position)(?= RETURNING)", r"\1 DESC")
+
+
+@fault
+def what_is_long_among_new_tasks_is_left_out() -> Fault:
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case BulkCreate(list(tasks)):
+                kept = [task for task in tasks if len(str(task)) < 200]
+                return BulkCreate(kept or tasks)
+        return operation
+
+    return changed_operations(edit, *Api)
+
+
+@fault
+def an_error_among_many_has_no_place() -> Fault:
+    def edit(operation: Operation, error: dict[str, Any]) -> dict[str, Any]:
+        is_one_of_many = isinstance(operation, BulkCreate) and error["field"].count(".") == 2
+        return error | {"field": error["field"].rpartition(".")[2]} if is_one_of_many else error
+
+    return changed_errors(edit, *Api)
+
+
+@fault
+def everyone_can_change_everything() -> Fault:
+    return changed_sql(
+        r"\w+\.user_id = (\$\d+\S*)(?= AND \S+ IS NULL AND tasks\.id = any.* SET title)",
+        r"\1 IS NOT NULL",
+    )
+
+
+@fault
+def a_deleted_task_is_changed_among_many() -> Fault:
+    return changed_sql(r" AND tasks\.deleted_at IS NULL(?= AND tasks\.id = any.* SET title)", "")
+
+
+@fault
+def what_is_unchanged_among_many_is_not_found() -> Fault:
+    return changed_sql(r"(= any.* SET title.*) UNION ALL .*(\) AS anon_\d+\s*)$", r"\1\2")
+
+
+@fault
+def rest_creates_many_for_one_write() -> Fault:
+    return changed_costs(lambda cost: cost._replace(amount=1), Api.REST)
+
+
+@fault
+def graphql_creates_many_for_one_write() -> Fault:
+    return changed_costs(lambda cost: cost._replace(amount=1), Api.GRAPHQL)
+
+
 # --- The trash ----------------------------------------------------------------------------
 
 
@@ -465,7 +523,7 @@ def another_request_gets_the_first_answer() -> Fault:
 def a_fingerprint_ignores_the_version() -> Fault:
     def edit(parts: tuple[Any, ...]) -> tuple[Any, ...]:
         is_conditional = len(parts) > 3 and not isinstance(parts[-1], dict)
-        return parts[:-1] if is_conditional and "bulk-delete" not in str(parts[2]) else parts
+        return parts[:-1] if is_conditional and "bulk-" not in str(parts[2]) else parts
 
     return changed_fingerprints(edit)
 

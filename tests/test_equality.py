@@ -182,6 +182,13 @@ BULK: Final = mostly(
 )
 
 
+MANY: Final = mostly(
+    st.lists(NEW, min_size=1, max_size=3),
+    st.sampled_from([[], None, True, {}, [None], [{"title": "water"}] * 21]),
+    of=6,
+)
+
+
 # --- Operations ---------------------------------------------------------------------------
 
 
@@ -327,6 +334,15 @@ class Equality(Sequence):
         if not at_last:
             self._do(operations.EmptyTrash())
 
+    @rule(tasks=MANY)
+    def create_many(self, tasks: Any) -> None:
+        self._do(operations.BulkCreate(tasks))
+
+    @rule(ids=BULK, changes=CHANGES)
+    def change_many(self, ids: Any, changes: Any) -> None:
+        few = isinstance(ids, list) and len(ids) < 10
+        self._do(operations.BulkUpdate(list(map(self._bulk_id, ids)) if few else ids, changes))
+
     @rule(ids=BULK)
     def delete_many(self, ids: Any) -> None:
         few = isinstance(ids, list) and len(ids) < 10
@@ -335,6 +351,7 @@ class Equality(Sequence):
 
 KEYS: Final = st.sampled_from([*"abcdefgh", '"a"', '"b"', "A ~", "a" * 255])
 _few_changes = st.fixed_dictionaries({}, optional=_usual)
+_some_new = st.fixed_dictionaries({"title": _usual["title"]}, optional={"completed": st.booleans()})
 
 
 class Retries(Sequence):
@@ -365,6 +382,14 @@ class Retries(Sequence):
     @rule(which=_MINE, key=KEYS)
     def delete(self, which: int, key: str) -> None:
         self._do(operations.Delete(self._id(which)), key=key)
+
+    @rule(tasks=st.lists(_some_new, min_size=1, max_size=3), key=KEYS)
+    def create_many(self, tasks: Any, key: str) -> None:
+        self._do(operations.BulkCreate(tasks), key=key)
+
+    @rule(ids=st.lists(_bulk_ids, min_size=1, max_size=3), changes=_few_changes, key=KEYS)
+    def change_many(self, ids: Any, changes: Any, key: str) -> None:
+        self._do(operations.BulkUpdate(list(map(self._bulk_id, ids)), changes), key=key)
 
     @rule(which=_MINE, key=KEYS)
     def restore(self, which: int, key: str) -> None:
