@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import asyncpg
 import httpx
 import pytest
 
+from persistence import task_sql
 from tests.operations import EmptyTrash, Restore, Task
 from tests.people import Person
 from tests.surfaces import ApiError
@@ -395,3 +397,40 @@ async def test_pages_of_the_trash_count_as_items(ada_client: httpx.AsyncClient) 
     answer = await ada_client.post("/graphql", json={"query": f"{{ {fields} }}"})
 
     assert "list items" in answer.json()["errors"][0]["message"]
+
+
+# --- What a full trash costs ---------------------------------------------------------------
+
+
+async def test_a_page_of_the_list_costs_the_same_however_full_the_trash_is(
+    sql: asyncpg.Connection,
+) -> None:
+    await sql.execute(
+        "INSERT INTO tasks (user_id, title, created_at)"
+        " SELECT 'ada', 'living', now() - n * interval '1 s' FROM generate_series(1, 300) n;"
+        "ANALYZE tasks"
+    )
+    before = await _blocks_of_a_page(sql)
+
+    # Newer than all that live, so that a page would have to pass over them.
+    await sql.execute(
+        "INSERT INTO tasks (user_id, title, created_at, deleted_at)"
+        " SELECT 'ada', 'deleted', now(), now() FROM generate_series(1, 5000);"
+        "ANALYZE tasks"
+    )
+    after = await _blocks_of_a_page(sql)
+
+    assert after <= before + 2
+
+
+async def _blocks_of_a_page(sql: asyncpg.Connection) -> int:
+    """The blocks that PostgreSQL reads for a page of 50, as the service reads it."""
+    values = {"user_id": "ada", "limit": 51}
+    page = task_sql.LIST[False, False, False]
+    for _ in range(2):  # The first one also reads the catalog.
+        [[plan]] = await sql.fetch(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {page.sql}", *page.arguments(values)
+        )
+    root = json.loads(plan)[0]["Plan"]
+    blocks: int = root["Shared Hit Blocks"] + root["Shared Read Blocks"]
+    return blocks
