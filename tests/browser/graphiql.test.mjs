@@ -6,7 +6,8 @@ import { launch, open, scriptSources } from "./browser.mjs";
 import { isInWindow, nameless, overflow } from "./measure.mjs";
 
 const examples = [
-  "Tasks", "CreateTask", "OneTask", "UpdateTask", "DeleteTask", "DeleteTasks", "Node", "Viewer",
+  "Tasks", "CreateTask", "OneTask", "UpdateTask", "DeleteTask", "DeleteTasks", "Trash",
+  "CreateTasks", "Viewer",
 ];
 
 let browser;
@@ -96,14 +97,16 @@ test("the examples run as they are, on the newest task, and delete only what the
   await isFilled(page, { id, input: { completed: true }, expectedVersion: 1 });
   assert.equal((await run(page)).data.updateTask.completed, true);
   await isFilled(page, { id, input: { completed: true }, expectedVersion: 2 });
-  await openTab(page, "Node");
-  await isFilled(page, { id });
+  await openTab(page, "CreateTasks");
+  await until(async () => JSON.parse(await text(page, "variables")).ids[0] === id);
   await openTab(page, "DeleteTasks");
   await isFilled(page, { ids: [id] });
   await openTab(page, "DeleteTask");
   await isFilled(page, { id, expectedVersion: null });
   assert.equal((await run(page)).data.deleteTask.id, id);
   await isFilled(page, { id: "", expectedVersion: null });
+  await openTab(page, "Trash");
+  await isFilled(page, { first: 10, after: null, id });
 
   await openTab(page, "OneTask");
   await isFilled(page, { id: before });
@@ -111,8 +114,8 @@ test("the examples run as they are, on the newest task, and delete only what the
   // GraphiQL writes its storage half a second late.
   await until(() => page.evaluate(() =>
     JSON.parse(localStorage["twofold:graphiql:tabState"]).tabs[2].variables === '{"id": "1"}'));
-  await openTab(page, "Node");
-  await isFilled(page, { id: before });
+  await openTab(page, "UpdateTask");
+  await isFilled(page, { id: before, input: { completed: true }, expectedVersion: 1 });
   await openTab(page, "OneTask");
   assert.equal(await text(page, "variables"), '{"id": "1"}');
   assert.deepEqual(offences, []);
@@ -172,7 +175,7 @@ test("a reload keeps the tabs as they were, and no token outlives the page", asy
   const { viewer } = (await run(page)).data;
   // GraphiQL writes its storage half a second late.
   await until(() => page.evaluate(() =>
-    JSON.parse(localStorage["twofold:graphiql:tabState"]).activeTabIndex === 7));
+    JSON.parse(localStorage["twofold:graphiql:tabState"]).activeTabIndex === 8));
   await page.reload();
   await ready(page);
 
@@ -222,7 +225,7 @@ test("at 1280 pixels every tab is in sight, a new one too", async () => {
   for (const tab of await page.locator(".graphiql-tab-button").all())
     assert.ok(await isInWindow(page, tab), await tab.innerText());
 
-  for (let count = 9; count <= 14; count++) {
+  for (let count = examples.length + 1; count <= 14; count++) {
     await page.getByRole("button", { name: "New tab" }).click();
     await until(async () => (await tabs(page)).length === count);
     await until(() => isInStrip(page));

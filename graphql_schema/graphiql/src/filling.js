@@ -1,5 +1,6 @@
 // Fills the variables of the examples with what is there: the newest task to read or change, and
-// to delete only what was created in this page. What a person typed is never touched.
+// to delete only what was created in this page, and to restore what was deleted in it. What a
+// person typed is never touched.
 
 import { useGraphiQL, useGraphiQLActions } from "@graphiql/react";
 import { useEffect, useState } from "react";
@@ -10,11 +11,14 @@ const newestTask = "query Newest { tasks(first: 1) { nodes { id version } } }";
 
 const fillings = {
   OneTask: ({ newest }) => newest && { id: newest.id },
-  Node: ({ newest }) => newest && { id: newest.id },
   UpdateTask: ({ newest }) => newest && { id: newest.id, expectedVersion: newest.version },
   DeleteTask: ({ created }) => ({ id: created.at(-1) ?? "" }),
   DeleteTasks: ({ created }) => ({ ids: created }),
+  CreateTasks: ({ created }) => ({ ids: created }),
+  Trash: ({ deleted }) => ({ id: deleted.at(-1) ?? "" }),
 };
+
+const usesNewest = new Set(["OneTask", "UpdateTask"]);
 
 const nameOf = (query) => query?.match(/^(?:query|mutation) (\w+)/m)?.[1];
 const texts = new Map(examples.map(({ query, variables }) => [nameOf(query), variables]));
@@ -28,18 +32,33 @@ export function observed(fetcher, onAnswer) {
   };
 }
 
+const mutations = examples.flatMap(({ query }) =>
+  [...query.matchAll(/^mutation (\w)(\w+)/gm)].map(([, first, rest]) => first.toLowerCase() + rest));
+
+const replace = (list, items) => list.splice(0, list.length, ...items);
+
 /** The tasks of this page, from the data of its answers. */
 export function tasksOfThisPage() {
   const created = [];
+  const deleted = [];
+  const own = new Set(); // Created here, whether they live or not.
   const listeners = new Set();
   return {
     created,
+    deleted,
     listeners,
-    observe({ createTask, deleteTask, deleteTasks, updateTask }) {
-      if (createTask?.id) created.push(createTask.id);
-      const gone = [deleteTask?.id, ...(deleteTasks?.deleted ?? []), ...(deleteTasks?.notFound ?? [])];
-      created.splice(0, created.length, ...created.filter((id) => !gone.includes(id)));
-      if (createTask || deleteTask || deleteTasks || updateTask) listeners.forEach((changed) => changed());
+    observe(data) {
+      const { createTask, createTasks, deleteTask, deleteTasks, restoreTask, emptyTrash } = data;
+      const idsOf = (tasks) => tasks.flatMap((task) => task?.id ?? []);
+      const made = idsOf([createTask, ...(createTasks ?? [])]);
+      made.forEach((id) => own.add(id));
+      const living = [...made, ...idsOf([restoreTask]).filter((id) => own.has(id))];
+      const trashed = [...idsOf([deleteTask]), ...(deleteTasks?.deleted ?? [])];
+      const gone = [...trashed, ...(deleteTasks?.notFound ?? [])];
+      const emptied = typeof emptyTrash === "number" ? deleted : idsOf([restoreTask]);
+      replace(created, [...created, ...living].filter((id) => !gone.includes(id)));
+      replace(deleted, [...deleted.filter((id) => !emptied.includes(id)), ...trashed]);
+      if (mutations.some((name) => data[name])) listeners.forEach((changed) => changed());
     },
   };
 }
@@ -74,8 +93,8 @@ export function Filling({ ask, storage, tasks }) {
     };
     const fill = async () => {
       if (!isUntouched()) return;
-      const newest = name.startsWith("Delete") ? undefined : await newestOf(ask, headerEditor?.getValue());
-      const values = fillings[name]({ newest, created: tasks.created });
+      const newest = usesNewest.has(name) ? await newestOf(ask, headerEditor?.getValue()) : undefined;
+      const values = fillings[name]({ newest, ...tasks });
       if (!values || !isOpen || !isUntouched()) return;
       const text = JSON.stringify({ ...JSON.parse(texts.get(name)), ...values }, null, 2);
       storage.setItem(`filled:${name}`, text);
