@@ -46,7 +46,7 @@ prove: .venv/installed ## REST and GraphQL are equal on 2,000 random sequences (
 BEHAVIOUR := $(addprefix tests/test_,concurrency.py edge.py equality.py errors.py far_database.py \
 	graphql.py hostile.py idempotency.py log.py preconditions.py rest.py rest_inputs.py retries.py \
 	round_trips.py \
-	session_cache.py tasks.py) tests/sessions
+	session_cache.py tasks.py trash.py) tests/sessions
 
 # Which drills: make drill DRILLS=tests/siege.
 DRILLS := tests/drills tests/siege tests/rate_limit
