@@ -418,6 +418,10 @@ LITERAL = "[" + ", ".join(['{title: "x"}'] * 41) + "]"
          ' createTask(input: {title: "x"}) { id } b: createTasks(inputs: $new) { id } }', 21, 5),
         ("mutation ($new: [CreateTaskInput!]!, $no: Boolean = false)"
          " { createTasks(inputs: $new) @include(if: $no) { id } }", 41, 1),
+        ("mutation ($new: [CreateTaskInput!]! = " + LITERAL + ")"
+         " { createTasks(inputs: $new) { id } }", {}, 3),
+        ("mutation ($one: CreateTaskInput!) { createTasks(inputs: ["
+         + ", ".join(["$one"] * 21) + "]) { id } }", {"one": {"title": "x"}}, 2),
         ("mutation ($new: [CreateTaskInput!]!) { ...Many } fragment Many on Mutation"
          " { createTasks(inputs: $new) { id } }", 100, 5),
     ],
