@@ -15,6 +15,7 @@ from api.settings import Settings
 from graphql_schema import tasks
 from graphql_schema.compiled import CompiledSchema, Leaf, Limits
 from graphql_schema.rules import NestedAliases
+from graphql_schema.task_types import list_sizes
 from graphql_schema.viewer import ViewerQueries
 
 _DATE_TIME: Final = strawberry.scalar(
@@ -65,7 +66,7 @@ def engine(settings: Settings) -> CompiledSchema:
         ),
         rules=[NestedAliases, *([] if is_introspectable else [NoSchemaIntrospectionCustomRule])],
         leaves={"DateTime": _INSTANT},
-        list_sizes=tasks.list_sizes(settings.graphql_max_page_size),
+        list_sizes=list_sizes(settings.graphql_max_page_size),
         hide_suggestions=not is_introspectable,
         refuse_nulls=True,
     )

@@ -1,4 +1,4 @@
-"""Tasks: their types, inputs, query fields and mutation fields. Knows no SQL.
+"""Tasks: their query fields and mutation fields. Knows no SQL.
 
 Mutation fields are nullable, so that the failure of one field does not hide the committed write
 of another one.
@@ -6,31 +6,40 @@ of another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Hashable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
-from pydantic import BaseModel, BeforeValidator, Field
 from strawberry import ID, UNSET
 
-from api.charges import TASKS_A_WRITE
-from graphql_schema.compiled import DeclaredSize, InputList, SlicingArgument
 from graphql_schema.connections import (
-    DEFAULT_PAGE_SIZE,
-    PageInfo,
-    PageView,
     page_arguments,
 )
 from graphql_schema.context import Info
 from graphql_schema.inputs import provided
+from graphql_schema.task_inputs import (
+    CreateTaskInput,
+    ExpectedVersion,
+    Id,
+    IdempotencyKey,
+    Ids,
+    TaskFilter,
+    UpdateTaskInput,
+    argument,
+)
+from graphql_schema.task_types import (
+    DeleteTasksResult,
+    Node,
+    Task,
+    TaskConnection,
+    TaskPageView,
+    UpdateTasksResult,
+)
 from persistence import tasks
 from persistence.cursors import TRASH, encode_cursor
 from persistence.errors import NotFound
 from persistence.task_inputs import (
-    MAX_NEW,
     MAX_PAGE,
     BackwardPage,
     BulkCreate,
@@ -40,178 +49,7 @@ from persistence.task_inputs import (
     TaskChanges,
     parse_task_id,
 )
-from persistence.validation import Checks, text_integer, validate
-
-# --- Types --------------------------------------------------------------------------------
-
-
-@strawberry.interface(description="What `node` reads: a task.")
-class Node:
-    """What has an id of its own: tasks only."""
-
-    @classmethod
-    def resolve_type(cls, *_: object) -> str:
-        """The name of the type that a node has."""
-        return "Task"
-
-    id: ID = strawberry.field(description="The same number as in REST.")
-
-
-@strawberry.type(description="A task of yours.")
-class Task(Node):
-    """Resolved from ``persistence.tasks.Task``, whose attributes have these names."""
-
-    id: ID = strawberry.field(description="The same number as in REST.")
-    user_id: ID = strawberry.field(description="The owner, as the auth server writes it.")
-    title: str = strawberry.field(description="1 to 200 characters.")
-    description: str | None = strawberry.field(description="At most 1000 characters.")
-    completed: bool = strawberry.field(description="Whether the task is done.")
-    version: int = strawberry.field(description="Starts at 1 and rises with every change.")
-    created_at: datetime = strawberry.field(description="When the task was made.")
-    updated_at: datetime = strawberry.field(description="When the task was last changed.")
-    deleted_at: datetime | None = strawberry.field(
-        description="When the task was deleted; null but in the trash."
-    )
-
-
-@strawberry.type(description="A task in the list, and its place there.")
-class TaskEdge:
-    """Resolved from ``connections.Edge``."""
-
-    cursor: str = strawberry.field(description="Continues after this task; REST takes it, too.")
-    node: Task = strawberry.field(description="The task.")
-
-
-@strawberry.type(description="A page of your tasks, newest first.")
-class TaskConnection:
-    """Resolved from ``TaskPageView``."""
-
-    edges: list[TaskEdge] = strawberry.field(description="The tasks, each with its cursor.")
-    nodes: list[Task] = strawberry.field(description="The tasks.")
-    page_info: PageInfo = strawberry.field(description="Where this page stands.")
-
-    @strawberry.field(
-        description="How many tasks pass the filter. One more SQL statement, only when selected."
-    )
-    async def total_count(self, parent: strawberry.Parent[TaskPageView], info: Info) -> int:
-        """Count the tasks of the whole list, not only of this page."""
-        # The number is the same for every page of the same list.
-        return await info.context.once_a_request(parent.list_key, parent.count)
-
-
-@dataclass(frozen=True, slots=True)
-class TaskPageView(PageView[tasks.Task]):
-    """A page of tasks, and what counts the list that it is a part of.
-
-    Attributes:
-        list_key: identifies the list within the request.
-    """
-
-    list_key: Hashable
-    count: Callable[[], Coroutine[Any, Any, int]]
-
-
-@strawberry.type(description="What a bulk deletion did, each in the order asked.")
-class DeleteTasksResult:
-    """Resolved from ``persistence.tasks.Deleted``, whose attributes have these names."""
-
-    deleted: list[ID] = strawberry.field(description="The tasks that are gone now.")
-    not_found: list[ID] = strawberry.field(description="The ids of no task of yours.")
-
-
-@strawberry.type(description="What a bulk change did, each in the order asked.")
-class UpdateTasksResult:
-    """Resolved from ``persistence.tasks.Updated``, whose attributes have these names."""
-
-    updated: list[Task] = strawberry.field(description="The tasks as they are now.")
-    not_found: list[ID] = strawberry.field(description="The ids of no task of yours.")
-
-
-def list_sizes(max_page: int) -> dict[str, DeclaredSize | list[SlicingArgument]]:
-    """The size of each list field of the types above.
-
-    Args:
-        max_page: the most tasks in one page.
-    """
-    page = [
-        SlicingArgument("Query.tasks", "first last", max_page, DEFAULT_PAGE_SIZE),
-        SlicingArgument("Query.trash", "first", max_page, DEFAULT_PAGE_SIZE),
-    ]
-    ids = InputList("Mutation.deleteTasks", "ids")
-    updated = SlicingArgument("Mutation.updateTasks", "ids", MAX_PAGE)
-    created = SlicingArgument("Mutation.createTasks", "inputs", MAX_NEW, items_a_unit=TASKS_A_WRITE)
-    return {
-        "Mutation.createTasks": created,
-        "UpdateTasksResult.updated": updated,
-        "UpdateTasksResult.notFound": InputList("Mutation.updateTasks", "ids"),
-        "TaskConnection.edges": page,
-        "TaskConnection.nodes": page,
-        "DeleteTasksResult.deleted": ids,
-        "DeleteTasksResult.notFound": ids,
-    }
-
-
-# --- Inputs -------------------------------------------------------------------------------
-
-
-@strawberry.input(description="Which tasks to list.")
-class TaskFilter:
-    """Validated by ``persistence.task_inputs.TaskFilter``."""
-
-    completed: bool | None = strawberry.field(
-        default=UNSET, description="Only tasks that are done, or only those that are not."
-    )
-
-
-@strawberry.input(description="What a new task starts with.")
-class CreateTaskInput:
-    """Validated by ``persistence.task_inputs.NewTask``."""
-
-    title: str = strawberry.field(description="Trimmed of white space, then 1 to 200 characters.")
-    description: str | None = strawberry.field(
-        default=UNSET, description="At most 1000 characters. Blank is the same as null."
-    )
-    completed: bool = strawberry.field(
-        default=False, description="Whether the task is done already."
-    )
-
-
-@strawberry.input(description="What to change: what is absent stays as it is.")
-class UpdateTaskInput:
-    """Validated by ``persistence.task_inputs.TaskChanges``."""
-
-    title: str | None = strawberry.field(
-        default=UNSET, description="Trimmed of white space, then 1 to 200 characters. Not null."
-    )
-    description: str | None = strawberry.field(
-        default=UNSET, description="At most 1000 characters. Null or blank clears it."
-    )
-    completed: bool | None = strawberry.field(
-        default=UNSET, description="Whether the task is done. Not null."
-    )
-
-
-class _Ids(BaseModel):
-    """The argument of ``updateTasks`` and ``deleteTasks``. GraphQL's ``ID`` is text."""
-
-    ids: Annotated[
-        list[Annotated[int, BeforeValidator(text_integer)]],
-        Field(min_length=1, max_length=MAX_PAGE),
-    ]
-
-
-def _argument(description: str) -> Any:
-    return strawberry.argument(description=description)
-
-
-Id = Annotated[ID, _argument("The task's id.")]
-IdempotencyKey = Annotated[
-    str | None, _argument("Do this once: a repeat with the same key gets the first outcome.")
-]
-ExpectedVersion = Annotated[int | None, _argument("Only at this version.")]
-
-
-# --- Fields -------------------------------------------------------------------------------
+from persistence.validation import Checks, validate
 
 
 @strawberry.type
@@ -240,11 +78,11 @@ class TaskQueries:
     async def tasks(
         self,
         info: Info,
-        first: Annotated[int | None, _argument("How many, 0 to 1000, from the newest.")] = UNSET,
-        after: Annotated[str | None, _argument("Only tasks after this cursor.")] = UNSET,
-        last: Annotated[int | None, _argument("How many, 0 to 1000, from the oldest.")] = UNSET,
-        before: Annotated[str | None, _argument("Only tasks before this cursor.")] = UNSET,
-        filter: Annotated[TaskFilter | None, _argument("Only these tasks.")] = UNSET,
+        first: Annotated[int | None, argument("How many, 0 to 1000, from the newest.")] = UNSET,
+        after: Annotated[str | None, argument("Only tasks after this cursor.")] = UNSET,
+        last: Annotated[int | None, argument("How many, 0 to 1000, from the oldest.")] = UNSET,
+        before: Annotated[str | None, argument("Only tasks before this cursor.")] = UNSET,
+        filter: Annotated[TaskFilter | None, argument("Only these tasks.")] = UNSET,
     ) -> TaskPageView:
         """List tasks, one page at a time."""
         paging = page_arguments(
@@ -278,8 +116,8 @@ class TaskQueries:
     async def trash(
         self,
         info: Info,
-        first: Annotated[int | None, _argument("How many, 0 to 1000.")] = UNSET,
-        after: Annotated[str | None, _argument("Only tasks after this cursor.")] = UNSET,
+        first: Annotated[int | None, argument("How many, 0 to 1000.")] = UNSET,
+        after: Annotated[str | None, argument("Only tasks after this cursor.")] = UNSET,
     ) -> TaskPageView:
         """List the trash, one page at a time."""
         paging = page_arguments(first, after, max_page=info.context.max_page, most=MAX_PAGE)
@@ -324,7 +162,7 @@ class TaskMutations:
     async def create_task(
         self,
         info: Info,
-        input: Annotated[CreateTaskInput, _argument("The new task.")],
+        input: Annotated[CreateTaskInput, argument("The new task.")],
         idempotency_key: IdempotencyKey = UNSET,
     ) -> tasks.Task:
         """Create one task."""
@@ -343,7 +181,7 @@ class TaskMutations:
         self,
         info: Info,
         id: Id,
-        input: Annotated[UpdateTaskInput, _argument("The changes.")],
+        input: Annotated[UpdateTaskInput, argument("The changes.")],
         expected_version: ExpectedVersion = UNSET,
         idempotency_key: IdempotencyKey = UNSET,
     ) -> tasks.Task:
@@ -384,7 +222,7 @@ class TaskMutations:
     async def create_tasks(
         self,
         info: Info,
-        inputs: Annotated[list[CreateTaskInput], _argument("The new tasks.")],
+        inputs: Annotated[list[CreateTaskInput], argument("The new tasks.")],
         idempotency_key: IdempotencyKey = UNSET,
     ) -> list[tasks.Task]:
         """Create many tasks."""
@@ -404,13 +242,13 @@ class TaskMutations:
     async def update_tasks(
         self,
         info: Info,
-        ids: Annotated[list[ID], _argument("1 to 1000 ids of tasks.")],
-        input: Annotated[UpdateTaskInput, _argument("The changes.")],
+        ids: Annotated[list[ID], argument("1 to 1000 ids of tasks.")],
+        input: Annotated[UpdateTaskInput, argument("The changes.")],
         idempotency_key: IdempotencyKey = UNSET,
     ) -> tasks.Updated:
         """Change many tasks."""
         context, checks = info.context, Checks()
-        which = checks.run(validate, _Ids, {"ids": ids})
+        which = checks.run(validate, Ids, {"ids": ids})
         changes = checks.run(validate, TaskChanges, provided(input))
         key = checks.run(context.key, idempotency_key)
         checks.finish()
@@ -425,12 +263,12 @@ class TaskMutations:
     async def delete_tasks(
         self,
         info: Info,
-        ids: Annotated[list[ID], _argument("1 to 1000 ids of tasks.")],
+        ids: Annotated[list[ID], argument("1 to 1000 ids of tasks.")],
         idempotency_key: IdempotencyKey = UNSET,
     ) -> tasks.Deleted:
         """Delete many tasks."""
         context, checks = info.context, Checks()
-        deletion = checks.run(validate, _Ids, {"ids": ids})
+        deletion = checks.run(validate, Ids, {"ids": ids})
         key = checks.run(context.key, idempotency_key)
         checks.finish()
         once = context.once(info, key, deletion.ids)

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Body, Path, Query
-from fastapi.openapi.models import Example
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
@@ -31,6 +30,7 @@ from persistence.task_inputs import (
 )
 from persistence.tasks import Task
 from persistence.validation import MAX_ID, text_boolean
+from rest import task_examples as examples
 from rest.idempotency import PARAMETER as KEY_PARAMETER
 from rest.idempotency import REPLAYED, OnceOf
 from rest.preconditions import Condition, IfMatch, IfNoneMatch, etag, header_parameter
@@ -103,35 +103,6 @@ _IF_NONE_MATCH: Final = header_parameter(
 )
 
 
-# What people send; without them, tools would show every member with a made-up value.
-_NEW: Final[dict[str, Example]] = {
-    "title": {"summary": "A title", "value": {"title": "Water the plants"}},
-    "description": {
-        "summary": "A title and a description",
-        "value": {"title": "Water the plants", "description": "The fern needs little."},
-    },
-}
-_CHANGES: Final[dict[str, Example]] = {
-    "complete": {"summary": "Complete it", "value": {"completed": True}},
-    "rename": {"summary": "Rename it", "value": {"title": "Water the basil"}},
-}
-_BULK_NEW: Final[dict[str, Example]] = {
-    "two": {
-        "summary": "Two tasks",
-        "value": {"tasks": [{"title": "Water the plants"}, {"title": "Sweep the floor"}]},
-    }
-}
-_BULK_CHANGES: Final[dict[str, Example]] = {
-    "complete": {
-        "summary": "Complete three tasks",
-        "value": {"task_ids": [1, 2, 3], "changes": {"completed": True}},
-    }
-}
-_BULK: Final[dict[str, Example]] = {
-    "three": {"summary": "Three tasks", "value": {"task_ids": [1, 2, 3]}}
-}
-
-
 def _success(description: str, headers: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "headers": headers}
 
@@ -184,7 +155,7 @@ def _list(
     },
 )
 async def create_task(
-    new: Annotated[NewTask, Body(openapi_examples=_NEW)],
+    new: Annotated[NewTask, Body(openapi_examples=examples.NEW)],
     once: OnceOf,
     viewer: Writer,
     db: Db,
@@ -212,7 +183,9 @@ def _cost_of_new(body: object) -> Cost:
     },
 )
 async def bulk_create_tasks(
-    bulk: Annotated[BulkCreate, Body(openapi_examples=_BULK_NEW), BodyCost(_cost_of_new)],
+    bulk: Annotated[
+        BulkCreate, Body(openapi_examples=examples.BULK_CREATE), BodyCost(_cost_of_new)
+    ],
     once: OnceOf,
     viewer: Writer,
     db: Db,
@@ -233,7 +206,7 @@ async def bulk_create_tasks(
     },
 )
 async def bulk_update_tasks(
-    bulk: Annotated[BulkUpdate, Body(openapi_examples=_BULK_CHANGES)],
+    bulk: Annotated[BulkUpdate, Body(openapi_examples=examples.BULK_UPDATE)],
     once: OnceOf,
     viewer: Writer,
     db: Db,
@@ -255,7 +228,10 @@ async def bulk_update_tasks(
     },
 )
 async def bulk_delete_tasks(
-    bulk: Annotated[BulkDelete, Body(openapi_examples=_BULK)], once: OnceOf, viewer: Writer, db: Db
+    bulk: Annotated[BulkDelete, Body(openapi_examples=examples.BULK_DELETE)],
+    once: OnceOf,
+    viewer: Writer,
+    db: Db,
 ) -> Response:
     """Put many of your tasks into the trash at once."""
     deleted = await tasks.remove_many(db, viewer, bulk.task_ids, once(bulk.task_ids))
@@ -339,7 +315,7 @@ _UPDATE: Final[dict[str, Any]] = {
 @router.patch(_TASK, **_UPDATE)
 async def update_task(
     task_id: Id,
-    changes: Annotated[TaskChanges, Body(openapi_examples=_CHANGES)],
+    changes: Annotated[TaskChanges, Body(openapi_examples=examples.CHANGES)],
     if_match: IfMatch,
     once: OnceOf,
     viewer: Writer,

@@ -49,7 +49,7 @@ EVERY_FIELD: Final[dict[str, Iterable[str]]] = {
     "persistence/task_fields.py, Task": Task.__struct_fields__,
     "rest/task_documents.py, TaskDocument": TaskDocument.model_fields,
     "rest/task_documents.py, TaskDocument's example": {*example(TaskDocument), "deleted_at"},
-    "graphql_schema/tasks.py, Task": members("Task"),
+    "graphql_schema/task_types.py, Task": members("Task"),
     "tests/operations.py, Task": [field.name for field in fields(operations.Task)],
     "tests/surfaces.py, _TASK": selected(surfaces._TASK),
 }
@@ -65,8 +65,8 @@ EDITABLE_FIELDS: Final[dict[str, Iterable[str]]] = {
         for name in task_sql.CHANGE[False].parameters
         if name.endswith("_provided")
     },
-    "graphql_schema/tasks.py, CreateTaskInput": members("CreateTaskInput"),
-    "graphql_schema/tasks.py, UpdateTaskInput": members("UpdateTaskInput"),
+    "graphql_schema/task_inputs.py, CreateTaskInput": members("CreateTaskInput"),
+    "graphql_schema/task_inputs.py, UpdateTaskInput": members("UpdateTaskInput"),
     "tests/operations.py, EDITABLE": operations.EDITABLE,
     "tests/model.py, _STORED": model._STORED,
     "tests/model.py, _MEMBERS": model._MEMBERS,
@@ -83,7 +83,7 @@ NULLABLE: Final[dict[str, dict[str, bool]]] = {
         name: NoneType in get_args(field.annotation)
         for name, field in TaskDocument.model_fields.items()
     },
-    "graphql_schema/tasks.py, Task": {
+    "graphql_schema/task_types.py, Task": {
         name: not isinstance(field.type, GraphQLNonNull) for name, field in members("Task").items()
     },
 }
