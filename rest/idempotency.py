@@ -9,12 +9,15 @@ from typing import Annotated, Any, Final
 from fastapi import Depends
 from starlette.requests import Request
 
+from api.headers import header_values
 from api.http.links import path_in_app
 from api.request import context_of
 from api.state import state_of
 from persistence.errors import FieldError, InvalidInput
 from persistence.idempotency import HEADER, Once, fingerprint, parse_key
 from persistence.tables import KEY_LENGTH
+
+_HEADER: Final = HEADER.lower().encode()
 
 
 def once(request: Request) -> Callable[..., Once | None]:
@@ -25,12 +28,12 @@ def once(request: Request) -> Callable[..., Once | None]:
     Raises:
         InvalidInput: the header is malformed, or sent twice.
     """
-    values = request.headers.getlist(HEADER)
+    values = header_values(request.scope, _HEADER)
     if not values:
         return _not_once
     if len(values) > 1:
         raise InvalidInput([FieldError(HEADER, "Should be given once", "repeated_header")])
-    return partial(_once, request, parse_key(values[0].strip(), HEADER))
+    return partial(_once, request, parse_key(values[0].decode("latin-1").strip(), HEADER))
 
 
 OnceOf = Annotated[Callable[..., Once | None], Depends(once)]

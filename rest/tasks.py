@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
+from api.http.answer import JSON_TYPE, Answer
 from api.http.json import encode_json
 from persistence import tasks
 from persistence.cursors import encode_cursor
@@ -131,7 +132,7 @@ async def list_tasks(query: Annotated[ListQuery, Query()], viewer: Reader, db: D
     body = encode_tasks(page.tasks)
     if query.envelope:
         body = b'{"items":%b,"next_cursor":%b}' % (body, encode_json(cursor))
-    return _json(body, headers=_link_to_next(query, cursor))
+    return Answer(body, 200, [JSON_TYPE, *_link_to_next(query, cursor)])
 
 
 @router.post(
@@ -154,7 +155,8 @@ async def create_task(
 ) -> Response:
     """Add a task to your list."""
     task = await tasks.create(db, viewer, new, once(new.model_dump()))
-    return _task(task, status=201, headers={"location": relative(f"{_COLLECTION}/{task.id}")})
+    location = relative(f"{_COLLECTION}/{task.id}").encode()
+    return _task(task, 201, (b"location", location))
 
 
 @router.post(
@@ -172,7 +174,7 @@ async def bulk_delete_tasks(
 ) -> Response:
     """Delete many of your tasks at once."""
     deleted = await tasks.remove_many(db, viewer, bulk.task_ids, once(bulk.task_ids))
-    return _json(encode_deleted(deleted))
+    return Answer(encode_deleted(deleted), 200, [JSON_TYPE])
 
 
 @router.get(
@@ -190,7 +192,7 @@ async def get_task(task_id: Id, if_none_match: IfNoneMatch, viewer: Reader, db: 
     task = await tasks.get(db, viewer, task_id)
     if if_none_match and if_none_match.matches(task.version):
         return _not_modified(task)
-    return _task(task, headers=_CACHEABLE)
+    return _task(task, 200, *_CACHEABLE)
 
 
 _UPDATE: Final[dict[str, Any]] = {
@@ -217,7 +219,7 @@ async def update_task(
 ) -> Response:
     """Change one of your tasks, by PUT as by PATCH: what you leave out stays as it is."""
     given = once(changes.provided(), _versions(if_match))
-    return _task(await tasks.change(db, viewer, task_id, changes, if_match.versions, given))
+    return _task(await tasks.change(db, viewer, task_id, changes, if_match.versions, given), 200)
 
 
 @router.delete(
@@ -235,7 +237,7 @@ async def delete_task(
 ) -> Response:
     """Delete one of your tasks."""
     await tasks.remove(db, viewer, task_id, if_match.versions, once(_versions(if_match)))
-    return Response(status_code=204)
+    return Answer(b"", 204, [])
 
 
 def _versions(condition: Condition) -> list[int] | None:
@@ -243,34 +245,34 @@ def _versions(condition: Condition) -> list[int] | None:
     return None if condition.versions is None else sorted({*condition.versions})
 
 
-def _task(task: Task, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return _json(encode_task(task), status, {"etag": etag(task.version), **(headers or {})})
+def _task(task: Task, status: int, *headers: tuple[bytes, bytes]) -> Response:
+    return Answer(encode_task(task), status, [JSON_TYPE, _etag(task), *headers])
 
 
 def _not_modified(task: Task) -> Response:
-    return Response(status_code=304, headers=_CACHEABLE | {"etag": etag(task.version)})
+    return Answer(b"", 304, [_etag(task), *_CACHEABLE])
+
+
+def _etag(task: Task) -> tuple[bytes, bytes]:
+    return b"etag", etag(task.version)
 
 
 # A browser may store a task, must revalidate it before each use, and stores one per session and
 # origin (the CORS middleware adds Origin to Vary).
-_CACHEABLE: Final = {"cache-control": "private, no-cache", "vary": "Authorization"}
+_CACHEABLE: Final = [(b"cache-control", b"private, no-cache"), (b"vary", b"Authorization")]
 
 
-def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(body, status, headers, media_type="application/json")
-
-
-def _link_to_next(query: ListQuery, cursor: str | None) -> dict[str, str]:
+def _link_to_next(query: ListQuery, cursor: str | None) -> list[tuple[bytes, bytes]]:
     """The ``Link`` header, if there is a next page (RFC 8288).
 
     A relative reference, because a proxy may serve us under any host name and any prefix.
     """
     if cursor is None:
-        return {}
+        return []
     members: dict[str, Any] = {"limit": query.limit} if "limit" in query.model_fields_set else {}
     if query.completed is not None:
         members["completed"] = "true" if query.completed else "false"
     if query.envelope:
         members["envelope"] = "true"
     members["cursor"] = cursor
-    return {"link": f'<?{urlencode(members)}>; rel="next"'}
+    return [(b"link", f'<?{urlencode(members)}>; rel="next"'.encode())]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
-import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
@@ -189,7 +189,7 @@ def _request_id(scope: Scope) -> str:
     values = header_values(scope, b"x-request-id")
     if len(values) == 1 and _ACCEPTABLE_ID.fullmatch(values[0]):
         return values[0].decode()
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 _ACCEPTABLE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")

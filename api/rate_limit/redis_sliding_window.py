@@ -280,14 +280,13 @@ def _is_elsewhere(error: Exception) -> bool:
 
 def _state(reply: Any, limit: Limit, cost: int) -> WindowState:
     """What the script's reply says."""
-    allowed, remaining, *micros = reply
-    fits_in, full_in, now, one_fits_in = (int(number) / 1e6 for number in micros)
+    allowed, remaining, fits_in, full_in, now, one_fits_in = reply
     return WindowState(
         allowed == 1,
         limit,
         max(remaining, 0),
-        math.inf if cost > limit.amount else fits_in,
-        full_in,
-        now,
-        one_fits_in,
+        math.inf if cost > limit.amount else int(fits_in) / 1e6,
+        int(full_in) / 1e6,
+        int(now) / 1e6,
+        int(one_fits_in) / 1e6,
     )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from persistence.errors import SessionUnconfirmed
 from persistence.sessions.layouts import TableLookup
-from persistence.sessions.tokens import parse_token
+from persistence.sessions.tokens import PresentedToken, parse_token
 from persistence.sql import Record, Statement
 from persistence.viewer import Viewer
 
@@ -31,12 +31,13 @@ class SessionCheck:
         is_refused: whether a read has not, or could not be joined.
     """
 
-    __slots__ = ("_key", "_lookup", "_presented", "is_confirmed", "is_refused", "viewer")
+    __slots__ = ("_key", "_lookup", "_presented", "_token", "is_confirmed", "is_refused", "viewer")
 
     def __init__(self, lookup: TableLookup, token: bytes, viewer: Viewer) -> None:
         self._lookup = lookup
-        self._presented = parse_token(token)
-        self._key = lookup.key(self._presented)
+        self._token = token
+        self._presented: PresentedToken | None = None
+        self._key = ""
         self.viewer = viewer
         self.is_confirmed = False
         self.is_refused = False
@@ -56,6 +57,9 @@ class SessionCheck:
         """
         if values.get("limit", 1) > MAX_ROWS:
             raise self.refuse()
+        if self._presented is None:
+            self._presented = parse_token(self._token)
+            self._key = self._lookup.key(self._presented)
         joined = self._lookup.joined.get(statement.sql)
         if joined is None:
             joined = self._lookup.joined[statement.sql] = _join(self._lookup.statement, statement)
@@ -70,11 +74,12 @@ class SessionCheck:
         first = records[0] if records else None
         if first is None or first[_MATCHES] != 1:
             raise self.refuse()
+        assert self._presented is not None
         session = self._lookup.session([first[:_MATCHES]], self._key, self._presented)
         if session is None or session.viewer != self.viewer:
             raise self.refuse()
         self.is_confirmed = True
-        return [record[_IS_ROW + 1 :] for record in records] if first[_IS_ROW] else []
+        return [record[_OWN] for record in records] if first[_IS_ROW] else []
 
 
 _KEY: Final = "session_key"
@@ -84,6 +89,9 @@ _MATCHES: Final = 4
 
 _IS_ROW: Final = _MATCHES + 1
 """The column that is true in every row of the statement; null if the statement has none."""
+
+_OWN: Final = slice(_IS_ROW + 1, None)
+"""The statement's own columns."""
 
 
 def _join(lookup: Statement, statement: Statement) -> Statement:
