@@ -27,8 +27,8 @@ from api.server.framing import (
 )
 from api.server.interrupts import until_cancelled
 from api.server.listener import as_ipv4
-from api.server.timers import LazyTimer
 from api.server.unread import UnreadResponses
+from persistence.timers import LazyTimer
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -85,7 +85,7 @@ class Protocol(HttpToolsProtocol):
         self._is_refused = False
         self._in_headers = True
         self._begun = False  # Whether a request line has begun.
-        self._idle = LazyTimer(self.loop, self.timeout_keep_alive, self._close)
+        self._idle = LazyTimer(self.loop, self._close)
         self._framing = 0  # Bytes of the current message outside its body.
         self._unused = 0  # Bytes of its body after its response.
         self._body_left = 0  # Bytes of a body of known length that are still to come.
@@ -108,7 +108,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.client = as_ipv4(self.client)
         self.flow = Flow(transport, self.must_not_read)
-        self._idle.start()
+        self._idle.start(self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers, and mark every request as disconnected."""
@@ -336,7 +336,7 @@ class Protocol(HttpToolsProtocol):
         elif self._begun or self._framing:
             self._arrival_timer = self.loop.call_later(self.head_seconds, self._too_slow)
         elif not self._idle.is_running:
-            self._idle.start()
+            self._idle.start(self.timeout_keep_alive)
 
     def _stop_arrival_timer(self) -> None:
         if self._arrival_timer:
