@@ -38,7 +38,6 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
         self.opened_at = self.idle_since = time.monotonic()
         self.is_pooled = False
         self._statements: dict[str, PreparedStatement] = {}
-        self._timeout = LazyTimeout(self._loop)
 
     async def run(
         self, statement: Statement, arguments: Sequence[Any], seconds: float
@@ -55,10 +54,9 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
         """
         if self.is_closed():
             raise ConnectionResetError("the connection is closed")
-        self._timeout.seconds = min(seconds, COMMAND_TIMEOUT)
         records: Sequence[Record]
         try:
-            with self._timeout:
+            with LazyTimeout(min(seconds, COMMAND_TIMEOUT)):
                 records = await self._run(statement, arguments)
         except asyncpg.InterfaceError as error:
             # asyncpg has one class for a closed connection and for a misuse of an open one.
@@ -112,7 +110,6 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  # asyncpg's
         """Cancel the running statement and close the connection, within ``CANCEL_TIMEOUT``."""
-        self._timeout.close()
         with suppress(TimeoutError, OSError):
             await super().close(timeout=CANCEL_TIMEOUT)
 

@@ -17,7 +17,7 @@ from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
 from persistence.validation import NOT_WHITE_SPACE, blank_to_none, storable
 
 
-class Task(msgspec.Struct, frozen=True):
+class Task(msgspec.Struct, frozen=True, gc=False):
     """One task, as it is stored. Timestamps are in UTC; ``version`` starts at 1."""
 
     id: int

@@ -7,9 +7,9 @@ again when it ends.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
 
 
 class LazyTimer:
@@ -65,28 +65,28 @@ class LazyTimer:
 
 
 class LazyTimeout:
-    """``asyncio.timeout`` for one block after another, never for two at the same time.
+    """``asyncio.timeout``, whose blocks share the timer of their event loop.
+
+    Args:
+        seconds: how long the block may take.
 
     Raises:
-        TimeoutError: the block took longer than ``seconds``, which is set before each.
+        TimeoutError: the block took longer.
     """
 
-    __slots__ = ("_cancelling", "_is_expired", "_task", "_timer", "seconds")
+    __slots__ = ("_blocks", "_cancelling", "_is_expired", "_seconds", "_task", "ends_at")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.seconds = 0.0
-        self._timer = LazyTimer(loop, self._expire)
-        self._task: asyncio.Task[object] | None = None
-        self._cancelling = 0
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._is_expired = False
+        self.ends_at = math.inf
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         task = self._task = asyncio.current_task()
         assert task is not None
         self._cancelling = task.cancelling()
-        self._is_expired = False
-        self._timer.start(self.seconds)
-        return self
+        self._blocks = _blocks_of(task.get_loop())
+        self._blocks.add(self, self._seconds)
 
     def __exit__(
         self,
@@ -94,19 +94,60 @@ class LazyTimeout:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._timer.stop()
-        task, self._task = self._task, None
+        task = self._task
         assert task is not None
+        self._blocks.discard(self)
         # As in ``asyncio.timeout``: somebody else may have cancelled the task as well.
         is_own = self._is_expired and task.uncancel() <= self._cancelling
         if is_own and isinstance(error, asyncio.CancelledError):
             raise TimeoutError from error
 
-    def close(self) -> None:
-        """Stop the timer of the event loop."""
-        self._timer.close()
+    def expire(self) -> None:
+        """End the block."""
+        assert self._task is not None
+        self._is_expired = True
+        self._task.cancel()
 
-    def _expire(self) -> None:
-        if self._task is not None:
-            self._is_expired = True
-            self._task.cancel()
+
+class _Blocks:
+    """The blocks of one event loop that are running, and the timer of the earliest end."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._running: set[LazyTimeout] = set()
+        self.discard = self._running.discard
+        self._wakes_at = math.inf
+        self._handle: asyncio.TimerHandle | None = None
+
+    def add(self, block: LazyTimeout, seconds: float) -> None:
+        block.ends_at = self.loop.time() + seconds
+        self._running.add(block)
+        if block.ends_at < self._wakes_at:
+            if self._handle is not None:
+                self._handle.cancel()
+            self._wake_at(block.ends_at)
+
+    def _wake_at(self, time: float) -> None:
+        self._wakes_at = time
+        self._handle = self.loop.call_at(time, self._wake)
+
+    def _wake(self) -> None:
+        self._handle = None
+        self._wakes_at = math.inf
+        now = self.loop.time()
+        for block in [block for block in self._running if block.ends_at <= now]:
+            self._running.discard(block)
+            block.expire()
+        if self._running:
+            self._wake_at(min(block.ends_at for block in self._running))
+
+
+_latest: _Blocks | None = None
+
+
+def _blocks_of(loop: asyncio.AbstractEventLoop) -> _Blocks:
+    # A process serves on one event loop. Another one, as tests have, gets blocks of its own.
+    global _latest
+    if _latest is None or _latest.loop is not loop:
+        _latest = _Blocks(loop)
+    return _latest

@@ -20,27 +20,23 @@ from persistence.tables import KEY_LENGTH
 _HEADER: Final = HEADER.lower().encode()
 
 
-def once(request: Request) -> Callable[..., Once | None]:
+def once(request: Request) -> Callable[..., Once] | None:
     """Makes the request's ``Once`` from what its handler read: validated JSON values.
 
-    It makes ``None`` if the request has no key. The method and the path always count.
+    ``None`` if the request has no key. The method and the path always count.
 
     Raises:
         InvalidInput: the header is malformed, or sent twice.
     """
     values = header_values(request.scope, _HEADER)
     if not values:
-        return _not_once
+        return None
     if len(values) > 1:
         raise InvalidInput([FieldError(HEADER, "Should be given once", "repeated_header")])
     return partial(_once, request, parse_key(values[0].decode("latin-1").strip(), HEADER))
 
 
-OnceOf = Annotated[Callable[..., Once | None], Depends(once)]
-
-
-def _not_once(*content: Any) -> None:
-    """A request without a key."""
+OnceOf = Annotated[Callable[..., Once] | None, Depends(once)]
 
 
 def _once(request: Request, key: str, *content: Any) -> Once:

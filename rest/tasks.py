@@ -154,7 +154,7 @@ async def create_task(
     relative: Relative,
 ) -> Response:
     """Add a task to your list."""
-    task = await tasks.create(db, viewer, new, once(new.model_dump()))
+    task = await tasks.create(db, viewer, new, once and once(new.model_dump()))
     location = relative(f"{_COLLECTION}/{task.id}").encode()
     return _task(task, 201, (b"location", location))
 
@@ -173,7 +173,7 @@ async def bulk_delete_tasks(
     bulk: Annotated[BulkDelete, Body(openapi_examples=_BULK)], once: OnceOf, viewer: Writer, db: Db
 ) -> Response:
     """Delete many of your tasks at once."""
-    deleted = await tasks.remove_many(db, viewer, bulk.task_ids, once(bulk.task_ids))
+    deleted = await tasks.remove_many(db, viewer, bulk.task_ids, once and once(bulk.task_ids))
     return Answer(encode_deleted(deleted), 200, [JSON_TYPE])
 
 
@@ -218,7 +218,7 @@ async def update_task(
     db: Db,
 ) -> Response:
     """Change one of your tasks, by PUT as by PATCH: what you leave out stays as it is."""
-    given = once(changes.provided(), _versions(if_match))
+    given = once and once(changes.provided(), _versions(if_match))
     return _task(await tasks.change(db, viewer, task_id, changes, if_match.versions, given), 200)
 
 
@@ -236,7 +236,7 @@ async def delete_task(
     task_id: Id, if_match: IfMatch, once: OnceOf, viewer: Writer, db: Db
 ) -> Response:
     """Delete one of your tasks."""
-    await tasks.remove(db, viewer, task_id, if_match.versions, once(_versions(if_match)))
+    await tasks.remove(db, viewer, task_id, if_match.versions, once and once(_versions(if_match)))
     return Answer(b"", 204, [])
 
 

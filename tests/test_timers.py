@@ -39,11 +39,9 @@ def run() -> Any:
 
 def test_many_blocks_start_one_timer(run: Any) -> None:
     async def work(loop: CountingLoop) -> None:
-        timeout = LazyTimeout(loop)
         before = loop.timers
-        for _ in range(100):
-            timeout.seconds = 1.0
-            with timeout:
+        for seconds in range(10, 100):
+            with LazyTimeout(seconds):
                 pass
         assert loop.timers == before + 1
 
@@ -52,14 +50,11 @@ def test_many_blocks_start_one_timer(run: Any) -> None:
 
 def test_a_block_that_takes_too_long_raises_timeout_error_also_after_others(run: Any) -> None:
     async def work(loop: CountingLoop) -> None:
-        timeout = LazyTimeout(loop)
         for seconds in 60.0, 0.05, 0.05:
-            timeout.seconds = seconds
-            with timeout:
+            with LazyTimeout(seconds):
                 pass
-            timeout.seconds = 0.05
             started = loop.time()
-            with pytest.raises(TimeoutError), timeout:
+            with pytest.raises(TimeoutError), LazyTimeout(0.05):
                 await asyncio.Event().wait()
             assert loop.time() - started >= 0.04
         current = asyncio.current_task()
@@ -71,11 +66,8 @@ def test_a_block_that_takes_too_long_raises_timeout_error_also_after_others(run:
 
 def test_a_task_that_is_cancelled_meanwhile_stays_cancelled(run: Any) -> None:
     async def work(loop: CountingLoop) -> None:
-        timeout = LazyTimeout(loop)
-        timeout.seconds = 0.05
-
         async def wait() -> None:
-            with timeout:
+            with LazyTimeout(0.05):
                 await asyncio.Event().wait()
 
         for both in False, True:
@@ -121,5 +113,24 @@ def test_an_earlier_end_than_that_of_the_timer_that_runs_is_kept(run: Any) -> No
         timer.start(0.02)
         await ended.wait()
         assert not timer.is_running
+
+    run(work)
+
+
+def test_blocks_at_the_same_time_each_end_in_their_own(run: Any) -> None:
+    async def work(loop: CountingLoop) -> None:
+        async def wait(seconds: float) -> float:
+            started = loop.time()
+            with pytest.raises(TimeoutError), LazyTimeout(seconds):
+                await asyncio.Event().wait()
+            return loop.time() - started
+
+        seconds = [0.15, 0.05, 0.25, 0.1]
+        async with asyncio.TaskGroup() as group:
+            waits = [group.create_task(wait(each)) for each in seconds]
+
+        took = [each.result() for each in waits]
+        assert all(each > least - 0.01 for each, least in zip(took, seconds, strict=True))
+        assert sorted(took) == [took[1], took[3], took[0], took[2]]
 
     run(work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import json
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from starlette.types import Receive, Scope
 from api.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from api.headers import header_values
 from persistence.errors import FieldError, InvalidInput
+from persistence.timers import LazyTimeout
 
 MAX_BODY: Final = 64 * 1024
 """The largest request body, in bytes."""
@@ -125,7 +125,7 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
             raise too_large()
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        with LazyTimeout(BODY_SECONDS):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":

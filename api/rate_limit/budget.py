@@ -90,7 +90,7 @@ class Budget:
             self.require_funds(payer, cost.kind)
         window = await self._windows.hit(
             _key(payer, cost.kind),
-            self.limit(cost.kind),
+            self._amounts[cost.kind],
             cost.amount,
             anonymous=_is_anonymous(payer),
         )

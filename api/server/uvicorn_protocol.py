@@ -221,7 +221,12 @@ class Protocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Store a header; ignore a trailer."""
         if self._in_headers:
-            super().on_header(name, value)
+            name = name.lower()
+            self.headers.append((name, value))
+            if name == b"content-length":
+                self._body_left = int(value)
+            elif name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         """Continue with the body; for an upgrade, prepare to parse the headers again."""
@@ -237,9 +242,6 @@ class Protocol(HttpToolsProtocol):
             self.url = b"/"
         elif self.url[:1] != b"/":
             self.url = with_authority(self.url, self.headers)
-        for name, value in self.headers:
-            if name == b"content-length":
-                self._body_left = int(value)
         complete_scope(self.scope, method, self.url, version)
         self._begin_cycle(keep_alive=version != "1.0" and self.parser.should_keep_alive())
         if self.expect_100_continue:
