@@ -19,6 +19,7 @@ from sqlalchemy import (
     Integer,
     Label,
     Select,
+    SelectBase,
     String,
     Table,
     Text,
@@ -51,12 +52,14 @@ class Statement:
         typed: whether the SQL itself fixes the type of every parameter and column
             (``$1::text``), whatever the tables' columns become. Behind PgBouncer this saves a
             round trip (``persistence.connection``).
+        columns: how many columns the result of a SELECT has; 0 for other SQL.
         source: what the SQL was compiled from; ``None`` if it was written by hand.
     """
 
     sql: str
     parameters: tuple[str, ...]
     typed: bool = False
+    columns: int = 0
     source: ClauseElement | None = field(default=None, compare=False, repr=False)
     _by_schema: dict[str, Statement] = field(default_factory=dict, compare=False, repr=False)
 
@@ -97,7 +100,8 @@ def compile_statement(source: ClauseElement, schema: str | None = None) -> State
     )
     assert isinstance(compiled, SQLCompiler)
     parameters = tuple(compiled.positiontup or ())
-    return Statement(str(compiled), parameters, typed=True, source=source)
+    columns = len(source.exported_columns) if isinstance(source, SelectBase) else 0
+    return Statement(str(compiled), parameters, typed=True, columns=columns, source=source)
 
 
 def _in_schema(schema: str | None) -> dict[str, Any]:
