@@ -85,8 +85,11 @@ class LazyTimeout:
         task = self._task = asyncio.current_task()
         assert task is not None
         self._cancelling = task.cancelling()
-        self._blocks = _blocks_of(task.get_loop())
-        self._blocks.add(self, self._seconds)
+        blocks = self._blocks = _blocks_of(task.get_loop())
+        self.ends_at = blocks.loop.time() + self._seconds
+        blocks.running.add(self)
+        if self.ends_at < blocks.wakes_at:
+            blocks.wake_at(self.ends_at)
 
     def __exit__(
         self,
@@ -96,7 +99,7 @@ class LazyTimeout:
     ) -> None:
         task = self._task
         assert task is not None
-        self._blocks.discard(self)
+        self._blocks.running.discard(self)
         # As in ``asyncio.timeout``: somebody else may have cancelled the task as well.
         is_own = self._is_expired and task.uncancel() <= self._cancelling
         if is_own and isinstance(error, asyncio.CancelledError):
@@ -114,32 +117,25 @@ class _Blocks:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._running: set[LazyTimeout] = set()
-        self.discard = self._running.discard
-        self._wakes_at = math.inf
+        self.running: set[LazyTimeout] = set()
+        self.wakes_at = math.inf
         self._handle: asyncio.TimerHandle | None = None
 
-    def add(self, block: LazyTimeout, seconds: float) -> None:
-        block.ends_at = self.loop.time() + seconds
-        self._running.add(block)
-        if block.ends_at < self._wakes_at:
-            if self._handle is not None:
-                self._handle.cancel()
-            self._wake_at(block.ends_at)
-
-    def _wake_at(self, time: float) -> None:
-        self._wakes_at = time
+    def wake_at(self, time: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self.wakes_at = time
         self._handle = self.loop.call_at(time, self._wake)
 
     def _wake(self) -> None:
         self._handle = None
-        self._wakes_at = math.inf
+        self.wakes_at = math.inf
         now = self.loop.time()
-        for block in [block for block in self._running if block.ends_at <= now]:
-            self._running.discard(block)
+        for block in [block for block in self.running if block.ends_at <= now]:
+            self.running.discard(block)
             block.expire()
-        if self._running:
-            self._wake_at(min(block.ends_at for block in self._running))
+        if self.running:
+            self.wake_at(min(block.ends_at for block in self.running))
 
 
 _latest: _Blocks | None = None
