@@ -2,7 +2,7 @@
 # Node as well (20 or newer, with npm) is a target of its own.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-node test-browser test-pgbouncer test-proxies test-slow drill bench bench-scale bench-latency prove check lock openapi schema graphiql
+.PHONY: help run test test-node test-browser test-pgbouncer test-proxies test-slow drill bench bench-node bench-scale bench-latency prove check lock openapi schema graphiql
 
 # The usual python3 if it is new enough, else the newest one found; or `make PYTHON=… run`.
 PYTHON ?= $(shell for python in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
@@ -60,6 +60,12 @@ test-pgbouncer: .venv/installed ## With Debian's pgbouncer: the behaviour suite 
 
 bench: .venv/installed ## CPU of each request beside a bare floor, as the table of docs/benchmarks.md (ARGS=0.2: less long)
 	@.venv/bin/python -m benchmarks $(ARGS)
+
+benchmarks/fastify/node_modules/.package-lock.json: benchmarks/fastify/package-lock.json
+	@cd benchmarks/fastify && npm ci
+
+bench-node: .venv/installed benchmarks/fastify/node_modules/.package-lock.json ## With Node: CPU of each request beside Fastify and Mercurius with the same checks (ARGS=0.2)
+	@.venv/bin/python -m benchmarks.beside_fastify $(ARGS)
 
 bench-scale: .venv/installed ## CPU of an operation against the number of tasks (ARGS=100000: less long)
 	@.venv/bin/python -m benchmarks.scale $(ARGS)

@@ -18,7 +18,7 @@ from tests.trips import TripCounter
 SESSION = 1
 WORK = 1
 READ = 1
-"""The session is looked up with the row or the rows, if these are not many."""
+"""The session is looked up with the row or the rows."""
 
 
 @contextmanager

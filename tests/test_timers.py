@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from persistence.timers import LazyTimeout, LazyTimer
+from tests.people import Person
 
 
 class CountingLoop(asyncio.SelectorEventLoop):
@@ -134,3 +135,29 @@ def test_blocks_at_the_same_time_each_end_in_their_own(run: Any) -> None:
         assert sorted(took) == [took[1], took[3], took[0], took[2]]
 
     run(work)
+
+
+async def test_a_warm_request_starts_no_timer_of_the_event_loop(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        task = await ada.create_task("water the plants")
+        await ada.get_task(task.id)
+        await ada.list_tasks()
+        await ada.change_task(task.id, completed=True)
+        await ada.delete_task(task.id)
+
+    await work()
+    loop, started = asyncio.get_running_loop(), []
+    call_at = loop.call_at
+
+    def note(when: float, callback: Any, *arguments: Any, **options: Any) -> asyncio.TimerHandle:
+        # The proxy in front of PostgreSQL delays what it writes.
+        if not isinstance(getattr(callback, "__self__", None), asyncio.StreamWriter):
+            started.append(callback)
+        return call_at(when, callback, *arguments, **options)
+
+    monkeypatch.setattr(loop, "call_at", note)
+    await work()
+
+    assert not started
