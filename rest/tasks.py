@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
-from api.http.answer import JSON_TYPE, Answer
+from api.http.bytes_response import JSON_TYPE, BytesResponse
 from api.http.json import encode_json
 from persistence import tasks
 from persistence.cursors import encode_cursor
@@ -132,7 +132,7 @@ async def list_tasks(query: Annotated[ListQuery, Query()], viewer: Reader, db: D
     body = encode_tasks(page.tasks)
     if query.envelope:
         body = b'{"items":%b,"next_cursor":%b}' % (body, encode_json(cursor))
-    return Answer(body, 200, [JSON_TYPE, *_link_to_next(query, cursor)])
+    return BytesResponse(body, 200, [JSON_TYPE, *_link_to_next(query, cursor)])
 
 
 @router.post(
@@ -174,7 +174,7 @@ async def bulk_delete_tasks(
 ) -> Response:
     """Delete many of your tasks at once."""
     deleted = await tasks.remove_many(db, viewer, bulk.task_ids, once and once(bulk.task_ids))
-    return Answer(encode_deleted(deleted), 200, [JSON_TYPE])
+    return BytesResponse(encode_deleted(deleted), 200, [JSON_TYPE])
 
 
 @router.get(
@@ -237,7 +237,7 @@ async def delete_task(
 ) -> Response:
     """Delete one of your tasks."""
     await tasks.remove(db, viewer, task_id, if_match.versions, once and once(_versions(if_match)))
-    return Answer(b"", 204, [])
+    return BytesResponse(b"", 204, [])
 
 
 def _versions(condition: Condition) -> list[int] | None:
@@ -246,11 +246,11 @@ def _versions(condition: Condition) -> list[int] | None:
 
 
 def _task(task: Task, status: int, *headers: tuple[bytes, bytes]) -> Response:
-    return Answer(encode_task(task), status, [JSON_TYPE, _etag(task), *headers])
+    return BytesResponse(encode_task(task), status, [JSON_TYPE, _etag(task), *headers])
 
 
 def _not_modified(task: Task) -> Response:
-    return Answer(b"", 304, [_etag(task), *_CACHEABLE])
+    return BytesResponse(b"", 304, [_etag(task), *_CACHEABLE])
 
 
 def _etag(task: Task) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 JSON_TYPE: Final = (b"content-type", b"application/json")
 
 
-class Answer(Response):
+class BytesResponse(Response):
     """Starlette's response, made in 1 µs in place of 5: nothing has to be encoded or looked up.
 
     Args:
