@@ -94,7 +94,7 @@ _OWN: Final = slice(_MATCHES + 1, None)
 def _join(lookup: Statement, statement: Statement) -> Statement:
     # Two statements that are complete; no value and no name of a request is in either. PostgreSQL
     # runs the parts of a UNION ALL in their order. Any other order would only cost a second trip:
-    # the first row would be no session. As columns of each row, the session would cost 1 us of
+    # the first row would be no session. As columns of each row, the session would cost 1 µs of
     # CPU for each.
     # The look-up keeps its $1. Its table's name may contain a dollar sign; ours do not.
     page = _PARAMETER.sub(lambda match: f"${int(match[1]) + 1}", statement.sql)
