@@ -145,7 +145,7 @@ class Authenticator:
         """
         if lookup := self._lookup:
             try:
-                await db.read(lookup.statement, key="")
+                await db.read(lookup.statement, **dict.fromkeys(lookup.statement.parameters, ""))
             except Unavailable as error:
                 if not is_layout_outdated(error):
                     raise
@@ -187,13 +187,12 @@ class Authenticator:
             inspection.exception()  # Read here, because every request may have been cancelled.
 
     async def _inspect(self, db: Database) -> SessionLookup:
-        secret = self._settings.session_hash_secret
         try:
             lookup = await find_session_lookup(
                 db,
                 self._settings.session_store,
                 table=self._settings.session_table,
-                hash_secret=secret.get_secret_value().encode() if secret else b"",
+                hash_secrets=self._settings.hash_secrets,
                 signing_secrets=self._settings.signing_secrets,
             )
         except UnusableSessions as error:

@@ -16,9 +16,11 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.setting_values import (
+    MINIMUM_SECRET_LENGTH,
     CommaSeparated,
     RateLimit,
     allowed_host,
+    hash_secrets,
     mask,
     normalized_origin,
     origin_problem,
@@ -53,8 +55,6 @@ class SettingsError(Exception):
         self.problems = problems
         super().__init__("\n".join(["The settings cannot be used:", *problems]))
 
-
-MINIMUM_SECRET_LENGTH: Final = 32
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 
@@ -161,8 +161,8 @@ class Settings(BaseSettings):
                 "It is missing: the secret with which the auth server hashes its tokens, at "
                 f"least {MINIMUM_SECRET_LENGTH} characters. (SESSION_STORE=better-auth needs none.)"
             )
-        if value is not None and len(value.get_secret_value()) < MINIMUM_SECRET_LENGTH:
-            raise ValueError(f"It is weak: it must be at least {MINIMUM_SECRET_LENGTH} characters.")
+        if value is not None:
+            hash_secrets(value.get_secret_value())
         return value
 
     @field_validator("better_auth_secrets")
@@ -247,6 +247,13 @@ class Settings(BaseSettings):
         )
 
     @property
+    def hash_secrets(self) -> list[bytes]:
+        """The secrets with which the auth server hashes tokens, the newest first."""
+        if self.session_hash_secret is None:
+            return []
+        return hash_secrets(self.session_hash_secret.get_secret_value())
+
+    @property
     def signing_secrets(self) -> list[bytes]:
         """better-auth's secrets, the current one first; if empty, signatures are not checked."""
         if self.better_auth_secrets is None:
@@ -258,7 +265,7 @@ class Settings(BaseSettings):
         return {name.upper(): mask(value) for name, value in self}
 
     def effective(self) -> dict[str, str]:
-        """``masked``, with the defaults that depend on the environment filled in."""
+        """``masked``, with the defaults that depend on the environment, and how many secrets."""
         pool = self.pool
         defaults = {
             "CORS_ORIGINS": self.cors_origins or "localhost, any port",
@@ -268,6 +275,9 @@ class Settings(BaseSettings):
             "SQLALCHEMY_MAX_OVERFLOW": pool.max_overflow,
             "GRAPHQL_INTROSPECTION": self.is_introspectable,
         }
+        # The last secret of a list is the list itself.
+        if count := len(self.hash_secrets[:-1]):
+            defaults["SESSION_HASH_SECRET"] = f"******** ({count} secrets)"
         return self.masked() | {name: mask(value) for name, value in defaults.items()}
 
     def chosen(self) -> dict[str, str]:

@@ -64,7 +64,7 @@ async def look_ups(url: str, *stores: SessionStore) -> list[Statement]:
     pool = Pool(url, PoolSettings(1, 0, 5, 3600, pre_ping=False))
     lookups = [
         await find_session_lookup(
-            Database(pool, 5), store, table=None, hash_secret=b"", signing_secrets=[]
+            Database(pool, 5), store, table=None, hash_secrets=[b"secret"], signing_secrets=[]
         )
         for store in stores
     ]

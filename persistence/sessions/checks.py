@@ -30,13 +30,21 @@ class SessionCheck:
         is_refused: whether a read has not, or could not be joined.
     """
 
-    __slots__ = ("_key", "_lookup", "_presented", "_token", "is_confirmed", "is_refused", "viewer")
+    __slots__ = (
+        "_keys",
+        "_lookup",
+        "_presented",
+        "_token",
+        "is_confirmed",
+        "is_refused",
+        "viewer",
+    )
 
     def __init__(self, lookup: TableLookup, token: bytes, viewer: Viewer) -> None:
         self._lookup = lookup
         self._token = token
         self._presented: PresentedToken | None = None
-        self._key = ""
+        self._keys: Sequence[str] = ()
         self.viewer = viewer
         self.is_confirmed = False
         self.is_refused = False
@@ -56,13 +64,14 @@ class SessionCheck:
         """
         if values.get("limit", 1) > MAX_ROWS or not statement.columns:
             raise self.refuse()
+        lookup = self._lookup.statement
         if self._presented is None:
             self._presented = parse_token(self._token)
-            self._key = self._lookup.key(self._presented)
+            self._keys = self._lookup.keys(self._presented)
         joined = self._lookup.joined.get(statement.sql)
         if joined is None:
-            joined = self._lookup.joined[statement.sql] = _join(self._lookup.statement, statement)
-        return joined, {**values, _KEY: self._key}
+            joined = self._lookup.joined[statement.sql] = _join(lookup, statement)
+        return joined, {**values, **dict(zip(lookup.parameters, self._keys, strict=True))}
 
     def confirm(self, records: Sequence[Record]) -> Sequence[Record]:
         """The statement's own records, after the check of the session in them.
@@ -74,14 +83,12 @@ class SessionCheck:
         if first is None or first[_MATCHES] != 1:
             raise self.refuse()
         assert self._presented is not None
-        session = self._lookup.session([first[:_MATCHES]], self._key, self._presented)
+        session = self._lookup.session([first[:_MATCHES]], self._keys, self._presented)
         if session is None or session.viewer != self.viewer:
             raise self.refuse()
         self.is_confirmed = True
         return [record[_OWN] for record in records[1:]]
 
-
-_KEY: Final = "session_key"
 
 _MATCHES: Final = 4
 """The column, after those of the look-up, with the number of sessions that it found. It is null in
@@ -96,13 +103,14 @@ def _join(lookup: Statement, statement: Statement) -> Statement:
     # runs the parts of a UNION ALL in their order. Any other order would only cost a second trip:
     # the first row would be no session. As columns of each row, the session would cost 1 µs of
     # CPU for each.
-    # The look-up keeps its $1. Its table's name may contain a dollar sign; ours do not.
-    page = _PARAMETER.sub(lambda match: f"${int(match[1]) + 1}", statement.sql)
+    # The look-up keeps its numbers. Its table's name may contain a dollar sign; ours do not.
+    keys = len(lookup.parameters)
+    page = _PARAMETER.sub(lambda match: f"${int(match[1]) + keys}", statement.sql)
     own, session = (", ".join(["NULL"] * number) for number in (statement.columns, _MATCHES + 1))
     return Statement(
         f"SELECT found.*, count(*) OVER (), {own} FROM ({lookup.sql}) AS found"  # noqa: S608
         f" UNION ALL SELECT {session}, page.* FROM ({page}) AS page",
-        (_KEY, *statement.parameters),
+        (*lookup.parameters, *statement.parameters),
         typed=lookup.typed and statement.typed,
     )
 
