@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -15,6 +16,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.dotenv_file import DotenvError, environment_variables, read_lines
 from api.setting_values import (
     MINIMUM_SECRET_LENGTH,
     CommaSeparated,
@@ -74,8 +76,6 @@ class Settings(BaseSettings):
     """The validated settings. Times are in seconds unless the name has another unit."""
 
     model_config = SettingsConfigDict(
-        env_file=DOTENV_FILE,
-        env_file_encoding="utf-8",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -286,27 +286,29 @@ class Settings(BaseSettings):
         return {name.upper(): mask(value) for name, value in self if value != fields[name].default}
 
 
-def load(**overrides: Any) -> Settings:
+def setting_names() -> set[str]:
+    """The names of all settings' variables."""
+    return {name.upper() for name in Settings.model_fields}
+
+
+def load(*, dotenv: bool = True, **overrides: Any) -> Settings:
     """Read and validate the settings in the environment and in ``.env``.
 
     Args:
-        overrides: settings that replace those; ``_env_file=None`` ignores ``.env``.
+        dotenv: whether to read `.env`, for what the environment does not set.
+        overrides: settings that replace those.
 
     Raises:
         SettingsError: settings are missing or invalid; it lists all problems.
     """
     try:
-        return Settings(**overrides)
+        variables = read_lines(Path(DOTENV_FILE), setting_names()) if dotenv else {}
+        names = variables.keys() & setting_names() - environment_variables().keys()
+        return Settings(**{name.lower(): variables[name] for name in names} | overrides)
     except ValidationError as error:
         raise SettingsError(_problems(error)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise unreadable_dotenv(error) from None
-
-
-def unreadable_dotenv(error: OSError | UnicodeDecodeError) -> SettingsError:
-    """The error for a `.env` file that cannot be read."""
-    reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-    return SettingsError([f"{DOTENV_FILE}: It cannot be read: {reason}."])
+    except DotenvError as error:
+        raise SettingsError(error.problems) from None
 
 
 def _problems(error: ValidationError) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import uvicorn
 from fastapi import FastAPI
 
+from api.commands.misspellings import misspellings
 from api.dotenv import DotenvVariables
 from api.server.interrupts import accept_interrupts
 from api.server.listener import base_url, listening
@@ -60,6 +61,8 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
             WEB_CONCURRENCY=str(settings.web_concurrency),
         )
         config = _configure(settings)
+        for note in misspellings():
+            _log.warning("%s", note)
         if config.workers > 1:
             _log.info("listening on %s", base_url(listener))
             if code := Workers(config, listener, dotenv, _configure).run():
@@ -88,7 +91,7 @@ def app() -> FastAPI:
     from api.app import create_app
 
     accept_interrupts()
-    app = create_app(load(_env_file=None))
+    app = create_app(load(dotenv=False))
     _shorten_garbage_collection()
     return app
 
