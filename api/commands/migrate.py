@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -80,12 +82,26 @@ def upgrade(url: str, schema: str | None = None) -> None:
     Raises:
         CommandError: the upgrade failed; the message gives the reason in one line.
     """
-    try:
+    with one_sentence("migrated"):
         migrations.upgrade(url, schema)
+
+
+@contextmanager
+def one_sentence(done: str) -> Iterator[None]:
+    """Raise what migrations can raise as a sentence.
+
+    Args:
+        done: what could not be done to the database: ``"migrated"``.
+
+    Raises:
+        CommandError: instead of any of these errors.
+    """
+    try:
+        yield
     except DBAPIError as error:
-        raise CommandError(f"The database could not be migrated: {error.orig}") from None
+        raise CommandError(f"The database could not be {done}: {error.orig}") from None
     except migrations.CannotMigrate as error:
         raise CommandError(str(error)) from None
     except (*DATABASE_ERRORS, AlembicError) as error:
         reason = str(error) or type(error).__name__
-        raise CommandError(f"The database could not be migrated: {reason}") from None
+        raise CommandError(f"The database could not be {done}: {reason}") from None
