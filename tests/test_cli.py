@@ -30,6 +30,7 @@ from api.dotenv import DotenvVariables
 from api.server.listener import AddressError, listening
 from api.settings import SettingsError, load
 from persistence.embedded.postgres import postgres
+from tests.control import GIVE_UP
 from tests.servers import served
 from tests.shells import hostile_environment, unreadable_home
 from tests.test_embedded import family, linux, lives, wait_until_gone
@@ -237,7 +238,7 @@ def test_serve_answers_without_naming_its_server_and_ends_on_sigterm() -> None:
     answer = connection.getresponse()
     connection.close()
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=GIVE_UP)
 
     assert answer.status == 200
     assert answer.headers["server"] is None
@@ -255,7 +256,7 @@ def test_serve_says_once_what_it_serves_with(workers: str, tmp_path: Path) -> No
         said.append(process.stderr.readline())
         assert said[-1], said
     process.terminate()
-    said += process.communicate(timeout=15)[1].splitlines()
+    said += process.communicate(timeout=GIVE_UP)[1].splitlines()
 
     several = ", WEB_CONCURRENCY=2" if workers == "2" else ""
     [line] = [line for line in said if "twofold 0." in line]
@@ -421,7 +422,7 @@ class Terminal:
     def end(self, number: int, *, times: int = 1) -> int:
         for _ in range(times):
             self.process.send_signal(number)
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=GIVE_UP)
         wait_until_gone(self.processes)
         return self.process.returncode
 
@@ -489,7 +490,7 @@ def test_dev_reports_that_its_database_does_not_answer(
         if line.startswith("Not ready"):
             break
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=GIVE_UP)
 
     assert "Ctrl-C stops it. Changed files are reloaded." in said
     assert said[-1] == "Not ready yet: database: it does not answer"
