@@ -12,7 +12,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from api.http.json import instant, rfc3339
 from api.settings import Settings
-from graphql_schema import tasks
+from graphql_schema import task_types, tasks
 from graphql_schema.compiled import CompiledSchema, Leaf, Limits
 from graphql_schema.rules import NestedAliases
 from graphql_schema.viewer import ViewerQueries
@@ -27,6 +27,7 @@ _DATE_TIME: Final = strawberry.scalar(
 # msgspec writes an instant as RFC 3339 itself, with six digits unless they are zeros;
 # ``api.http.json.instant`` converts those.
 _INSTANT: Final = Leaf(datetime, instant, as_is="{0}.microsecond")
+_TEXT: Final = Leaf(str, str, as_is="True")
 
 
 @strawberry.type(description="What can be read. Each field costs one read.")
@@ -42,7 +43,7 @@ class Mutation(tasks.TaskMutations):
 @cache
 def schema() -> strawberry.Schema:
     """Strawberry's schema."""
-    config = StrawberryConfig(scalar_map={datetime: _DATE_TIME})
+    config = StrawberryConfig(scalar_map={datetime: _DATE_TIME, task_types.Due: task_types.DUE})
     made = strawberry.Schema(Query, Mutation, config=config)
     for type_ in made._schema.type_map.values():
         if isinstance(type_, GraphQLObjectType):
@@ -64,8 +65,8 @@ def engine(settings: Settings) -> CompiledSchema:
             definitions=settings.graphql_max_definitions,
         ),
         rules=[NestedAliases, *([] if is_introspectable else [NoSchemaIntrospectionCustomRule])],
-        leaves={"DateTime": _INSTANT},
-        list_sizes=tasks.list_sizes(settings.graphql_max_page_size),
+        leaves={"DateTime": _INSTANT, "Due": _TEXT},
+        list_sizes=task_types.list_sizes(settings.graphql_max_page_size),
         hide_suggestions=not is_introspectable,
         refuse_nulls=True,
     )

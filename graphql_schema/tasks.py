@@ -1,4 +1,4 @@
-"""Tasks: their types, inputs, query fields and mutation fields. Knows no SQL.
+"""Tasks: their query fields and mutation fields. Knows no SQL.
 
 Mutation fields are nullable, so that the failure of one field does not hide the committed write
 of another one.
@@ -7,24 +7,24 @@ of another one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any
 
 import strawberry
 from pydantic import BaseModel, BeforeValidator, Field
 from strawberry import ID, UNSET
 
-from graphql_schema.compiled import DeclaredSize, InputList, SlicingArgument
-from graphql_schema.connections import (
-    DEFAULT_PAGE_SIZE,
-    PageInfo,
-    PageView,
-    page_arguments,
-)
+from graphql_schema.connections import page_arguments
 from graphql_schema.context import Info
 from graphql_schema.inputs import provided
-from persistence import task_inputs, tasks
+from graphql_schema.task_inputs import CreateTaskInput, TaskFilter, UpdateTaskInput
+from graphql_schema.task_types import (
+    DeleteTasksResult,
+    Node,
+    Task,
+    TaskConnection,
+    TaskPageView,
+)
+from persistence import tasks
 from persistence.errors import NotFound
 from persistence.task_inputs import (
     MAX_PAGE,
@@ -35,133 +35,6 @@ from persistence.task_inputs import (
     parse_task_id,
 )
 from persistence.validation import Checks, text_integer, validate
-
-# --- Types --------------------------------------------------------------------------------
-
-
-@strawberry.interface(description="What `node` reads: a task.")
-class Node:
-    """What has an id of its own: tasks only."""
-
-    @classmethod
-    def resolve_type(cls, *_: object) -> str:
-        """The name of the type that a node has."""
-        return "Task"
-
-    id: ID = strawberry.field(description="The same number as in REST.")
-
-
-@strawberry.type(description="A task of yours.")
-class Task(Node):
-    """Resolved from ``persistence.tasks.Task``, whose attributes have these names."""
-
-    id: ID = strawberry.field(description="The same number as in REST.")
-    user_id: ID = strawberry.field(description="The owner, as the auth server writes it.")
-    title: str = strawberry.field(description="1 to 200 characters.")
-    description: str | None = strawberry.field(description="At most 1000 characters.")
-    completed: bool = strawberry.field(description="Whether the task is done.")
-    version: int = strawberry.field(description="Starts at 1 and rises with every change.")
-    created_at: datetime = strawberry.field(description="When the task was made.")
-    updated_at: datetime = strawberry.field(description="When the task was last changed.")
-
-
-@strawberry.type(description="A task in the list, and its place there.")
-class TaskEdge:
-    """Resolved from ``connections.Edge``."""
-
-    cursor: str = strawberry.field(description="Continues after this task; REST takes it, too.")
-    node: Task = strawberry.field(description="The task.")
-
-
-@strawberry.type(description="A page of your tasks, newest first.")
-class TaskConnection:
-    """Resolved from ``TaskPageView``."""
-
-    edges: list[TaskEdge] = strawberry.field(description="The tasks, each with its cursor.")
-    nodes: list[Task] = strawberry.field(description="The tasks.")
-    page_info: PageInfo = strawberry.field(description="Where this page stands.")
-
-    @strawberry.field(
-        description="How many tasks pass the filter. One more SQL statement, only when selected."
-    )
-    async def total_count(self, parent: strawberry.Parent[TaskPageView], info: Info) -> int:
-        """Count the tasks of the whole list, not only of this page."""
-        context, query = info.context, parent.query
-        # The number is the same for every page with the same filter.
-        return await context.once_a_request(
-            ("count", query.completed), lambda: tasks.count(context.db, context.viewer, query)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class TaskPageView(PageView[tasks.Task]):
-    """A page of tasks, with the query that it is the result of."""
-
-    query: task_inputs.TaskFilter
-
-
-@strawberry.type(description="What a bulk deletion did, each in the order asked.")
-class DeleteTasksResult:
-    """Resolved from ``persistence.tasks.Deleted``, whose attributes have these names."""
-
-    deleted: list[ID] = strawberry.field(description="The tasks that are gone now.")
-    not_found: list[ID] = strawberry.field(description="The ids of no task of yours.")
-
-
-def list_sizes(max_page: int) -> dict[str, DeclaredSize]:
-    """The size of each list field of the types above.
-
-    Args:
-        max_page: the most tasks in one page.
-    """
-    page = SlicingArgument("Query.tasks", "first last", max_page, DEFAULT_PAGE_SIZE)
-    ids = InputList("Mutation.deleteTasks", "ids")
-    return {
-        "TaskConnection.edges": page,
-        "TaskConnection.nodes": page,
-        "DeleteTasksResult.deleted": ids,
-        "DeleteTasksResult.notFound": ids,
-    }
-
-
-# --- Inputs -------------------------------------------------------------------------------
-
-
-@strawberry.input(description="Which tasks to list.")
-class TaskFilter:
-    """Validated by ``persistence.task_inputs.TaskFilter``."""
-
-    completed: bool | None = strawberry.field(
-        default=UNSET, description="Only tasks that are done, or only those that are not."
-    )
-
-
-@strawberry.input(description="What a new task starts with.")
-class CreateTaskInput:
-    """Validated by ``persistence.task_inputs.NewTask``."""
-
-    title: str = strawberry.field(description="Trimmed of white space, then 1 to 200 characters.")
-    description: str | None = strawberry.field(
-        default=UNSET, description="At most 1000 characters. Blank is the same as null."
-    )
-    completed: bool = strawberry.field(
-        default=False, description="Whether the task is done already."
-    )
-
-
-@strawberry.input(description="What to change: what is absent stays as it is.")
-class UpdateTaskInput:
-    """Validated by ``persistence.task_inputs.TaskChanges``."""
-
-    title: str | None = strawberry.field(
-        default=UNSET, description="Trimmed of white space, then 1 to 200 characters. Not null."
-    )
-    description: str | None = strawberry.field(
-        default=UNSET, description="At most 1000 characters. Null or blank clears it."
-    )
-    completed: bool | None = strawberry.field(
-        default=UNSET, description="Whether the task is done. Not null."
-    )
 
 
 class _DeleteTasks(BaseModel):
@@ -182,9 +55,6 @@ IdempotencyKey = Annotated[
     str | None, _argument("Do this once: a repeat with the same key gets the first outcome.")
 ]
 ExpectedVersion = Annotated[int | None, _argument("Only at this version.")]
-
-
-# --- Fields -------------------------------------------------------------------------------
 
 
 @strawberry.type

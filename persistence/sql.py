@@ -10,8 +10,6 @@ from sqlalchemy import (
     ARRAY,
     CTE,
     BindParameter,
-    Boolean,
-    Case,
     Cast,
     ClauseElement,
     Column,
@@ -21,10 +19,8 @@ from sqlalchemy import (
     Select,
     SelectBase,
     String,
-    Table,
     Text,
     bindparam,
-    case,
     cast,
     exists,
     false,
@@ -123,23 +119,11 @@ class Record(Protocol):
 
 def parameter(name: str, column: Column[Any]) -> BindParameter[Any]:
     """A parameter of a column's type, called ``name``."""
-    return bindparam(name, type_=_sql_type(column))
+    return bindparam(name, type_=sql_type(column))
 
 
-def typed_columns(table: Table, names: Sequence[str]) -> tuple[Label[Any], ...]:
-    """The table's columns with these names, each cast to the type that it had at import.
-
-    So a statement's result keeps its types, whatever the columns become (``Statement.typed``).
-
-    Raises:
-        TypeError: the table lacks a column.
-    """
-    if lacking := [name for name in names if name not in table.c]:
-        raise TypeError(f"persistence/tables.py, {table.name} has no {', '.join(lacking)}")
-    return tuple(cast(table.c[name], _sql_type(table.c[name])).label(name) for name in names)
-
-
-def _sql_type(column: Column[Any]) -> TypeEngine[Any]:
+def sql_type(column: Column[Any]) -> TypeEngine[Any]:
+    """The type of a column's values in statements."""
     # Text without its length: a cast to varchar(200) would cut.
     return Text() if isinstance(column.type, String) else column.type
 
@@ -175,23 +159,6 @@ def at_version(locked: CTE) -> ColumnElement[bool]:
     """Whether the row is at one of the versions in the parameter ``versions``; null means any."""
     versions = integer_list("versions", Integer())
     return or_(versions.is_(None), locked.c.version == func.any(versions))
-
-
-def new_values(table: Table, names: Sequence[str], locked: CTE) -> dict[str, Case[Any]]:
-    """For each column: the parameter of its name if ``<name>_provided``, else the value it has."""
-    return {
-        name: case(
-            (bindparam(f"{name}_provided", type_=Boolean), parameter(name, table.c[name])),
-            else_=locked.c[name],
-        )
-        for name in names
-    }
-
-
-def new_value_arguments(names: Sequence[str], provided: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the parameters that ``new_values`` made."""
-    values = {name: provided.get(name) for name in names}
-    return values | {f"{name}_provided": name in provided for name in names}
 
 
 def differ(values: Mapping[str, ColumnElement[Any]], locked: CTE) -> ColumnElement[bool]:

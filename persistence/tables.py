@@ -6,16 +6,19 @@ import re
 from typing import Final
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Identity,
     Index,
     Integer,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -29,6 +32,15 @@ TITLE_LENGTH: Final = 200
 
 DESCRIPTION_LENGTH: Final = 1000
 """The longest description, in code points."""
+
+PRIORITIES: Final = ("none", "low", "medium", "high")
+"""The priorities. The place of each is the number that is stored, so that they order."""
+
+MAX_TAGS: Final = 20
+"""The most tags of a task."""
+
+TAG_LENGTH: Final = 50
+"""The longest tag, in code points."""
 
 metadata = MetaData(
     naming_convention={
@@ -52,9 +64,29 @@ tasks = Table(
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # A task is due on a day, at a moment, or not at all.
+    Column("due_day", Date),
+    Column("due_at", DateTime(timezone=True)),
+    Column("priority", SmallInteger, nullable=False, server_default=text("0")),
+    Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # The tags as they are compared. Python makes them (``task_fields.tag_key``).
+    Column("tag_keys", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # Read it with ``task_columns``: the release before does not write it.
+    Column("completed_at", DateTime(timezone=True)),
     CheckConstraint("char_length(title) >= 1", name="title_not_empty"),
     CheckConstraint(f"char_length(description) <= {DESCRIPTION_LENGTH}", name="description_length"),
     CheckConstraint("version >= 1", name="version_positive"),
+    CheckConstraint("num_nonnulls(due_day, due_at) <= 1", name="one_due"),
+    # The years 1 to 9999, and no infinity.
+    CheckConstraint("due_day BETWEEN '0001-01-01' AND '9999-12-31'", name="due_day_years"),
+    CheckConstraint(
+        "due_at >= '0001-01-01T00:00:00Z' AND due_at < '10000-01-01T00:00:00Z'", name="due_at_years"
+    ),
+    CheckConstraint(f"priority BETWEEN 0 AND {len(PRIORITIES) - 1}", name="priority_known"),
+    CheckConstraint(
+        f"cardinality(tags) <= {MAX_TAGS} AND cardinality(tag_keys) = cardinality(tags)",
+        name="tags_number",
+    ),
     # The list's order for each owner. PostgreSQL reads the index backwards for newest first.
     Index(None, "user_id", "created_at", "id"),
 )

@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -30,17 +31,22 @@ from persistence.sql import (
     done_or_locked,
     integer_list,
     locked_row,
-    new_values,
     parameter,
-    typed_columns,
 )
 from persistence.tables import tasks as table
-from persistence.task_fields import EDITABLE, Task
+from persistence.task_columns import (
+    DERIVED,
+    NAMES,
+    WRITTEN,
+    Value,
+    columns,
+    field_or_locked,
+    field_parameter,
+    new_columns,
+)
+from persistence.task_fields import EDITABLE
 
-NAMES: Final = Task.__struct_fields__
-"""The columns of a task, in the order of ``Task``'s arguments."""
-
-_COLUMNS: Final = typed_columns(table, NAMES)
+_COLUMNS: Final = columns(*NAMES)
 _OWN: Final = table.c.user_id == parameter("user_id", table.c.user_id)
 _BY_ID: Final = table.c.id == parameter("id", table.c.id)
 
@@ -84,24 +90,33 @@ GET: Final = compile_statement(select(*_COLUMNS).where(_OWN, _BY_ID))
 
 
 def _create(*conditions: ColumnElement[bool]) -> Work:
-    names = ("user_id", *EDITABLE)
-    values = select(*(parameter(name, table.c[name]) for name in names)).where(*conditions)
-    return insert(table).from_select(names, values).returning(*_COLUMNS)
+    values: dict[str, Value] = {name: field_parameter(name) for name in ("user_id", *WRITTEN)}
+    # ``now`` as in ``created_at``.
+    values["completed_at"] = case((values["completed"], func.now()))
+    written = new_columns(values)
+    row = select(*written.values()).where(*conditions)
+    return insert(table).from_select(list(written), row).returning(*_COLUMNS)
 
 
 def _change(*conditions: ColumnElement[bool]) -> Work:
-    locked = locked_row(_COLUMNS, _OWN, _BY_ID, *conditions)
-    values = new_values(table, EDITABLE, locked)
+    locked = locked_row(columns(*NAMES, *DERIVED), _OWN, _BY_ID, *conditions)
+    values = {name: field_or_locked(name, locked) for name in WRITTEN}
+    differs = differ({name: values[name] for name in EDITABLE}, locked)
+    # The clock, not the transaction's start: a statement that waited for the lock comes after
+    # the one it waited for.
+    clock = select(func.greatest(func.clock_timestamp(), locked.c.updated_at).label("now")).cte(
+        "clock"
+    )
+    since = case((locked.c.completed, locked.c.completed_at), else_=clock.c.now)
+    values["completed_at"] = case((values["completed"], since))
     changed = (
         update(table)
         .values(
-            **values,
+            **new_columns(values),
             version=locked.c.version + literal_column("1"),
-            # The clock, not the transaction's start: a statement that waited for the lock
-            # comes after the one it waited for.
-            updated_at=func.greatest(func.clock_timestamp(), locked.c.updated_at),
+            updated_at=clock.c.now,
         )
-        .where(table.c.id == locked.c.id, at_version(locked), differ(values, locked))
+        .where(table.c.id == locked.c.id, at_version(locked), differs)
         .returning(*_COLUMNS)
         .cte("changed")
     )
@@ -128,7 +143,7 @@ def _remove_many(*conditions: ColumnElement[bool]) -> Work:
         .with_for_update()
         .cte("locked")
     )
-    return delete(table).where(table.c.id == locked.c.id).returning(*typed_columns(table, ["id"]))
+    return delete(table).where(table.c.id == locked.c.id).returning(*columns("id"))
 
 
 def _reassign() -> Statement:
@@ -152,7 +167,7 @@ def _reassign() -> Statement:
             updated_at=func.greatest(func.clock_timestamp(), table.c.updated_at),
         )
         .where(table.c.id == locked.c.id)
-        .returning(*typed_columns(table, ["id"]))
+        .returning(*columns("id"))
         .cte("changed")
     )
     return compile_statement(select(func.count(), func.max(changed.c.id)).select_from(changed))

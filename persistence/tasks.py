@@ -8,7 +8,8 @@ from typing import Final, NamedTuple, get_type_hints
 from persistence import task_sql
 from persistence.database import Database
 from persistence.idempotency import Once, write
-from persistence.sql import as_text, changed_row, new_value_arguments, one_row
+from persistence.sql import as_text, changed_row, one_row
+from persistence.task_columns import arguments, change_arguments
 from persistence.task_fields import EDITABLE
 from persistence.task_fields import Task as Task  # Callers read ``tasks.Task``.
 from persistence.task_inputs import NewTask, Page, TaskChanges, TaskFilter, TaskId
@@ -97,7 +98,7 @@ async def create(db: Database, viewer: Viewer, new: NewTask, once: Once | None =
     Args:
         once: with an idempotency key, here and below: ``persistence.idempotency.write``.
     """
-    values = {name: getattr(new, name) for name in EDITABLE}
+    values = arguments({name: getattr(new, name) for name in EDITABLE})
     [record] = await write(db, task_sql.CREATE, once, _TYPES, user_id=viewer.user_id, **values)
     return Task(*record)
 
@@ -132,7 +133,7 @@ async def change(
         user_id=viewer.user_id,
         id=task_id,
         versions=as_text(versions),
-        **new_value_arguments(EDITABLE, changes.provided()),
+        **change_arguments(changes.provided()),
     )
     return Task(*changed_row(records, "Task", task_id, versions))
 

@@ -178,7 +178,7 @@ def _schemas(app: FastAPI) -> dict[str, Any]:
     )
     schemas: dict[str, Any] = result["$defs"]
     for schema in schemas.values():
-        for member in schema["properties"].values():
+        for member in schema.get("properties", {}).values():
             member.pop("title", None)
             if "default" in member:
                 # Client generators declare a member with a default as always present.

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -60,7 +60,8 @@ class Client:
         real_ids: the ids of the tasks, by the model's ids.
         model_ids: the model's ids, by the real ones.
         cursors: the cursors, by the model's id of the task that each follows.
-        times: creation and latest change of each task in the latest answer, by the model's id.
+        times: creation, latest change and completion of each task in the latest answer, by the
+            model's id.
         messages: of the errors in the latest answer, by code.
         spent: how much of each budget was spent.
         created: how many tasks were created.
@@ -71,7 +72,7 @@ class Client:
     real_ids: dict[int, int] = field(default_factory=dict)
     model_ids: dict[int, int] = field(default_factory=dict)
     cursors: dict[int, str] = field(default_factory=dict)
-    times: dict[int, tuple[str, str]] = field(default_factory=dict)
+    times: dict[int, tuple[str, str, str | None]] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
     spent: Counter[str] = field(default_factory=Counter)
     created: int = 0
@@ -158,8 +159,10 @@ class Client:
     def _task(self, task: operations.Task) -> model.Task:
         assert task.user_id == self.user_id
         [model_id] = self._model_ids([task.id])
-        self.times[model_id] = (task.created_at, task.updated_at)
-        return model.Task(model_id, task.title, task.description, task.completed, task.version)
+        self.times[model_id] = (task.created_at, task.updated_at, task.completed_at)
+        assert (task.completed_at is not None) is task.completed
+        values = (getattr(task, name) for name in (*operations.EDITABLE, "version"))
+        return model.Task(model_id, *values)
 
     def _page(self, page: operations.Page) -> model.Page:
         tasks = [self._task(task) for task in page.tasks]
@@ -229,6 +232,8 @@ class RunningApp:
             [task.title for task in tasks],
             [task.description for task in tasks],
             [task.completed for task in tasks],
+            [model.PRIORITIES.index(task.priority) for task in tasks],
+            [task.due for task in tasks],
         )
         for row in rows:
             client.add_task(row["id"])
@@ -279,8 +284,13 @@ INSERT INTO tasks (user_id, title) SELECT $1[3], 'other' FROM generate_series(1,
 """
 
 _INSERT: Final = """
-INSERT INTO tasks (user_id, title, description, completed)
-SELECT $1, * FROM unnest($2::text[], $3::text[], $4::boolean[]) RETURNING id
+INSERT INTO tasks (user_id, title, description, completed, priority, due_day, due_at)
+SELECT $1, title, description, completed, priority,
+    CASE WHEN length(due) = 10 THEN due::date END,
+    CASE WHEN length(due) > 10 THEN due::timestamptz END
+FROM unnest($2::text[], $3::text[], $4::boolean[], $5::int[], $6::text[])
+    _(title, description, completed, priority, due)
+RETURNING id
 """
 
 _ROWS: Final = "SELECT * FROM tasks WHERE user_id = ANY($1) ORDER BY id"
@@ -417,14 +427,22 @@ class Comparison:
             before = earlier.get(model_id)
             if before is None:
                 assert row["created_at"] == row["updated_at"]
+                assert _completed_at(row) in (None, row["created_at"])
             elif before["version"] == row["version"]:
                 assert before == row
             else:
                 assert before["created_at"] == row["created_at"]
                 assert before["updated_at"] < row["updated_at"]
+                since = _completed_at(before) or row["updated_at"]
+                assert _completed_at(row) == (since if row["completed"] else None)
         for model_id, times in self._clients[api].times.items():
             row = stored.get(model_id) or earlier[model_id]
-            assert times == (_rfc3339(row["created_at"]), _rfc3339(row["updated_at"]))
+            completed_at = _completed_at(row)
+            assert times == (
+                _rfc3339(row["created_at"]),
+                _rfc3339(row["updated_at"]),
+                completed_at and _rfc3339(completed_at),
+            )
 
 
 def _require_charge(api: Api, client: Client, expected: Expected, response: Response) -> None:
@@ -442,9 +460,30 @@ def _require_charge(api: Api, client: Client, expected: Expected, response: Resp
 
 
 def _task(model_id: int, row: asyncpg.Record) -> model.Task:
-    values = (row["title"], row["description"], row["completed"], row["version"])
-    return model.Task(model_id, *values)
+    assert row["tag_keys"] == [tag.casefold() for tag in row["tags"]]
+    return model.Task(
+        model_id,
+        row["title"],
+        row["description"],
+        row["completed"],
+        _due(row),
+        model.PRIORITIES[row["priority"]],
+        row["tags"],
+        row["version"],
+    )
+
+
+def _completed_at(row: asyncpg.Record) -> datetime | None:
+    """When a task was completed. One that the app did not write lacks it."""
+    completed_at: datetime | None = row["completed_at"]
+    return completed_at or row["updated_at"] if row["completed"] else completed_at
+
+
+def _due(row: asyncpg.Record) -> str | None:
+    if row["due_day"] is not None:
+        return str(row["due_day"])
+    return row["due_at"] and _rfc3339(row["due_at"])
 
 
 def _rfc3339(instant: datetime) -> str:
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return instant.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -36,6 +37,11 @@ WHITE_SPACE: Final = "".join(
     map(chr, [*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029])
 ) + "\u202f\u205f\u3000"  # fmt: skip
 
+PRIORITIES: Final = ("none", "low", "medium", "high")
+
+DUES: Final = ("2025-12-10", None, "2025-12-10T00:00:00.000000Z", "2025-12-09T23:30:00.000000Z")
+"""When tasks are due that are added without a request."""
+
 FOREIGN_IDS: Final = (10**6 + 1, 10**6 + 2)
 """The ids of another user's tasks."""
 
@@ -61,6 +67,9 @@ class Task:
     title: str
     description: str | None
     completed: bool
+    due: str | None = None
+    priority: str = "none"
+    tags: list[str] = field(default_factory=list)
     version: int = 1
 
 
@@ -146,7 +155,14 @@ class Model:
     def add(self, number: int) -> list[Task]:
         """Add tasks without a request. Every second has a description, every third is completed."""
         new = [
-            Task(self.created + n, f"import {n % 5}", "imported" if n % 2 else None, n % 3 == 0)
+            Task(
+                self.created + n,
+                f"import {n % 5}",
+                "imported" if n % 2 else None,
+                n % 3 == 0,
+                DUES[n % 4],
+                PRIORITIES[n % 4],
+            )
             for n in range(1, number + 1)
         ]
         self.tasks |= {task.id: task for task in new}
@@ -192,7 +208,7 @@ class Model:
         """What has to be the same for a request to be the same."""
         match operation:
             case Create(members):
-                return "create", {"description": None, "completed": False} | _stored(members)
+                return "create", _NEW | _stored(members)
             case Change(task_id, members, version, whole):
                 method = "PUT" if whole else "PATCH"
                 change = (self._known(task_id), _stored(members), _versions(version, api))
@@ -250,7 +266,7 @@ class Model:
         match operation:
             case Create(members):
                 self.created += 1
-                values = {"description": None, "completed": False} | _stored(members)
+                values = _NEW | _stored(members)
                 return self._store(Task(self.created, **values))
             case List(query):
                 page = self._list(query, default_limit=MAX_PAGE)
@@ -335,10 +351,39 @@ def _stored(members: dict[str, Any]) -> dict[str, Any]:
     return {name: _STORED[name](value) for name, value in members.items() if name in _STORED}
 
 
-_STORED: Final = {
+def _due(text: str | None) -> str | None:
+    if text is None or len(text) == 10:
+        return text
+    offset = "Z" if text[-1] in "Zz" else text[-6:]
+    seconds, _, fraction = text.removesuffix(text[-len(offset) :]).upper().partition(".")
+    moment = datetime.fromisoformat(f"{seconds}.{fraction[:6].ljust(6, '0')}{offset}")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _tags(tags: list[str]) -> list[str]:
+    kept: list[str] = []
+    for tag in (each.strip(WHITE_SPACE) for each in tags):
+        if tag.casefold() not in [each.casefold() for each in kept]:
+            kept.append(tag)
+    return kept
+
+
+_NEW: Final[dict[str, Any]] = {
+    "description": None,
+    "completed": False,
+    "due": None,
+    "priority": "none",
+    "tags": [],
+}
+"""What a new task has where a member is absent."""
+
+_STORED: Final[dict[str, Callable[[Any], Any]]] = {
     "title": lambda title: title.strip(WHITE_SPACE),
     "description": lambda text: text if text and text.strip(WHITE_SPACE) else None,
     "completed": lambda completed: completed,
+    "due": _due,
+    "priority": lambda priority: priority,
+    "tags": _tags,
 }
 
 
@@ -392,8 +437,16 @@ def _problems_of_members(members: Any, required: list[str]) -> Iterator[Problem]
             yield Problem(name, "missing", None)
     for name, value in members.items():
         code = _MEMBERS[name](value) if name in _MEMBERS else "extra_forbidden"
-        if code and name not in READ_ONLY:
-            yield Problem(name, code, value[:200] if isinstance(value, str) else value)
+        problems = [Problem(name, code, value)] if code and name not in READ_ONLY else []
+        for problem in (*problems, *(_tags_errors(value) if name == "tags" else ())):
+            yield problem._replace(value=_cut(problem.value))
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:200]
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return value if len(text) <= 200 else text[:200]
 
 
 def _title_error(value: Any) -> str | None:
@@ -420,10 +473,67 @@ def _completed_error(value: Any) -> str | None:
     return None if isinstance(value, bool) else "bool_type"
 
 
-_MEMBERS: Final = {
+_DAY: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME: Final = r"[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+_OFFSET: Final = r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
+
+
+def _due_error(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        return "string_type"
+    if re.fullmatch(_DAY + _TIME, value):
+        return "due_without_offset"
+    return None if _is_due(value) else "due_invalid"
+
+
+def _is_due(text: str) -> bool:
+    if not re.fullmatch(f"{_DAY}({_TIME}{_OFFSET})?", text):
+        return False
+    try:
+        due = _due(text)
+        date.fromisoformat(text[:10])
+    except (ValueError, OverflowError):
+        return False
+    return due is not None
+
+
+def _priority_error(value: Any) -> str | None:
+    return None if isinstance(value, str) and value in PRIORITIES else "enum"
+
+
+def _tags_errors(value: Any) -> Iterator[Problem]:
+    if not isinstance(value, list):
+        yield Problem("tags", "list_type", value)
+    elif len(value) > 20:
+        yield Problem("tags", "too_long", value)
+    else:
+        for place, tag in enumerate(value):
+            if code := _tag_error(tag):
+                yield Problem(f"tags.{place}", code, tag)
+
+
+def _tag_error(tag: Any) -> str | None:
+    if not isinstance(tag, str):
+        return "string_type"
+    length = len(tag.strip(WHITE_SPACE))
+    return (
+        "string_too_short" if length < 1
+        else "string_too_long" if length > 50
+        else "string_nul" if "\0" in tag
+        else "tag_comma" if "," in tag
+        else None
+    )  # fmt: skip
+
+
+_MEMBERS: Final[dict[str, Callable[[Any], str | None]]] = {
     "title": _title_error,
     "description": _description_error,
     "completed": _completed_error,
+    "due": _due_error,
+    "priority": _priority_error,
+    "tags": lambda tags: None,  # See ``_tags_errors``.
 }
 
 
@@ -504,7 +614,7 @@ def _is_mistyped(operation: Operation) -> bool:
             return (
                 _are_mistyped(members)
                 or members.get("title") is None
-                or members.get("completed", False) is None
+                or any(members.get(name, 0) is None for name in ("completed", "priority", "tags"))
             )
         case Change(members=members, version=version):
             return _are_mistyped(members) or _is_beyond_int(version)
@@ -523,11 +633,28 @@ def _is_mistyped(operation: Operation) -> bool:
 
 
 def _are_mistyped(members: Any) -> bool:
-    types = {"title": str | None, "description": str | None, "completed": bool | None}
-    return not isinstance(members, dict) or any(
-        not isinstance(value, types.get(name, ())) for name, value in members.items()
-        if name not in READ_ONLY
+    if not isinstance(members, dict):
+        return True
+    priority, tags = members.get("priority"), members.get("tags")
+    return (
+        any(
+            not isinstance(value, _TYPES.get(name, ())) for name, value in members.items()
+            if name not in READ_ONLY
+        )
+        or (priority is not None and _priority_error(priority) is not None)
+        or not all(isinstance(tag, str) for tag in tags or ())
     )  # fmt: skip
+
+
+_TYPES: Final[dict[str, Any]] = {
+    "title": str | None,
+    "description": str | None,
+    "completed": bool | None,
+    "due": str | None,
+    "priority": str | None,
+    "tags": list | None,
+}
+"""The types of GraphQL's members. Which may not be null is no matter of types in changes."""
 
 
 def _is_empty_page(operation: Operation) -> bool:
@@ -552,6 +679,8 @@ def _is_unstorable_json(operation: Operation) -> bool:
     """Whether the input has a lone surrogate, which neither API accepts as JSON."""
     match operation:
         case Create(dict(members)) | Change(members=dict(members)):
-            texts = [text for text in members.values() if isinstance(text, str)]
+            tags = members.get("tags")
+            values = [*members.values(), *(tags if isinstance(tags, list) else ())]
+            texts = [text for text in values if isinstance(text, str)]
             return any("\ud800" <= character <= "\udfff" for text in texts for character in text)
     return False

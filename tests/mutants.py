@@ -227,6 +227,44 @@ def null_does_not_clear_a_description() -> Fault:
 
 
 @fault
+def null_does_not_clear_what_is_due() -> Fault:
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case Change(members={"due": None, **others}):
+                return replace(operation, members=others)
+        return operation
+
+    return changed_operations(edit, *Api)
+
+
+@fault
+def a_moment_is_stored_as_its_day() -> Fault:
+    return changed_sql(
+        r"CAST\((\$\d+::VARCHAR) AS TIMESTAMP WITH TIME ZONE\)",
+        r"date_trunc('day', \1::timestamptz)",
+    )
+
+
+@fault
+def priorities_are_stored_the_other_way_round() -> Fault:
+    return changed_sql(r"= 'low'\) THEN 1", "= 'low') THEN 2")
+
+
+@fault
+def a_change_of_tags_alone_is_no_change() -> Fault:
+    return changed_sql(
+        r"OR CASE WHEN \S+ THEN \S+ ELSE locked\.tags END IS DISTINCT FROM locked\.tags", ""
+    )
+
+
+@fault
+def a_task_that_is_completed_again_has_a_new_time() -> Fault:
+    return changed_sql(
+        r"CASE WHEN locked\.completed THEN locked\.completed_at ELSE (\S+) END", r"\1"
+    )
+
+
+@fault
 def an_absent_description_is_cleared() -> Fault:
     def edit(operation: Operation) -> Operation:
         match operation:

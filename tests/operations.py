@@ -93,9 +93,13 @@ class Task:
     title: str
     description: str | None
     completed: bool
+    due: str | None
+    priority: str
+    tags: list[str]
     version: int
     created_at: str
     updated_at: str
+    completed_at: str | None
 
 
 class Page(NamedTuple):
@@ -130,7 +134,7 @@ class Deleted(NamedTuple):
 Result = Task | Page | Deleted | None
 """``None``: a task that GraphQL did not find, or a deletion in REST."""
 
-EDITABLE: Final = ("title", "description", "completed")
+EDITABLE: Final = ("title", "description", "completed", "due", "priority", "tags")
 """The members of a task that a client may set."""
 
 FIELDS: Final = tuple(field.name for field in fields(Task))

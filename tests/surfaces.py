@@ -363,7 +363,7 @@ mutation ($id: ID!, $expectedVersion: Int) {{
 def _variables(operation: Operation) -> dict[str, Any]:
     match operation:
         case Create(members):
-            return {"input": members}
+            return {"input": _members(members)}
         case Get(task_id):
             return {"id": task_id}
         case List(query):
@@ -374,7 +374,7 @@ def _variables(operation: Operation) -> dict[str, Any]:
                 {"filter": {"completed": query["completed"]}} if is_filtered else {}
             )
         case Change(task_id, members, version):
-            return {"id": task_id, "input": members, "expectedVersion": version}
+            return {"id": task_id, "input": _members(members), "expectedVersion": version}
         case Delete(task_id, version):
             expected = {} if version is None else {"expectedVersion": version}
             return {"id": task_id, **expected}
@@ -382,8 +382,16 @@ def _variables(operation: Operation) -> dict[str, Any]:
             return {"ids": ids}
 
 
+def _members(members: Any) -> Any:
+    """The members of an input. The names of an enum are in upper case, and in no other."""
+    if isinstance(members, dict) and isinstance(priority := members.get("priority"), str):
+        return members | {"priority": priority.swapcase()}
+    return members
+
+
 def _task(node: dict[str, Any]) -> Task:
-    return Task(**{_NAMES[name]: value for name, value in node.items()} | {"id": int(node["id"])})
+    members = {_NAMES[name]: value for name, value in node.items()}
+    return Task(**members | {"id": int(node["id"]), "priority": node["priority"].lower()})
 
 
 def _page(data: dict[str, Any]) -> Page:

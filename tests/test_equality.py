@@ -67,6 +67,23 @@ DESCRIPTIONS: Final = [
     " " * 1000, " " * 1001, "😀" * 1000, "😀" * 1001, "x\0", "\0" * 1001, "\udc00", "line\nline\n",
     "a\u0301" * 500, "\u202eאבג", "# not *html*", "\x7f",
 ]  # fmt: skip
+DUES: Final = [
+    "2025-12-10", "2025-12-10T12:30:00Z", "2025-12-10T13:30:00.000000+01:00",
+    "2025-12-10t12:30:00z", "2025-12-10T12:30:00.123456789Z", "2025-12-10T12:30:00.1-23:59",
+    "0001-01-01", "9999-12-31", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00Z", "0000-01-01",
+    "0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01", "2025-02-29", "2024-02-29",
+    "2025-12-10T12:30:00", "2025-12-10T12:30:00.5", "2025-12-10 12:30:00Z", "2025-12-10T12:30Z",
+    "2025-12-10T24:00:00Z", "2025-12-10T12:30:60Z", "2025-12-10T12:30:00+24:00", "20251210", "",
+    "2025-12-10T12:30:00+01", "2025-12-10\0", "٢٠٢٥-12-10", "today", "infinity", "\ud800",
+    "2025-12-10T12:30:00Z\n", "2025-344", "2025-W50-3", "2025-12-10T12:30:00.Z", "-001-01-01",
+]  # fmt: skip
+PRIORITIES: Final = ["none", "low", "medium", "high"]
+TAGS: Final[list[Any]] = [
+    [], ["home"], ["home", "Home", "garden"], [" garden ", "home"], ["Straße", "STRASSE"],
+    ["a" * 50], ["😀" * 50], ["a" * 51], [f" {'a' * 50}\t"], [""], [" "], ["a,b"], ["\0"],
+    ["\ud800"], [*map(str, range(20))], [*map(str, range(21))], ["a"] * 21, ["é", "e\u0301"],
+    ["İ", "i\u0307"], ['"', "\\", "{}", "NULL"],
+]  # fmt: skip
 WRONG: Final[list[Any]] = [0, 1, -1.5, 2**70, [], ["a"], {}, {"a": None}]
 
 Strategy = st.SearchStrategy[Any]
@@ -84,16 +101,25 @@ _usual: dict[str, Strategy] = {
     "title": st.sampled_from(TITLES[:4]),
     "description": st.sampled_from([None, *DESCRIPTIONS[:3]]),
     "completed": st.booleans(),
+    "due": st.sampled_from([None, *DUES[:3]]),
+    "priority": st.sampled_from(PRIORITIES),
+    "tags": st.sampled_from(TAGS[:4]),
 }
 _nasty: dict[str, Strategy] = {
     "title": mostly(st.sampled_from(TITLES), st.text(max_size=4)),
     "description": mostly(st.sampled_from(DESCRIPTIONS), st.text(max_size=4)),
     "completed": st.booleans(),
+    "due": st.sampled_from([None, *DUES]),
+    "priority": st.sampled_from(PRIORITIES),
+    "tags": st.sampled_from(TAGS),
 }
 _wrong: dict[str, Strategy] = {
     "title": st.sampled_from([*TITLES, None, True, *WRONG]),
     "description": st.sampled_from([*DESCRIPTIONS, False, *WRONG]),
     "completed": st.sampled_from([True, None, "true", "", *WRONG]),
+    "due": st.sampled_from([*DUES, None, True, *WRONG]),
+    "priority": st.sampled_from([*PRIORITIES, None, True, "", "HIGH", "High", "urgent", *WRONG]),
+    "tags": st.sampled_from([*TAGS, None, {}, {"a": None}, [None], [["a"]], [1, "a"], [True]]),
     "titel": st.sampled_from([None, "water", *WRONG]),
 }
 _no_members = st.sampled_from([None, "title", 7, True, []])
@@ -113,6 +139,7 @@ def _members(*required: str) -> Strategy:
     return mostly(right, some_of(_wrong), wrong, mostly(wrong, _no_members))
 
 
+_one_member = st.one_of([st.fixed_dictionaries({name: _usual[name]}) for name in _usual])
 NEW: Final = _members("title")
 CHANGES: Final = _members()
 
@@ -269,6 +296,10 @@ class Equality(Sequence):
     def change(self, which: int | str, changes: Any, at: int | str | None) -> None:
         task_id = self._id(which)
         self._do(operations.Change(task_id, changes, self._version(task_id, at)))
+
+    @rule(which=_MINE, member=_one_member)
+    def edit(self, which: int, member: dict[str, Any]) -> None:
+        self._do(operations.Change(self._id(which), member))
 
     @rule(which=WHICH, changes=CHANGES, at=AT_VERSION)
     def send_back(self, which: int | str, changes: Any, at: int | str | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import strawberry
 
-from graphql_schema import tasks
+from graphql_schema import task_types
 from graphql_schema.compiled import (
     CompiledSchema,
     ConstantSize,
@@ -130,9 +130,9 @@ def test_a_list_field_without_a_declared_size_is_named(name: str) -> None:
         CompiledSchema(strawberry.Schema(Room), list_sizes=sizes)
 
 
-@pytest.mark.parametrize("name", tasks.list_sizes(1000))
+@pytest.mark.parametrize("name", task_types.list_sizes(1000))
 def test_the_schema_of_tasks_has_a_declaration_for_each_list_field(name: str) -> None:
-    sizes = tasks.list_sizes(1000)
+    sizes = task_types.list_sizes(1000)
     del sizes[name]
 
     with pytest.raises(ValueError, match=f"No list size is declared for {name}$"):

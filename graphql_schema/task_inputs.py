@@ -1,0 +1,62 @@
+"""The input objects of tasks in GraphQL. ``persistence.task_inputs`` validates them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import strawberry
+from strawberry import UNSET
+
+from graphql_schema.task_types import Due
+from persistence.task_fields import Priority
+
+_TAGS: Final = "At most 20, each trimmed of white space, 1 to 50 characters, no comma."
+
+
+@strawberry.input(description="Which tasks to list.")
+class TaskFilter:
+    """Validated by ``persistence.task_inputs.TaskFilter``."""
+
+    completed: bool | None = strawberry.field(
+        default=UNSET, description="Only tasks that are done, or only those that are not."
+    )
+
+
+@strawberry.input(description="What a new task starts with.")
+class CreateTaskInput:
+    """Validated by ``persistence.task_inputs.NewTask``."""
+
+    title: str = strawberry.field(description="Trimmed of white space, then 1 to 200 characters.")
+    description: str | None = strawberry.field(
+        default=UNSET, description="At most 1000 characters. Blank is the same as null."
+    )
+    completed: bool = strawberry.field(
+        default=False, description="Whether the task is done already."
+    )
+    due: Due | None = strawberry.field(default=UNSET, description="When the task is due.")
+    priority: Priority = strawberry.field(
+        default=Priority.NONE, description="How much the task matters."
+    )
+    tags: list[str] = strawberry.field(default_factory=list, description=_TAGS)
+
+
+@strawberry.input(description="What to change: what is absent stays as it is.")
+class UpdateTaskInput:
+    """Validated by ``persistence.task_inputs.TaskChanges``."""
+
+    title: str | None = strawberry.field(
+        default=UNSET, description="Trimmed of white space, then 1 to 200 characters. Not null."
+    )
+    description: str | None = strawberry.field(
+        default=UNSET, description="At most 1000 characters. Null or blank clears it."
+    )
+    completed: bool | None = strawberry.field(
+        default=UNSET, description="Whether the task is done. Not null."
+    )
+    due: Due | None = strawberry.field(default=UNSET, description="Null clears it.")
+    priority: Priority | None = strawberry.field(
+        default=UNSET, description="How much the task matters. Not null."
+    )
+    tags: list[str] | None = strawberry.field(
+        default=UNSET, description=f"{_TAGS} They replace all that the task has. Not null."
+    )

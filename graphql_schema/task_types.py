@@ -1,0 +1,132 @@
+"""The types of tasks in GraphQL, and the sizes of their lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NewType
+
+import strawberry
+from graphql import GraphQLError
+from graphql.pyutils import inspect
+from strawberry import ID
+
+from graphql_schema.compiled import DeclaredSize, InputList, LeafList, SlicingArgument
+from graphql_schema.connections import DEFAULT_PAGE_SIZE, PageInfo, PageView
+from graphql_schema.context import Info
+from persistence import task_inputs, tasks
+from persistence.tables import MAX_TAGS
+from persistence.task_fields import Priority
+
+Due = NewType("Due", str)
+"""A day, or a moment (``persistence.due``)."""
+
+DUE: Final = strawberry.scalar(
+    name="Due",
+    description="A day (`2025-12-10`), or a time with its offset (RFC 3339), answered in UTC with "
+    "six fractional digits and `Z`.",
+    serialize=str,
+    parse_value=lambda value: _require_text(value),
+)
+
+
+def _require_text(value: object) -> str:
+    # What the text says is validated with everything else, and reported by field.
+    if not isinstance(value, str):
+        raise GraphQLError(f"Due cannot represent a non string value: {inspect(value)}")
+    return value
+
+
+strawberry.enum(Priority, description="How much a task matters.")
+
+
+@strawberry.interface(description="What `node` reads: a task.")
+class Node:
+    """What has an id of its own: tasks only."""
+
+    @classmethod
+    def resolve_type(cls, *_: object) -> str:
+        """The name of the type that a node has."""
+        return "Task"
+
+    id: ID = strawberry.field(description="The same number as in REST.")
+
+
+@strawberry.type(description="A task of yours.")
+class Task(Node):
+    """Resolved from ``persistence.tasks.Task``, whose attributes have these names."""
+
+    id: ID = strawberry.field(description="The same number as in REST.")
+    user_id: ID = strawberry.field(description="The owner, as the auth server writes it.")
+    title: str = strawberry.field(description="1 to 200 characters.")
+    description: str | None = strawberry.field(description="At most 1000 characters.")
+    completed: bool = strawberry.field(description="Whether the task is done.")
+    due: Due | None = strawberry.field(description="When the task is due.")
+    priority: Priority = strawberry.field(description="How much the task matters.")
+    tags: list[str] = strawberry.field(description="At most 20, in the order of its owner.")
+    version: int = strawberry.field(description="Starts at 1 and rises with every change.")
+    created_at: datetime = strawberry.field(description="When the task was made.")
+    updated_at: datetime = strawberry.field(description="When the task was last changed.")
+    completed_at: datetime | None = strawberry.field(
+        description="When the task was completed; null while it is not."
+    )
+
+
+@strawberry.type(description="A task in the list, and its place there.")
+class TaskEdge:
+    """Resolved from ``connections.Edge``."""
+
+    cursor: str = strawberry.field(description="Continues after this task; REST takes it, too.")
+    node: Task = strawberry.field(description="The task.")
+
+
+@strawberry.type(description="A page of your tasks, newest first.")
+class TaskConnection:
+    """Resolved from ``TaskPageView``."""
+
+    edges: list[TaskEdge] = strawberry.field(description="The tasks, each with its cursor.")
+    nodes: list[Task] = strawberry.field(description="The tasks.")
+    page_info: PageInfo = strawberry.field(description="Where this page stands.")
+
+    @strawberry.field(
+        description="How many tasks pass the filter. One more SQL statement, only when selected."
+    )
+    async def total_count(self, parent: strawberry.Parent[TaskPageView], info: Info) -> int:
+        """Count the tasks of the whole list, not only of this page."""
+        context, query = info.context, parent.query
+        # The number is the same for every page with the same filter.
+        return await context.once_a_request(
+            ("count", query.completed), lambda: tasks.count(context.db, context.viewer, query)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPageView(PageView[tasks.Task]):
+    """A page of tasks, with the query that it is the result of."""
+
+    query: task_inputs.TaskFilter
+
+
+@strawberry.type(description="What a bulk deletion did, each in the order asked.")
+class DeleteTasksResult:
+    """Resolved from ``persistence.tasks.Deleted``, whose attributes have these names."""
+
+    deleted: list[ID] = strawberry.field(description="The tasks that are gone now.")
+    not_found: list[ID] = strawberry.field(description="The ids of no task of yours.")
+
+
+def list_sizes(max_page: int) -> dict[str, DeclaredSize]:
+    """The size of each list field of the types above.
+
+    Args:
+        max_page: the most tasks in one page.
+    """
+    page = SlicingArgument("Query.tasks", "first last", max_page, DEFAULT_PAGE_SIZE)
+    ids = InputList("Mutation.deleteTasks", "ids")
+    return {
+        "Task.tags": LeafList(MAX_TAGS),
+        "TaskConnection.edges": page,
+        "TaskConnection.nodes": page,
+        "DeleteTasksResult.deleted": ids,
+        "DeleteTasksResult.notFound": ids,
+    }

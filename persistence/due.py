@@ -1,0 +1,91 @@
+"""When a task is due: a day without a zone, or a moment. Both are text in one form.
+
+The text goes to and from PostgreSQL as it is: the driver takes the last day that a ``date`` of
+Python can have for infinity.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from typing import Final
+
+from pydantic_core import PydanticCustomError
+
+DAY_LENGTH: Final = len("2025-12-10")
+"""The length of a day; the text of a moment is longer."""
+
+MOMENT: Final = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+"""A moment in UTC, as PostgreSQL's ``to_char`` describes it."""
+
+_DAY: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME: Final = r"[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+_OFFSET: Final = r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
+
+DUE_PATTERN: Final = rf"^{_DAY}({_TIME}{_OFFSET})?$"
+"""What a client may send, as a regular expression of ECMA-262."""
+
+_MOMENT: Final = re.compile(f"({_DAY}{_TIME}){_OFFSET}")
+
+
+def canonical_due(text: str) -> str:
+    """A day as it is, or a moment in UTC with six fractional digits and ``Z``.
+
+    Further digits of a second are cut off.
+
+    Args:
+        text: ``YYYY-MM-DD``, or RFC 3339 with an offset.
+
+    Raises:
+        PydanticCustomError: it is neither, or not within the years 1 to 9999 in UTC.
+    """
+    if len(text) == DAY_LENGTH:
+        return parse_day(text).isoformat()
+    return format_moment(parse_moment(text))
+
+
+def parse_day(text: str) -> date:
+    """The day ``YYYY-MM-DD``.
+
+    Raises:
+        PydanticCustomError: it is none.
+    """
+    try:
+        if re.fullmatch(_DAY, text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise _invalid()
+
+
+def parse_moment(text: str) -> datetime:
+    """An RFC 3339 timestamp, in UTC.
+
+    Raises:
+        PydanticCustomError: it is none, or not within the years 1 to 9999 in UTC.
+    """
+    if re.fullmatch(f"{_DAY}{_TIME}", text):
+        raise PydanticCustomError(
+            "due_without_offset", "Input should have an offset from UTC: Z, or one like +02:00"
+        )
+    match = _MOMENT.fullmatch(text)
+    try:
+        if match:
+            local, _, fraction = match[1].upper().partition(".")
+            offset = match[3].upper()
+            return datetime.fromisoformat(f"{local}.{fraction:0<6.6}{offset}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise _invalid()
+
+
+def format_moment(moment: datetime) -> str:
+    """A moment in UTC with six fractional digits and ``Z``."""
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+def _invalid() -> PydanticCustomError:
+    return PydanticCustomError(
+        "due_invalid",
+        "Input should be a day (2025-12-10), or a time with its offset (2025-12-10T12:30:00+01:00)",
+    )
