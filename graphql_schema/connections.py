@@ -5,8 +5,9 @@ https://relay.dev/graphql/connections.htm
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import strawberry
 from strawberry import UNSET
@@ -89,29 +90,27 @@ class PageInfo:
     end_cursor: str | None = strawberry.field(description="Of the last task here.")
 
 
-class Positioned(Protocol):
-    """A row of a list."""
-
-    @property
-    def position(self) -> Position:
-        """The row's position in the list's order."""
-
-
-Row = TypeVar("Row", bound=Positioned)
+Row = TypeVar("Row")
 
 
 class Edge(Generic[Row]):
-    """A row of a page. Its cursor is encoded only if it is selected."""
+    """A row of a page. Its cursor is encoded only if it is selected.
 
-    __slots__ = ("node",)
+    Args:
+        node: the row.
+        position: a row's position in the order of the page.
+    """
 
-    def __init__(self, node: Row) -> None:
+    __slots__ = ("_position", "node")
+
+    def __init__(self, node: Row, position: Callable[[Row], Position]) -> None:
         self.node = node
+        self._position = position
 
     @property
     def cursor(self) -> str:
         """The cursor that continues the list after this row."""
-        return encode_cursor(self.node.position)
+        return encode_cursor(self._position(self.node))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +123,19 @@ class PageView(Generic[Row]):
         cursor: the cursor at which the page starts, or ends if ``backward``; ``None`` means the
             list's start, or its end.
         backward: whether the page is read from its end.
+        position: a row's position in the order of the page.
     """
 
     nodes: list[Row]
     has_more: bool
     cursor: str | None
     backward: bool
+    position: Callable[[Row], Position]
 
     @property
     def edges(self) -> list[Edge[Row]]:
         """The rows, each with its cursor."""
-        return [Edge(row) for row in self.nodes]
+        return [Edge(row, self.position) for row in self.nodes]
 
     @property
     def page_info(self) -> PageView[Row]:
@@ -154,9 +155,9 @@ class PageView(Generic[Row]):
     @property
     def start_cursor(self) -> str | None:
         """The cursor of the first row; ``None`` for an empty page."""
-        return encode_cursor(self.nodes[0].position) if self.nodes else None
+        return encode_cursor(self.position(self.nodes[0])) if self.nodes else None
 
     @property
     def end_cursor(self) -> str | None:
         """The cursor of the last row; ``None`` for an empty page."""
-        return encode_cursor(self.nodes[-1].position) if self.nodes else None
+        return encode_cursor(self.position(self.nodes[-1])) if self.nodes else None

@@ -9,20 +9,14 @@ from typing import Final
 import strawberry
 from graphql import GraphQLObjectType, NoSchemaIntrospectionCustomRule
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types.scalar import ScalarDefinition
 
-from api.http.json import instant, rfc3339
+from api.http.json import instant
 from api.settings import Settings
 from graphql_schema import task_types, tasks
 from graphql_schema.compiled import CompiledSchema, Leaf, Limits
 from graphql_schema.rules import NestedAliases
 from graphql_schema.viewer import ViewerQueries
-
-_DATE_TIME: Final = strawberry.scalar(
-    name="DateTime",
-    description="An instant: RFC 3339 in UTC, with six fractional digits and `Z`.",
-    specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
-    serialize=rfc3339,
-)
 
 # msgspec writes an instant as RFC 3339 itself, with six digits unless they are zeros;
 # ``api.http.json.instant`` converts those.
@@ -43,7 +37,12 @@ class Mutation(tasks.TaskMutations):
 @cache
 def schema() -> strawberry.Schema:
     """Strawberry's schema."""
-    config = StrawberryConfig(scalar_map={datetime: _DATE_TIME, task_types.Due: task_types.DUE})
+    scalars: dict[object, ScalarDefinition] = {
+        datetime: task_types.DATE_TIME,
+        task_types.Moment: task_types.DATE_TIME,
+        task_types.Due: task_types.DUE,
+    }
+    config = StrawberryConfig(scalar_map=scalars)
     made = strawberry.Schema(Query, Mutation, config=config)
     for type_ in made._schema.type_map.values():
         if isinstance(type_, GraphQLObjectType):

@@ -7,7 +7,7 @@ from typing import Final
 import strawberry
 from strawberry import UNSET
 
-from graphql_schema.task_types import Due
+from graphql_schema.task_types import Due, Moment
 from persistence.task_fields import Priority
 
 _TAGS: Final = "At most 20, each trimmed of white space, 1 to 50 characters, no comma."
@@ -19,6 +19,43 @@ class TaskFilter:
 
     completed: bool | None = strawberry.field(
         default=UNSET, description="Only tasks that are done, or only those that are not."
+    )
+    priority: list[Priority] | None = strawberry.field(
+        default=UNSET, description="Only tasks with one of these priorities."
+    )
+    tags: list[str] | None = strawberry.field(
+        default=UNSET, description="Only tasks with all of these tags, in any case."
+    )
+    has_due: bool | None = strawberry.field(
+        default=UNSET,
+        description="Only tasks that are due some time, or only the others.",
+    )
+    due_from: Due | None = strawberry.field(
+        default=UNSET, description="Only tasks that are due on this day, at this time, or later."
+    )
+    due_before: Due | None = strawberry.field(
+        default=UNSET, description="Only tasks that are due before this day or time."
+    )
+    zone: str | None = strawberry.field(
+        default=UNSET,
+        description="The IANA time zone in which a day begins, for `due…`; default UTC.",
+    )
+    created_from: Moment | None = strawberry.field(
+        default=UNSET, description="Only tasks that were made at this time or later."
+    )
+    created_before: Moment | None = strawberry.field(
+        default=UNSET, description="Only tasks that were made before this time."
+    )
+    updated_from: Moment | None = strawberry.field(
+        default=UNSET, description="Only tasks that were last changed at this time or later."
+    )
+    updated_before: Moment | None = strawberry.field(
+        default=UNSET, description="Only tasks that were last changed before this time."
+    )
+    q: str | None = strawberry.field(
+        default=UNSET,
+        description="Only tasks with every one of these words in title or description, anywhere "
+        "in a word; case, accents and width do not matter.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final, NewType
 
 import strawberry
@@ -11,33 +12,49 @@ from graphql import GraphQLError
 from graphql.pyutils import inspect
 from strawberry import ID
 
+from api.http.json import rfc3339
 from graphql_schema.compiled import DeclaredSize, InputList, LeafList, SlicingArgument
 from graphql_schema.connections import DEFAULT_PAGE_SIZE, PageInfo, PageView
 from graphql_schema.context import Info
 from persistence import task_inputs, tasks
 from persistence.tables import MAX_TAGS
 from persistence.task_fields import Priority
+from persistence.task_orders import TaskOrder
+
+
+def _require_text(type_: str, value: object) -> str:
+    # What the text says is validated with everything else, and reported by field.
+    if not isinstance(value, str):
+        raise GraphQLError(f"{type_} cannot represent a non string value: {inspect(value)}")
+    return value
+
 
 Due = NewType("Due", str)
 """A day, or a moment (``persistence.due``)."""
+
+Moment = NewType("Moment", str)
+"""A moment that a client sends."""
 
 DUE: Final = strawberry.scalar(
     name="Due",
     description="A day (`2025-12-10`), or a time with its offset (RFC 3339), answered in UTC with "
     "six fractional digits and `Z`.",
     serialize=str,
-    parse_value=lambda value: _require_text(value),
+    parse_value=partial(_require_text, "Due"),
 )
 
-
-def _require_text(value: object) -> str:
-    # What the text says is validated with everything else, and reported by field.
-    if not isinstance(value, str):
-        raise GraphQLError(f"Due cannot represent a non string value: {inspect(value)}")
-    return value
-
+DATE_TIME: Final = strawberry.scalar(
+    name="DateTime",
+    description="An instant: RFC 3339 in UTC, with six fractional digits and `Z`.",
+    specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
+    serialize=rfc3339,
+    parse_value=partial(_require_text, "DateTime"),
+)
 
 strawberry.enum(Priority, description="How much a task matters.")
+strawberry.enum(
+    TaskOrder, description="How tasks are ordered; their ids follow, in the same direction."
+)
 
 
 @strawberry.interface(description="What `node` reads: a task.")
@@ -96,7 +113,7 @@ class TaskConnection:
         context, query = info.context, parent.query
         # The number is the same for every page with the same filter.
         return await context.once_a_request(
-            ("count", query.completed), lambda: tasks.count(context.db, context.viewer, query)
+            ("count", repr(query.given())), lambda: tasks.count(context.db, context.viewer, query)
         )
 
 

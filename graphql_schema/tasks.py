@@ -7,11 +7,13 @@ of another one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Final
 
 import strawberry
 from pydantic import BaseModel, BeforeValidator, Field
 from strawberry import ID, UNSET
+from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema.connections import page_arguments
 from graphql_schema.context import Info
@@ -24,7 +26,7 @@ from graphql_schema.task_types import (
     TaskConnection,
     TaskPageView,
 )
-from persistence import tasks
+from persistence import task_inputs, tasks
 from persistence.errors import NotFound
 from persistence.task_inputs import (
     MAX_PAGE,
@@ -34,6 +36,7 @@ from persistence.task_inputs import (
     TaskChanges,
     parse_task_id,
 )
+from persistence.task_orders import TaskOrder, position_of
 from persistence.validation import Checks, text_integer, validate
 
 
@@ -44,6 +47,12 @@ class _DeleteTasks(BaseModel):
         list[Annotated[int, BeforeValidator(text_integer)]],
         Field(min_length=1, max_length=MAX_PAGE),
     ]
+
+
+_FILTER_NAMES: Final = {
+    name: f"filter.{to_camel_case(name)}" for name in task_inputs.TaskFilter.model_fields
+}
+"""The client's names of a filter's members."""
 
 
 def _argument(description: str) -> Any:
@@ -88,23 +97,27 @@ class TaskQueries:
         last: Annotated[int | None, _argument("How many, 0 to 1000, from the oldest.")] = UNSET,
         before: Annotated[str | None, _argument("Only tasks before this cursor.")] = UNSET,
         filter: Annotated[TaskFilter | None, _argument("Only these tasks.")] = UNSET,
+        order_by: Annotated[
+            TaskOrder | None, _argument("How they are ordered.")
+        ] = TaskOrder.CREATED_DESC,
     ) -> TaskPageView:
         """List tasks, one page at a time."""
         paging = page_arguments(
             first, after, last, before, max_page=info.context.max_page, most=MAX_PAGE
         )
-        arguments = {"limit": paging.limit, "cursor": paging.cursor}
+        arguments = {"limit": paging.limit, "cursor": paging.cursor, "order": order_by}
         checks = Checks()
         checks.add(paging.errors)
         page = checks.run(
             validate,
             BackwardPage if paging.backward else EmptyablePage,
             arguments | (provided(filter) if filter else {}),
-            paging.spelling | {"completed": "filter.completed"},
+            paging.spelling | _FILTER_NAMES,
         )
         checks.finish()
         rows, has_more = await tasks.list_page(info.context.db, info.context.viewer, page)
-        return TaskPageView(rows, has_more, page.cursor, page.backward, page)
+        position = partial(position_of, order=page.ordered)
+        return TaskPageView(rows, has_more, page.cursor, page.backward, position, page)
 
 
 async def _find(info: Info, task_id: str) -> tasks.Task | None:

@@ -10,18 +10,46 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+LAST: Final = 2**63 - 1
+"""The key of rows that come after every time."""
+
 
 class Position(NamedTuple):
-    """A position in a list that is ordered by creation: directly after this row."""
+    """A position in a list: directly after the row with this key and id.
 
-    created_at: datetime
+    Attributes:
+        key: what the list is ordered by, as an integer: microseconds since 1970 for times.
+        id: the row's id, which orders rows with the same key.
+        order: the number of the list's order; 0 is the newest first, the order by default.
+    """
+
+    key: int
     id: int
+    order: int = 0
+
+
+def time_key(moment: datetime) -> int:
+    """The key of a row with a time."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def key_time(key: int) -> str:
+    """The time of a key, as text for PostgreSQL.
+
+    Raises:
+        OverflowError: no row has this key.
+    """
+    if key == LAST:
+        return "infinity"
+    return f"{(_EPOCH + key * _MICROSECOND).replace(tzinfo=None).isoformat()}Z"
 
 
 def encode_cursor(position: Position) -> str:
-    """The position as an opaque string of 22 URL-safe characters."""
-    micros = (position.created_at - _EPOCH) // _MICROSECOND
-    return urlsafe_b64encode(_PACKED.pack(micros, position.id)).rstrip(b"=").decode()
+    """The position as an opaque string of 22 or 23 URL-safe characters."""
+    # The release before has one order and does not write its number.
+    number = bytes([position.order]) if position.order else b""
+    packed = number + _PACKED.pack(position.key, position.id)
+    return urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
 def decode_cursor(text: str) -> Position:
@@ -32,14 +60,20 @@ def decode_cursor(text: str) -> Position:
     """
     try:
         packed = urlsafe_b64decode(text.encode("ascii") + b"==")
-        micros, row_id = _PACKED.unpack(packed)
-        position = Position(_EPOCH + micros * _MICROSECOND, row_id)
+        number, packed = packed[: -_PACKED.size], packed[-_PACKED.size :]
+        key, row_id = _PACKED.unpack(packed)
+        position = Position(key, row_id, int.from_bytes(number))
         is_canonical = encode_cursor(position) == text
-    except (ValueError, OverflowError, struct.error):
+    except (ValueError, struct.error):
         is_canonical = False
     if not is_canonical:
-        raise PydanticCustomError("cursor_invalid", "Input should be a cursor from an answer")
+        raise invalid_cursor()
     return position
+
+
+def invalid_cursor() -> PydanticCustomError:
+    """The error about a text that no answer has as a cursor."""
+    return PydanticCustomError("cursor_invalid", "Input should be a cursor from an answer")
 
 
 def _require_cursor(text: str) -> str:
@@ -54,7 +88,10 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 Cursor = Annotated[str, AfterValidator(_require_cursor)]
 """A cursor that a client sends; ``decode_cursor`` reads it without an error."""
 
-# A time from 1970 to 8815, an id, and no bit beyond them.
+# The number of an order, if it is not 0; a key, an id, and no bit beyond them.
 CURSOR_SCHEMA: Final = WithJsonSchema(
-    {"type": "string", "pattern": "^A[A-Za-v][A-Za-z0-9_-]{19}[AQgw]$"}
+    {
+        "type": "string",
+        "pattern": "^(A[A-Za-v][A-Za-z0-9_-]{19}[AQgw]|[A-Z][A-Za-z0-9_-]{21}[AEIMQUYcgkosw048])$",
+    }
 )

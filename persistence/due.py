@@ -7,7 +7,7 @@ Python can have for infinity.
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from pydantic_core import PydanticCustomError
@@ -25,6 +25,9 @@ _OFFSET: Final = r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 DUE_PATTERN: Final = rf"^{_DAY}({_TIME}{_OFFSET})?$"
 """What a client may send, as a regular expression of ECMA-262."""
 
+MOMENT_PATTERN: Final = f"^{_DAY}{_TIME}{_OFFSET}$"
+"""The same for a moment."""
+
 _MOMENT: Final = re.compile(f"({_DAY}{_TIME}){_OFFSET}")
 
 
@@ -39,53 +42,52 @@ def canonical_due(text: str) -> str:
     Raises:
         PydanticCustomError: it is neither, or not within the years 1 to 9999 in UTC.
     """
-    if len(text) == DAY_LENGTH:
-        return parse_day(text).isoformat()
-    return format_moment(parse_moment(text))
+    if re.fullmatch(_DAY, text):
+        if _read(f"{text}T00:00:00Z"):
+            return text
+    elif moment := _read_moment(text):
+        return format_moment(moment)
+    raise PydanticCustomError(
+        "due_invalid",
+        "Input should be a day (2025-12-10), or a time with its offset (2025-12-10T12:30:00+01:00)",
+    )
 
 
-def parse_day(text: str) -> date:
-    """The day ``YYYY-MM-DD``.
+def canonical_moment(text: str) -> str:
+    """A moment in UTC with six fractional digits and ``Z``.
 
-    Raises:
-        PydanticCustomError: it is none.
-    """
-    try:
-        if re.fullmatch(_DAY, text):
-            return date.fromisoformat(text)
-    except ValueError:
-        pass
-    raise _invalid()
-
-
-def parse_moment(text: str) -> datetime:
-    """An RFC 3339 timestamp, in UTC.
+    Args:
+        text: RFC 3339 with an offset.
 
     Raises:
         PydanticCustomError: it is none, or not within the years 1 to 9999 in UTC.
     """
+    if moment := _read_moment(text):
+        return format_moment(moment)
+    raise PydanticCustomError(
+        "moment_invalid", "Input should be a time with its offset (2025-12-10T12:30:00+01:00)"
+    )
+
+
+def _read_moment(text: str) -> datetime | None:
     if re.fullmatch(f"{_DAY}{_TIME}", text):
         raise PydanticCustomError(
-            "due_without_offset", "Input should have an offset from UTC: Z, or one like +02:00"
+            "offset_missing", "Input should have an offset from UTC: Z, or one like +02:00"
         )
     match = _MOMENT.fullmatch(text)
+    if match is None:
+        return None
+    local, _, fraction = match[1].upper().partition(".")
+    return _read(f"{local}.{fraction:0<6.6}{match[3].upper()}")
+
+
+def _read(text: str) -> datetime | None:
     try:
-        if match:
-            local, _, fraction = match[1].upper().partition(".")
-            offset = match[3].upper()
-            return datetime.fromisoformat(f"{local}.{fraction:0<6.6}{offset}").astimezone(UTC)
+        return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
-        pass
-    raise _invalid()
+        return None
 
 
 def format_moment(moment: datetime) -> str:
     """A moment in UTC with six fractional digits and ``Z``."""
     return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
-
-
-def _invalid() -> PydanticCustomError:
-    return PydanticCustomError(
-        "due_invalid",
-        "Input should be a day (2025-12-10), or a time with its offset (2025-12-10T12:30:00+01:00)",
-    )

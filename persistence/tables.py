@@ -73,6 +73,10 @@ tasks = Table(
     Column("tag_keys", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     # Read it with ``task_columns``: the release before does not write it.
     Column("completed_at", DateTime(timezone=True)),
+    # Title and description as a search compares them, and the version that they are those of: the
+    # release before does not write them (``task_columns``, ``search``).
+    Column("search_text", Text),
+    Column("search_version", Integer),
     CheckConstraint("char_length(title) >= 1", name="title_not_empty"),
     CheckConstraint(f"char_length(description) <= {DESCRIPTION_LENGTH}", name="description_length"),
     CheckConstraint("version >= 1", name="version_positive"),
@@ -89,6 +93,18 @@ tasks = Table(
     ),
     # The list's order for each owner. PostgreSQL reads the index backwards for newest first.
     Index(None, "user_id", "created_at", "id"),
+    # The other orders (``task_lists.KEYS``).
+    Index(None, "user_id", "updated_at", "id"),
+    Index(None, "user_id", "priority", "id"),
+    Index(
+        "ix_tasks_user_id_due_id",
+        "user_id",
+        text(
+            "coalesce(due_at, timezone('UTC', due_day::timestamp),"
+            " 'infinity'::timestamp with time zone)"
+        ),
+        "id",
+    ),
 )
 
 KEY_LENGTH: Final = 255

@@ -23,10 +23,12 @@ from sqlalchemy import (
     cast,
     func,
     literal_column,
+    or_,
 )
 from sqlalchemy.types import TypeEngine
 
 from persistence.due import DAY_LENGTH, MOMENT
+from persistence.search import SEPARATOR, searchable
 from persistence.sql import sql_type
 from persistence.tables import PRIORITIES
 from persistence.tables import tasks as table
@@ -83,7 +85,7 @@ def _by_name(name: str) -> Stored:
     return Stored(sql_type(table.c[name]), table.c[name], lambda value: {name: value})
 
 
-_SPECIAL: Final = {
+_SPECIAL = {
     "due": Stored(Text(), _read_due(), _write_due),
     "priority": Stored(Text(), _read_priority(), _write_priority),
     # The release before completes tasks without a time: no later than the latest change.
@@ -94,28 +96,59 @@ _SPECIAL: Final = {
 
 
 class Derived(NamedTuple):
-    """A column that Python computes from a field whenever that is written.
+    """What Python computes from a field whenever that is written, and what is stored as well.
 
     Attributes:
         field: the field's name.
-        compute: the column's value, from the field's.
+        compute: the value, from the field's.
     """
 
     field: str
     compute: Callable[[Any], Any]
 
 
-DERIVED: Final = {"tag_keys": Derived("tags", tag_keys)}
-"""The columns that are no fields, by their names."""
+DERIVED: Final = {
+    "tag_keys": Derived("tags", tag_keys),
+    "title_text": Derived("title", searchable),
+    "description_text": Derived("description", searchable),
+}
+"""The stored values that are no fields, by their names."""
+
+IS_UNSEARCHABLE: Final = or_(
+    table.c.search_text.is_(None), table.c.search_version != table.c.version
+)
+"""Whether a task's text for searches is not that of its version: the release before wrote it."""
+
+
+def _part_of_text(number: int) -> Stored:
+    """A part of ``search_text``, null where that is not the text of the version."""
+    separator = literal_column(f"chr({ord(SEPARATOR)})", Text)
+    part = func.split_part(table.c.search_text, separator, literal_column(str(number)))
+    return Stored(Text(), case((~IS_UNSEARCHABLE, part)), lambda value: {})
+
+
+_SPECIAL |= {"title_text": _part_of_text(1), "description_text": _part_of_text(2)}
+
+
+def _write_text(values: Mapping[str, Value]) -> dict[str, Value]:
+    """The text of both parts, if both are known, and the version that it is the text of."""
+    separator = literal_column(f"chr({ord(SEPARATOR)})", Text)
+    text = values["title_text"] + separator + values["description_text"]
+    return {"search_text": text, "search_version": values["version"]}
+
 
 NAMES: Final = Task.__struct_fields__
 """A task's fields, in the order of ``Task``'s arguments."""
 
 STORED: Final = {name: _SPECIAL.get(name) or _by_name(name) for name in (*NAMES, *DERIVED)}
-"""How each field, and each derived column, is stored."""
+"""How each field, and each derived value, is stored."""
 
 if lacking := set(table.c.keys()).symmetric_difference(
-    column for stored in STORED.values() for column in stored.write(table.c.id)
+    [
+        "search_text",
+        "search_version",
+        *(column for stored in STORED.values() for column in stored.write(table.c.id)),
+    ]
 ):
     raise TypeError(f"persistence/tables.py or task_columns.py has no {', '.join(lacking)}")
 
@@ -134,11 +167,23 @@ def field_parameter(name: str) -> BindParameter[Any]:
 
 
 def new_columns(values: Mapping[str, Value]) -> dict[str, Value]:
-    """The columns to write, from the values of fields and of derived columns."""
-    written: dict[str, Value] = {}
+    """The columns to write, from the values of fields and of all derived ones."""
+    written = _write_text(values)
     for name, value in values.items():
         written |= STORED[name].write(value)
     return written
+
+
+def next_version() -> dict[str, Value]:
+    """The columns of the next version of a task whose text does not change."""
+    return {
+        "version": table.c.version + literal_column("1"),
+        "search_version": table.c.search_version + literal_column("1"),
+    }
+
+
+OWN: Final = (table.c.user_id == bindparam("user_id", type_=Text),)
+"""The conditions of every statement about the viewer's tasks."""
 
 
 WRITTEN: Final = (*EDITABLE, *DERIVED)

@@ -14,7 +14,6 @@ import msgspec
 from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from persistence.cursors import Position
 from persistence.due import DUE_PATTERN, canonical_due
 from persistence.tables import DESCRIPTION_LENGTH, MAX_TAGS, PRIORITIES, TAG_LENGTH, TITLE_LENGTH
 from persistence.validation import NOT_WHITE_SPACE, blank_to_none, storable
@@ -44,11 +43,9 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     tags: list[str] = []
     completed_at: datetime | None = None
 
-    @property
-    def position(self) -> Position:
-        """The task's position in the list's order."""
-        return Position(self.created_at, self.id)
 
+TEXT_PATTERN: Final = rf"^[^\x00]*{NOT_WHITE_SPACE}[^\x00]*$"
+"""Text that is not blank, as a regular expression of ECMA-262."""
 
 Title = Annotated[
     str,
@@ -57,7 +54,7 @@ Title = Annotated[
     Field(
         description="Trimmed of white space, then 1 to 200 characters.",
         examples=["Water the plants"],
-        json_schema_extra={"pattern": rf"^[^\x00]*{NOT_WHITE_SPACE}[^\x00]*$"},
+        json_schema_extra={"pattern": TEXT_PATTERN},
     ),
 ]
 
@@ -130,12 +127,15 @@ def unique_tags(tags: list[str]) -> list[str]:
     return list(first.values())
 
 
+TAG_PATTERN: Final = r"^[^\x00,]*([^\s\x00\x85,]|\uFEFF)[^\x00,]*$"
+"""A tag, as a regular expression of ECMA-262."""
+
 Tag = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=TAG_LENGTH),
     AfterValidator(storable),
     AfterValidator(without_comma),
-    Field(json_schema_extra={"pattern": r"^[^\x00,]*([^\s\x00\x85,]|\uFEFF)[^\x00,]*$"}),
+    Field(json_schema_extra={"pattern": TAG_PATTERN}),
 ]
 
 Tags = Annotated[

@@ -7,7 +7,6 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     ColumnElement,
     Integer,
     bindparam,
@@ -16,9 +15,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
-    or_,
     select,
-    tuple_,
     update,
 )
 
@@ -37,69 +34,36 @@ from persistence.tables import tasks as table
 from persistence.task_columns import (
     DERIVED,
     NAMES,
+    OWN,
     WRITTEN,
     Value,
     columns,
     field_or_locked,
     field_parameter,
     new_columns,
+    next_version,
 )
 from persistence.task_fields import EDITABLE
 
 _COLUMNS: Final = columns(*NAMES)
-_OWN: Final = table.c.user_id == parameter("user_id", table.c.user_id)
 _BY_ID: Final = table.c.id == parameter("id", table.c.id)
 
 
-def _list(by_completed: bool, at_cursor: bool, backward: bool) -> Statement:
-    order = (table.c.created_at, table.c.id)
-    query = (
-        select(*_COLUMNS)
-        .where(_OWN)
-        .order_by(*(order if backward else [column.desc() for column in order]))
-        .limit(bindparam("limit", type_=Integer))
-    )
-    if by_completed:
-        query = query.where(table.c.completed == parameter("completed", table.c.completed))
-    if at_cursor:
-        position = tuple_(parameter("created_at", table.c.created_at), parameter("id", table.c.id))
-        row = tuple_(*order)
-        query = query.where(row > position if backward else row < position)
-    return compile_statement(query)
-
-
-LIST: Final = {
-    (by_completed, at_cursor, backward): _list(by_completed, at_cursor, backward)
-    for by_completed in (False, True)
-    for at_cursor in (False, True)
-    for backward in (False, True)
-}
-"""At most ``limit`` tasks, newest first; ``backward``, the oldest first.
-
-By whether there is a ``completed``, a position, and whether it is read backward.
-"""
-
-_completed = bindparam("completed", type_=Boolean)
-COUNT: Final = compile_statement(
-    select(func.count())
-    .select_from(table)
-    .where(_OWN, or_(_completed.is_(None), table.c.completed == _completed))
-)
-
-GET: Final = compile_statement(select(*_COLUMNS).where(_OWN, _BY_ID))
+GET: Final = compile_statement(select(*_COLUMNS).where(*OWN, _BY_ID))
 
 
 def _create(*conditions: ColumnElement[bool]) -> Work:
     values: dict[str, Value] = {name: field_parameter(name) for name in ("user_id", *WRITTEN)}
     # ``now`` as in ``created_at``.
     values["completed_at"] = case((values["completed"], func.now()))
+    values["version"] = literal_column("1")
     written = new_columns(values)
     row = select(*written.values()).where(*conditions)
     return insert(table).from_select(list(written), row).returning(*_COLUMNS)
 
 
 def _change(*conditions: ColumnElement[bool]) -> Work:
-    locked = locked_row(columns(*NAMES, *DERIVED), _OWN, _BY_ID, *conditions)
+    locked = locked_row(columns(*NAMES, *DERIVED), *OWN, _BY_ID, *conditions)
     values = {name: field_or_locked(name, locked) for name in WRITTEN}
     differs = differ({name: values[name] for name in EDITABLE}, locked)
     # The clock, not the transaction's start: a statement that waited for the lock comes after
@@ -109,11 +73,11 @@ def _change(*conditions: ColumnElement[bool]) -> Work:
     )
     since = case((locked.c.completed, locked.c.completed_at), else_=clock.c.now)
     values["completed_at"] = case((values["completed"], since))
+    values["version"] = locked.c.version + literal_column("1")
     changed = (
         update(table)
         .values(
             **new_columns(values),
-            version=locked.c.version + literal_column("1"),
             updated_at=clock.c.now,
         )
         .where(table.c.id == locked.c.id, at_version(locked), differs)
@@ -124,7 +88,7 @@ def _change(*conditions: ColumnElement[bool]) -> Work:
 
 
 def _remove(*conditions: ColumnElement[bool]) -> Work:
-    locked = locked_row(_COLUMNS, _OWN, _BY_ID, *conditions)
+    locked = locked_row(_COLUMNS, *OWN, _BY_ID, *conditions)
     removed = (
         delete(table)
         .where(table.c.id == locked.c.id, at_version(locked))
@@ -138,7 +102,7 @@ def _remove_many(*conditions: ColumnElement[bool]) -> Work:
     # Locked in the order of the ids, so that two deletions of the same tasks cannot deadlock.
     locked = (
         select(table.c.id)
-        .where(_OWN, table.c.id == func.any(integer_list("ids", BigInteger())), *conditions)
+        .where(*OWN, table.c.id == func.any(integer_list("ids", BigInteger())), *conditions)
         .order_by(table.c.id)
         .with_for_update()
         .cte("locked")
@@ -163,7 +127,7 @@ def _reassign() -> Statement:
         update(table)
         .values(
             user_id=parameter("new", table.c.user_id),
-            version=table.c.version + literal_column("1"),
+            **next_version(),
             updated_at=func.greatest(func.clock_timestamp(), table.c.updated_at),
         )
         .where(table.c.id == locked.c.id)

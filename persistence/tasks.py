@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, get_type_hints
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, get_type_hints
 
-from persistence import task_sql
+from persistence import task_lists, task_sql
 from persistence.database import Database
 from persistence.idempotency import Once, write
+from persistence.search import has_every_word
 from persistence.sql import as_text, changed_row, one_row
-from persistence.task_columns import arguments, change_arguments
+from persistence.task_columns import NAMES, arguments, change_arguments
 from persistence.task_fields import EDITABLE
 from persistence.task_fields import Task as Task  # Callers read ``tasks.Task``.
-from persistence.task_inputs import NewTask, Page, TaskChanges, TaskFilter, TaskId
+from persistence.task_inputs import MAX_PAGE, NewTask, Page, TaskChanges, TaskFilter, TaskId
+from persistence.task_orders import position_of, position_values
 from persistence.validation import MAX_ID
 from persistence.viewer import Viewer
 
@@ -55,31 +57,72 @@ async def reassign(db: Database, old: str, new: str, after: int, limit: int) -> 
 
 
 async def list_page(db: Database, viewer: Viewer, page: Page) -> TaskPage:
-    """The viewer's tasks, newest first: a page of at most ``page.limit`` tasks.
+    """The viewer's tasks that pass a filter: a page of at most ``page.limit``, in its order.
 
     ``has_more`` tells whether there are more in the direction of reading.
     """
-    values = page.position._asdict() if page.position else {}
-    if page.completed is not None:
-        values["completed"] = page.completed
+    found: list[Task] = []
+    position = page.position
     # One more than the limit shows whether there is more.
-    records = await db.read(
-        task_sql.LIST[page.completed is not None, page.cursor is not None, page.backward],
-        user_id=viewer.user_id,
-        limit=page.limit + 1,
-        **values,
-    )
-    tasks = [Task(*record) for record in records[: page.limit]]
+    size = page.limit + 1
+    while True:
+        records = await _list(db, viewer, page, position, size)
+        found += _passing(records, page)
+        if len(found) > page.limit or len(records) < size:
+            break
+        # Only where the release before wrote tasks that do not pass the search.
+        last = Task(*records[-1][: len(NAMES)])
+        position = position_values(position_of(last, page.ordered), page.ordered)
+        size = MAX_PAGE + 1
+    has_more, tasks = len(found) > page.limit, found[: page.limit]
     if page.backward:
         tasks.reverse()
-    return TaskPage(tasks, len(records) > page.limit)
+    return TaskPage(tasks, has_more)
+
+
+async def _list(
+    db: Database, viewer: Viewer, page: Page, position: Mapping[str, Any] | None, limit: int
+) -> Sequence[Any]:
+    shape = task_lists.shape_of(page, page.ordered, position is not None, page.backward)
+    values = {**task_lists.arguments(page), **(position or {})}
+    statement = task_lists.list_statement(shape)
+    return await db.read(statement, user_id=viewer.user_id, limit=limit, **values)
+
+
+def _passing(records: Sequence[Any], query: TaskFilter) -> list[Task]:
+    """The tasks, without those that a search has to compare here and that do not pass it."""
+    if query.q is None:
+        return [Task(*record) for record in records]
+    found = []
+    for *values, is_unsearchable in records:
+        task = Task(*values)
+        if not is_unsearchable or has_every_word(query.q, [task.title, task.description]):
+            found.append(task)
+    return found
 
 
 async def count(db: Database, viewer: Viewer, query: TaskFilter) -> int:
     """How many of the viewer's tasks pass the filter."""
-    [record] = await db.read(task_sql.COUNT, user_id=viewer.user_id, completed=query.completed)
-    total: int = record[0]
-    return total
+    statement = task_lists.count_statement(task_lists.kind_of(query))
+    [record] = await db.read(statement, user_id=viewer.user_id, **task_lists.arguments(query))
+    total, *unsearchable = record
+    if not any(unsearchable):
+        return int(total)
+    # The release before wrote some of them: compare them here.
+    everything = Page.model_construct(**query.given())
+    return await _count_pages(db, viewer, everything)
+
+
+async def _count_pages(db: Database, viewer: Viewer, query: Page) -> int:
+    total = 0
+    position = None
+    while True:
+        records = await _list(db, viewer, query, position, MAX_PAGE)
+        total += len(_passing(records, query))
+        if len(records) < MAX_PAGE:
+            return total
+        last = Task(*records[-1][: len(NAMES)])
+        position = position_values(position_of(last, query.ordered), query.ordered)
 
 
 async def get(db: Database, viewer: Viewer, task_id: TaskId) -> Task:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Final
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Body, Path, Query
 from fastapi.openapi.models import Example
@@ -17,10 +16,20 @@ from persistence import tasks
 from persistence.cursors import encode_cursor
 from persistence.errors import NotFound, VersionConflict
 from persistence.task_inputs import BulkDelete, NewTask, Page, TaskChanges, TaskId, parse_task_id
+from persistence.task_orders import position_of
 from persistence.tasks import Task
 from persistence.validation import MAX_ID, text_boolean
 from rest.idempotency import PARAMETER as KEY_PARAMETER
 from rest.idempotency import REPLAYED, OnceOf
+from rest.lists import (
+    LINK,
+    PREFERENCE,
+    TOTAL,
+    IsCountPreferred,
+    QueryPairs,
+    link_to_next,
+    total_headers,
+)
 from rest.preconditions import Condition, IfMatch, IfNoneMatch, etag, header_parameter
 from rest.problem_documents import BODY_ERRORS, KEY_ERRORS, RESOURCE_ERRORS, error_responses
 from rest.route import AuthenticatedRoute, Db, PathParser, Reader, Relative, Writer
@@ -68,12 +77,6 @@ Id = Annotated[
 ]
 
 _ETAG: Final = {"ETag": {"schema": {"type": "string"}, "description": 'The version: `"1"`.'}}
-_LINK: Final = {
-    "Link": {
-        "schema": {"type": "string"},
-        "description": 'When there are more: `<?cursor=…>; rel="next"`, a relative reference.',
-    }
-}
 _LOCATION: Final = {
     "Location": {
         "schema": {"type": "string"},
@@ -123,16 +126,28 @@ class ListQuery(Page):
 @router.get(
     _COLLECTION,
     response_model=list[TaskDocument] | TaskPageDocument,
-    responses={200: _success("Your tasks, newest first.", _LINK)},
+    openapi_extra=PREFERENCE,
+    responses={200: _success("Your tasks, in the order that you asked for.", LINK | TOTAL)},
 )
-async def list_tasks(query: Annotated[ListQuery, Query()], viewer: Reader, db: Db) -> Response:
+async def list_tasks(
+    query: Annotated[ListQuery, Query()],
+    pairs: QueryPairs,
+    is_count_preferred: IsCountPreferred,
+    viewer: Reader,
+    db: Db,
+) -> Response:
     """List your tasks, newest first: an array, or with `envelope=true` an object."""
     page = await tasks.list_page(db, viewer, query)
-    cursor = encode_cursor(page.tasks[-1].position) if page.has_more else None
+    cursor = None
+    if page.has_more:
+        cursor = encode_cursor(position_of(page.tasks[-1], query.ordered))
     body = encode_tasks(page.tasks)
     if query.envelope:
         body = b'{"items":%b,"next_cursor":%b}' % (body, encode_json(cursor))
-    return BytesResponse(body, 200, [JSON_TYPE, *_link_to_next(query, cursor)])
+    headers = [JSON_TYPE, *link_to_next(pairs, cursor)]
+    if is_count_preferred:
+        headers += total_headers(await tasks.count(db, viewer, query))
+    return BytesResponse(body, 200, headers)
 
 
 @router.post(
@@ -260,19 +275,3 @@ def _etag(task: Task) -> tuple[bytes, bytes]:
 # A browser may store a task, must revalidate it before each use, and stores one per session and
 # origin (the CORS middleware adds Origin to Vary).
 _CACHEABLE: Final = [(b"cache-control", b"private, no-cache"), (b"vary", b"Authorization")]
-
-
-def _link_to_next(query: ListQuery, cursor: str | None) -> list[tuple[bytes, bytes]]:
-    """The ``Link`` header, if there is a next page (RFC 8288).
-
-    A relative reference, because a proxy may serve us under any host name and any prefix.
-    """
-    if cursor is None:
-        return []
-    members: dict[str, Any] = {"limit": query.limit} if "limit" in query.model_fields_set else {}
-    if query.completed is not None:
-        members["completed"] = "true" if query.completed else "false"
-    if query.envelope:
-        members["envelope"] = "true"
-    members["cursor"] = cursor
-    return [(b"link", f'<?{urlencode(members)}>; rel="next"'.encode())]

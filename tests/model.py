@@ -484,7 +484,7 @@ def _due_error(value: Any) -> str | None:
     if not isinstance(value, str):
         return "string_type"
     if re.fullmatch(_DAY + _TIME, value):
-        return "due_without_offset"
+        return "offset_missing"
     return None if _is_due(value) else "due_invalid"
 
 

@@ -40,7 +40,7 @@ async def test_a_time_without_an_offset_is_refused_and_told_what_it_lacks(
     with ada.refused("validation_error") as refusal:
         await ada.create_task("water the plants", due=sent)
 
-    assert refusal.value.fields == {"due": "due_without_offset"}
+    assert refusal.value.fields == {"due": "offset_missing"}
 
 
 @pytest.mark.parametrize(

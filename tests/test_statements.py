@@ -6,6 +6,7 @@ Behind PgBouncer they are asked for once and kept (``persistence.connection``), 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import secrets
 from collections.abc import Iterator
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from persistence import migrations, task_sql
+from persistence import migrations, task_lists, task_sql
 from persistence.database import Database
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
@@ -48,6 +49,19 @@ def statements_of(*modules: Any) -> Iterator[Statement]:
         for value in vars(module).values():
             several = value.values() if isinstance(value, dict) else [value]
             yield from (each for each in several if isinstance(each, Statement))
+
+
+def statements_of_lists() -> Iterator[Statement]:
+    """Every statement that lists or counts tasks."""
+    yield from map(task_lists.list_statement, task_lists.SHAPES)
+    yield from map(task_lists.count_statement, task_lists.Kind)
+
+
+def test_the_driver_keeps_more_statements_than_lists_have_shapes() -> None:
+    """The statements that asyncpg keeps for a connection, the least recently used dropped first."""
+    kept = inspect.signature(asyncpg.connect).parameters["statement_cache_size"].default
+
+    assert len(list(statements_of_lists())) < kept
 
 
 @pytest.fixture
@@ -86,10 +100,11 @@ async def test_every_typed_statement_keeps_its_types(url: str) -> None:
     await run_sql(url, SESSION.format("varchar(255)"))
     statements = [
         *statements_of(task_sql),
+        *statements_of_lists(),
         migrations._schema_check(None),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]
-    assert len(statements) == 22
+    assert len(statements) == 81
     assert all(statement.typed for statement in statements)
     before = [await described(url, statement) for statement in statements]
 
@@ -105,6 +120,7 @@ async def test_none_has_a_type_that_asyncpg_must_ask_about_first(url: str) -> No
 
     for statement in [
         *statements_of(task_sql),
+        *statements_of_lists(),
         migrations._schema_check(None),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]:

@@ -49,7 +49,7 @@ FIELDS_OF_COLUMNS: Final = {
     column: DERIVED[name].field if name in DERIVED else name
     for name, stored in STORED.items()
     for column in stored.write(table.c.id)
-}
+} | {"search_text": "title", "search_version": "version"}
 """The field that each column holds, or is computed from."""
 
 EVERY_FIELD: Final[dict[str, Iterable[str]]] = {
@@ -85,7 +85,8 @@ EDITABLE_FIELDS: Final[dict[str, Iterable[str]]] = {
 
 NULLABLE: Final[dict[str, dict[str, bool]]] = {
     "persistence/tables.py, tasks": {
-        FIELDS_OF_COLUMNS[column.name]: bool(column.nullable) for column in table.c
+        name: all(table.c[column].nullable for column in STORED[name].write(table.c.id))
+        for name in Task.__struct_fields__
     },
     "persistence/task_fields.py, Task": {
         name: NoneType in get_args(hint) for name, hint in get_type_hints(Task).items()
