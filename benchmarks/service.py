@@ -120,9 +120,13 @@ async def _fill(url: str, tasks: int, others: int) -> None:
     # Ada's tasks have the first ids, then each user's follow one another.
     for users, number in ("0, 0", tasks), (f"1, {others}", OWN_TASKS):
         await connection.execute(
-            "INSERT INTO tasks (user_id, title, description, created_at, updated_at) "  # noqa: S608
+            "INSERT INTO tasks (user_id, title, description, created_at, updated_at, priority,"  # noqa: S608
+            " due_day, due_at, search_text, search_version) "
             "SELECT 'user ' || u, 'Task number ' || n, 'Something to do about number ' || n, "
-            "now() - n * interval '1.000007 s', now() - n * interval '1.000003 s' "
+            "now() - n * interval '1.000007 s', now() - n * interval '1.000003 s', n % 4, "
+            "CASE n % 3 WHEN 1 THEN '2025-12-10'::date + n % 1000 END, "
+            "CASE n % 3 WHEN 2 THEN now() + n % 1000 * interval '1 h' END, "
+            "'task number ' || n || chr(10) || 'something to do about number ' || n, 1 "
             f"FROM generate_series({users}) AS u, generate_series(1, $1::int) AS n ORDER BY u, n",
             number,
         )

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Integer,
+    ScalarSelect,
     SmallInteger,
     Text,
     bindparam,
@@ -183,12 +184,12 @@ def _conditions(kind: Kind) -> Iterable[ColumnElement[bool]]:
     has_due = bindparam("has_due", type_=Boolean)
     is_due = func.num_nonnulls(table.c.due_day, table.c.due_at) > literal_column("0")
     yield or_(has_due.is_(None), is_due == has_due)
-    moment, day = _text("due_from_moment", _MOMENT), _text("due_from_day", Date())
+    moment, day = _bound("due_from_moment", _MOMENT), _bound("due_from_day", Date())
     yield or_(moment.is_(None), table.c.due_at >= moment, table.c.due_day >= day)
-    moment, day = _text("due_before_moment", _MOMENT), _text("due_before_day", Date())
+    moment, day = _bound("due_before_moment", _MOMENT), _bound("due_before_day", Date())
     yield or_(moment.is_(None), table.c.due_at < moment, table.c.due_day < day)
     for name, column in _TIMES.items():
-        moment = _text(name, _MOMENT)
+        moment = _bound(name, _MOMENT)
         within = column < moment if name.endswith("_before") else column >= moment
         yield or_(moment.is_(None), within)
     if kind is Kind.SEARCHED:
@@ -202,6 +203,11 @@ _TIMES: Final = {
     "updated_from": table.c.updated_at,
     "updated_before": table.c.updated_at,
 }
+
+
+def _bound(name: str, kind: TypeEngine[Any]) -> ScalarSelect[Any]:
+    """The same for a condition that no index serves: read once, not for each row."""
+    return select(_text(name, kind)).scalar_subquery()
 
 
 def _text(name: str, kind: TypeEngine[Any]) -> Cast[Any]:

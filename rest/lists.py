@@ -9,6 +9,8 @@ from urllib.parse import urlencode
 from fastapi import Depends
 from starlette.requests import Request
 
+from api.headers import header_values
+
 PREFER: Final = "Prefer"
 
 _COUNT: Final = "count=exact"
@@ -38,7 +40,7 @@ def is_count_preferred(request: Request) -> bool:
 
     Other preferences are ignored, as that says.
     """
-    preferences = ",".join(request.headers.getlist(PREFER)).split(",")
+    preferences = b",".join(header_values(request.scope, b"prefer")).decode("latin-1").split(",")
     return any(_token(preference) == _COUNT for preference in preferences)
 
 

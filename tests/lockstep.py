@@ -59,7 +59,7 @@ class Client:
     Attributes:
         real_ids: the ids of the tasks, by the model's ids.
         model_ids: the model's ids, by the real ones.
-        cursors: the cursors, by the model's id of the task that each follows.
+        cursors: the cursors, by the model's.
         times: creation, latest change and completion of each task in the latest answer, by the
             model's id.
         messages: of the errors in the latest answer, by code.
@@ -71,7 +71,7 @@ class Client:
     token: str = field(repr=False)
     real_ids: dict[int, int] = field(default_factory=dict)
     model_ids: dict[int, int] = field(default_factory=dict)
-    cursors: dict[int, str] = field(default_factory=dict)
+    cursors: dict[model.Cursor, str] = field(default_factory=dict)
     times: dict[int, tuple[str, str, str | None]] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
     spent: Counter[str] = field(default_factory=Counter)
@@ -85,16 +85,16 @@ class Client:
         self.real_ids[model_id] = real_id
         self.model_ids[real_id] = model_id
 
-    def add_cursor(self, model_id: int, cursor: str) -> None:
-        """Register the cursor after a task, which is the same in both APIs and at any time."""
-        assert self.cursors.setdefault(model_id, cursor) == cursor
+    def add_cursor(self, position: model.Cursor, cursor: str) -> None:
+        """Register the cursor of a position, which is the same in both APIs and at any time."""
+        assert self.cursors.setdefault(position, cursor) == cursor
 
     def translate(self, operation: Operation) -> Operation:
         """An operation of the model, with the real ids and cursors."""
         match operation:
             case Create():
                 return operation
-            case List({"cursor": int(after)} as query):
+            case List({"cursor": model.Cursor() as after} as query):
                 query = query | {"cursor": self.cursors[after]}
                 return replace(operation, query=query, detailed=True)
             case List():
@@ -131,7 +131,8 @@ class Client:
                     self.add_task(result.id)
                 return Success(self._task(result))
             case operations.Page():
-                return Success(self._page(result))
+                assert isinstance(operation, List)
+                return Success(self._page(result, operation.query.get("order") or "created_desc"))
             case Deleted(deleted, not_found):
                 return Success(Deleted(self._model_ids(deleted), self._model_ids(not_found)))
         return Success(None)
@@ -144,7 +145,11 @@ class Client:
             return TypeFailure(problem["type"], problem["status"])
         errors = problem.get("errors", [])
         self.messages.update({each["code"]: each["message"] for each in errors})
-        problems = [Problem(each["field"], each["code"], each["value"]) for each in errors]
+        positions = {cursor: position for position, cursor in self.cursors.items()}
+        problems = [
+            Problem(each["field"], each["code"], positions.get(str(each["value"]), each["value"]))
+            for each in errors
+        ]
         return Failure(
             problem["type"],
             problem["status"],
@@ -164,13 +169,14 @@ class Client:
         values = (getattr(task, name) for name in (*operations.EDITABLE, "version"))
         return model.Task(model_id, *values)
 
-    def _page(self, page: operations.Page) -> model.Page:
+    def _page(self, page: operations.Page, order: str) -> model.Page:
         tasks = [self._task(task) for task in page.tasks]
         for task, cursor in zip(tasks, page.cursors or (), strict=page.cursors is not None):
-            self.add_cursor(task.id, cursor)
+            self.add_cursor(model.cursor_after(task, order), cursor)
+        after = None
         if page.next_cursor is not None:
-            self.add_cursor(tasks[-1].id, page.next_cursor)
-        after = tasks[-1].id if page.next_cursor is not None else None
+            after = model.cursor_after(tasks[-1], order)
+            self.add_cursor(after, page.next_cursor)
         return model.Page(tasks, after, page.total, page.has_previous)
 
     def _model_ids(self, real_ids: list[Any]) -> list[int]:
@@ -398,6 +404,7 @@ class Comparison:
         page = List({"limit": 1})
         response = await self._app.do(Api.REST, page, self._other.token)
         self._other.read(Api.REST, page, response)
+        assert len(self._other.cursors) == 1
         [cursor] = self._other.cursors.values()
         for client in self._clients.values():
             client.add_cursor(model.FOREIGN_CURSOR, cursor)

@@ -1,18 +1,20 @@
 """The contract as a model: the tasks of one user in plain Python, and the answer of each API.
 
 It knows nothing of the code. Ids are the model's own: the k-th task that a user created has id k.
-A cursor is the id of the task that it follows. A comparison has to translate both.
+A cursor is the task that it follows, in an order. A comparison has to translate both.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo, available_timezones
 
 from tests.operations import (
     READ_ONLY,
@@ -45,7 +47,16 @@ DUES: Final = ("2025-12-10", None, "2025-12-10T00:00:00.000000Z", "2025-12-09T23
 FOREIGN_IDS: Final = (10**6 + 1, 10**6 + 2)
 """The ids of another user's tasks."""
 
-FOREIGN_CURSOR: Final = 0
+
+class Cursor(NamedTuple):
+    """A position in a list: after this version of a task. By creation, all versions are one."""
+
+    order: str
+    id: int
+    version: int
+
+
+FOREIGN_CURSOR: Final = Cursor("created_desc", 0, 0)
 """Another user's cursor, at a position after all of the user's own tasks."""
 
 
@@ -77,7 +88,7 @@ class Page(NamedTuple):
     """A part of the list. Only GraphQL answers ``total`` and ``has_previous``."""
 
     tasks: list[Task]
-    cursor: int | None
+    cursor: Cursor | None
     total: int | None = None
     has_previous: bool | None = None
 
@@ -148,8 +159,11 @@ class Model:
     def __init__(self) -> None:
         self.tasks: dict[int, Task] = {}
         self.created = 0
-        self.cursors: list[int] = [FOREIGN_CURSOR]
-        self.next_cursor: int | None = None
+        self.cursors: list[Cursor] = [FOREIGN_CURSOR]
+        self.next_cursor: Cursor | None = None
+        self._keys: dict[Cursor, Any] = {FOREIGN_CURSOR: (0, 0)}
+        self._changed: dict[int, int] = {}
+        self._changes = 0
         self.keys: dict[str, dict[Api, Remembered]] = {}
 
     def add(self, number: int) -> list[Task]:
@@ -247,7 +261,10 @@ class Model:
             return TypeFailure()
         problems = [*_problems(operation, Api.GRAPHQL)]
         is_refused_by_rest = isinstance(rest, Failure) and rest.status == 400
-        assert bool(problems) == (is_refused_by_rest and not _is_empty_page(operation))
+        is_refused_for_more = isinstance(rest, Failure) and len(rest.problems) > 1
+        assert bool(problems) == (
+            is_refused_by_rest and (is_refused_for_more or not _is_empty_page(operation))
+        )
         if problems:
             return _invalid(problems)
         match operation, rest:
@@ -301,24 +318,97 @@ class Model:
         return Success(task)
 
     def _store(self, task: Task) -> Answer:
+        if self.tasks.get(task.id) != task:
+            self._changes += 1
+            self._changed[task.id] = self._changes
         self.tasks[task.id] = task
         return Success(task)
 
     def _list(self, query: dict[str, Any], default_limit: int) -> Page:
         limit = default_limit if query.get("limit") is None else query["limit"]
-        after = MAX_ID if query.get("cursor") is None else query["cursor"]
-        rest = [task for task in self._filtered(query) if task.id < after]
-        return Page(rest[:limit], rest[limit - 1].id if len(rest) > limit > 0 else None)
+        order, cursor = query.get("order") or "created_desc", query.get("cursor")
+        rest = self._filtered(query)
+        if cursor is not None:
+            after, descending = self._keys[cursor], order.endswith("_desc")
+            keys = [(task, self._key(task, order)) for task in rest]
+            rest = [task for task, key in keys if (key < after if descending else key > after)]
+        if not len(rest) > limit > 0:
+            return Page(rest[:limit], None)
+        last = rest[limit - 1]
+        following = cursor_after(last, order)
+        self._keys[following] = self._key(last, order)
+        return Page(rest[:limit], following)
 
     def _filtered(self, query: dict[str, Any]) -> list[Task]:
-        completed = query.get("completed")
-        accepted = (True, False) if completed is None else (completed,)
-        newest_first = sorted(self.tasks.items(), reverse=True)
-        return [task for _, task in newest_first if task.completed in accepted]
+        """The tasks that pass a filter, in an order."""
+        order = query.get("order") or "created_desc"
+        descending = order.endswith("_desc")
+        found = [task for task in self.tasks.values() if passes(task, query)]
+        return sorted(found, key=lambda task: self._key(task, order), reverse=descending)
+
+    def _key(self, task: Task, order: str) -> tuple[int, int]:
+        match order.rpartition("_")[0]:
+            case "updated":
+                return self._changed.get(task.id, 0), task.id
+            case "due":
+                return begin_of(task.due, "UTC") if task.due else 2**70, task.id
+            case "priority":
+                return PRIORITIES.index(task.priority), task.id
+        return task.id, task.id
 
     def _delete_many(self, ids: list[int]) -> Deleted:
         deleted = [task_id for task_id in ids if self.tasks.pop(task_id, None)]
         return Deleted(deleted, [task_id for task_id in ids if task_id not in deleted])
+
+
+def cursor_after(task: Task, order: str) -> Cursor:
+    """The cursor after a task, as it is now."""
+    return Cursor(order, task.id, 0 if order.startswith("created") else task.version)
+
+
+def begin_of(due: str, zone: str) -> int:
+    """When a day begins in a zone, or the moment: microseconds since the day before year 1."""
+    moment = datetime.fromisoformat(due.removesuffix("Z"))
+    offset = ZoneInfo(zone).utcoffset(moment) if len(due) == 10 else timedelta()
+    assert offset is not None
+    return (moment - datetime.min - offset) // timedelta(microseconds=1)
+
+
+def passes(task: Task, query: dict[str, Any]) -> bool:
+    """Whether a task passes a filter. The model knows of its times that they are now."""
+    sent = {name: value for name, value in query.items() if value is not None}
+    zone, text = sent.get("zone", "UTC"), f"{task.title}\n{task.description or ''}"
+    keys = {tag.casefold() for tag in task.tags}
+    claims = {
+        "completed": lambda completed: task.completed is completed,
+        "priority": lambda priorities: task.priority in priorities,
+        "tags": lambda tags: {tag.strip(WHITE_SPACE).casefold() for tag in tags} <= keys,
+        "has_due": lambda has_due: (task.due is not None) is has_due,
+        "due_from": lambda bound: is_due_before(task.due, bound, zone) is False,
+        "due_before": lambda bound: is_due_before(task.due, bound, zone) is True,
+        "q": lambda q: all(word in folded(text) for word in folded(q).split()),
+        "created_from": lambda moment: moment < NOW,
+        "created_before": lambda moment: moment > NOW,
+        "updated_from": lambda moment: moment < NOW,
+        "updated_before": lambda moment: moment > NOW,
+    }
+    return all(claim(sent[name]) for name, claim in claims.items() if name in sent)
+
+
+NOW: Final = "2026"
+"""Between the past and the future of the filters that are tried."""
+
+
+def is_due_before(due: str | None, bound: str, zone: str) -> bool | None:
+    """Whether a task is due before a day or moment, as the zone has it; ``None``: it never is."""
+    bound = _due(bound) or ""
+    return None if due is None else begin_of(due, zone) < begin_of(bound, zone)
+
+
+def folded(text: str) -> str:
+    """Text without case, accents and width."""
+    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(each for each in letters if unicodedata.category(each)[0] != "M")
 
 
 _OTHER: Final = {Api.REST: Api.GRAPHQL, Api.GRAPHQL: Api.REST}
@@ -394,7 +484,19 @@ _SPELLING: Final = {
     "task_ids": "ids",
     "limit": "first",
     "cursor": "after",
+    "order": "orderBy",
     "completed": "filter.completed",
+    "priority": "filter.priority",
+    "tags": "filter.tags",
+    "has_due": "filter.hasDue",
+    "due_from": "filter.dueFrom",
+    "due_before": "filter.dueBefore",
+    "zone": "filter.zone",
+    "created_from": "filter.createdFrom",
+    "created_before": "filter.createdBefore",
+    "updated_from": "filter.updatedFrom",
+    "updated_before": "filter.updatedBefore",
+    "q": "filter.q",
 }
 """GraphQL's names for ids and for the arguments of lists."""
 
@@ -561,6 +663,62 @@ def _problems_of_query(query: dict[str, Any], api: Api) -> Iterator[Problem]:
     match sent.get("cursor"):
         case str(garbage):
             yield Problem("cursor", "cursor_invalid", garbage[:200])
+        case Cursor(order=order) as other if not _order_error(
+            sent.get("order")
+        ) and order != sent.get("order", "created_desc"):
+            yield Problem("cursor", "cursor_invalid", other)
+    for name, error in _PARAMETERS.items():
+        if name in sent and (code := error(sent[name])):
+            yield Problem(name, code, _cut(_in_query(sent[name])))
+    yield from (
+        problem._replace(value=_cut(problem.value))
+        for problem in _tags_errors(sent.get("tags", []))
+    )
+    for place, priority in enumerate(sent.get("priority", [])):
+        if code := _priority_error(priority):
+            yield Problem(f"priority.{place}", code, priority)
+
+
+ORDERS: Final = ("created_desc", "created_asc", "updated_desc", "due_asc", "priority_desc")
+
+
+def _order_error(value: Any) -> str | None:
+    return None if value is None or value in ORDERS else "enum"
+
+
+def _zone_error(value: str) -> str | None:
+    return None if value in available_timezones() else "zone_invalid"
+
+
+def _moment_error(value: str) -> str | None:
+    error = _due_error(value)
+    if error is None:
+        return "moment_invalid" if len(value) == 10 else None
+    return error if error == "offset_missing" else "moment_invalid"
+
+
+def _search_error(value: str) -> str | None:
+    length = len(value.strip(WHITE_SPACE))
+    return (
+        "string_too_short" if length < 1
+        else "string_too_long" if length > 200
+        else "string_nul" if "\0" in value
+        else None
+    )  # fmt: skip
+
+
+_PARAMETERS: Final[dict[str, Callable[[Any], str | None]]] = {
+    "has_due": lambda value: None if isinstance(value, bool) else "bool_parsing",
+    "due_from": _due_error,
+    "due_before": _due_error,
+    "zone": _zone_error,
+    "created_from": _moment_error,
+    "created_before": _moment_error,
+    "updated_from": _moment_error,
+    "updated_before": _moment_error,
+    "order": _order_error,
+    "q": _search_error,
+}
 
 
 def _in_query(value: Any) -> str:
@@ -624,6 +782,9 @@ def _is_mistyped(operation: Operation) -> bool:
             limit = query.get("limit")
             return (
                 not isinstance(query.get("completed"), bool | None)
+                or not isinstance(query.get("has_due"), bool | None)
+                or _order_error(query.get("order")) is not None
+                or any(map(_priority_error, query.get("priority") or ()))
                 or type(limit) not in (int, type(None))
                 or _is_beyond_int(limit)
             )
