@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from pydantic_core import PydanticCustomError
 
@@ -22,11 +22,11 @@ _DAY: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME: Final = r"[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
 _OFFSET: Final = r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 
-DUE_PATTERN: Final = rf"^{_DAY}({_TIME}{_OFFSET})?$"
-"""What a client may send, as a regular expression of ECMA-262."""
+MOMENT_SCHEMA: Final[dict[str, Any]] = {"type": "string", "format": "date-time"}
+"""The JSON schema of a moment as clients send it."""
 
-MOMENT_PATTERN: Final = f"^{_DAY}{_TIME}{_OFFSET}$"
-"""The same for a moment."""
+DUE_SCHEMA: Final[dict[str, Any]] = {"anyOf": [{"type": "string", "format": "date"}, MOMENT_SCHEMA]}
+"""The JSON schema of what clients send to say when a task is due."""
 
 _MOMENT: Final = re.compile(f"({_DAY}{_TIME}){_OFFSET}")
 

@@ -11,10 +11,10 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from persistence.due import DUE_PATTERN, canonical_due
+from persistence.due import DUE_SCHEMA, canonical_due
 from persistence.tables import DESCRIPTION_LENGTH, MAX_TAGS, PRIORITIES, TAG_LENGTH, TITLE_LENGTH
 from persistence.validation import NOT_WHITE_SPACE, blank_to_none, storable
 
@@ -79,9 +79,9 @@ Due = Annotated[
     Annotated[
         str,
         AfterValidator(canonical_due),
-        Field(json_schema_extra={"pattern": DUE_PATTERN}),
     ]
     | None,
+    WithJsonSchema({"anyOf": [*DUE_SCHEMA["anyOf"], {"type": "null"}]}),
     Field(
         description="A day (`2025-12-10`), or a time with its offset (RFC 3339).",
         examples=["2025-12-10", "2025-12-10T12:30:00+01:00"],

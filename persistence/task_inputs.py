@@ -20,8 +20,8 @@ from pydantic import (
 
 from persistence.cursors import CURSOR_SCHEMA, Cursor, decode_cursor, invalid_cursor
 from persistence.due import (
-    DUE_PATTERN,
-    MOMENT_PATTERN,
+    DUE_SCHEMA,
+    MOMENT_SCHEMA,
     canonical_due,
     canonical_moment,
 )
@@ -85,8 +85,8 @@ def _split(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
 
 
-_MOMENT_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": MOMENT_PATTERN})
-_DUE_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": DUE_PATTERN})
+_MOMENT_SCHEMA: Final = WithJsonSchema(MOMENT_SCHEMA)
+_DUE_SCHEMA: Final = WithJsonSchema(DUE_SCHEMA)
 _BOOLEAN_SCHEMA: Final = WithJsonSchema({"type": "boolean"})
 
 Flag = Annotated[StrictBool | None, BeforeValidator(text_boolean), _BOOLEAN_SCHEMA]

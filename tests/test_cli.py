@@ -461,7 +461,8 @@ def test_dev_prints_commands_that_work_and_keeps_what_they_made(start: Start) ->
     # A terminal that is closed says so to every process, and then once more.
     again.end(signal.SIGHUP, times=20)
 
-    changed = {"completed": True, "version": 2, "updated_at": completed["updated_at"]}
+    now = completed["updated_at"]
+    changed = {"completed": True, "version": 2, "updated_at": now, "completed_at": now}
     assert completed == first | changed
     assert kept == [created, completed]
     assert code == 0

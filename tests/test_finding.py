@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from typing import Any, Final
 
 import asyncpg
@@ -11,6 +12,7 @@ import pytest
 
 from api import cli
 from persistence.cursors import Position, encode_cursor
+from persistence.search import searchable
 from tests.model import ORDERS
 from tests.people import Person
 from tests.trips import TripCounter
@@ -139,6 +141,16 @@ async def test_a_change_leaves_no_wrong_text(
     is_known = not stale or change.keys() >= {"title", "description"}
     assert version == changed.version
     assert text == (f"{changed.title}\n{changed.description}" if is_known else None)
+
+
+def test_every_mark_of_unicode_is_removed_and_ascii_is_no_other_case() -> None:
+    for character in map(chr, range(0x110000)):
+        folded = unicodedata.normalize("NFKC", character).casefold()
+        # Case folding makes a letter of one mark, U+0345.
+        if all(unicodedata.category(each).startswith("M") for each in folded):
+            assert searchable(f"a{character}") == "a"
+    ascii_text = "".join(map(chr, range(128)))
+    assert searchable(ascii_text) == searchable(f"{ascii_text}\u0301")
 
 
 # --- Due days and zones -------------------------------------------------------------------
