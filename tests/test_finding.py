@@ -223,6 +223,33 @@ async def test_a_list_walked_by_cursor_has_every_task_once_in_its_order(
 
 
 @pytest.mark.parametrize("order", ORDERS)
+async def test_a_list_can_be_walked_from_its_end(ada_client: httpx.AsyncClient, order: str) -> None:
+    for members in TASKS:
+        await ada_client.post("/tasks", json=members)
+    forward = (await ada_client.get("/tasks", params={"order": order})).json()
+    backward: list[str] = []
+    before = None
+    while True:
+        variables = {"before": before, "orderBy": order.upper()}
+        answer = await ada_client.post("/graphql", json={"query": LAST, "variables": variables})
+        page = answer.json()["data"]["tasks"]
+        backward = [node["title"] for node in page["nodes"]] + backward
+        before = page["pageInfo"]["startCursor"]
+        if not page["pageInfo"]["hasPreviousPage"]:
+            break
+
+    assert backward == [task["title"] for task in forward]
+
+
+LAST: Final = """
+query ($before: String, $orderBy: TaskOrder) {
+  tasks(last: 2, before: $before, orderBy: $orderBy) {
+    nodes { title } pageInfo { startCursor hasPreviousPage }
+  }
+}"""
+
+
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("other", ORDERS)
 async def test_a_cursor_belongs_to_its_order(
     ada: Person, titles: list[str], order: str, other: str
