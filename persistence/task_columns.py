@@ -85,7 +85,7 @@ def _by_name(name: str) -> Stored:
     return Stored(sql_type(table.c[name]), table.c[name], lambda value: {name: value})
 
 
-_SPECIAL = {
+_SPECIAL: Final = {
     "due": Stored(Text(), _read_due(), _write_due),
     "priority": Stored(Text(), _read_priority(), _write_priority),
     # The release before completes tasks without a time: no later than the latest change.
@@ -127,9 +127,6 @@ def _part_of_text(number: int) -> Stored:
     return Stored(Text(), case((~IS_UNSEARCHABLE, part)), lambda value: {})
 
 
-_SPECIAL |= {"title_text": _part_of_text(1), "description_text": _part_of_text(2)}
-
-
 def _write_text(values: Mapping[str, Value]) -> dict[str, Value]:
     """The text of both parts, if both are known, and the version that it is the text of."""
     separator = literal_column(f"chr({ord(SEPARATOR)})", Text)
@@ -140,7 +137,15 @@ def _write_text(values: Mapping[str, Value]) -> dict[str, Value]:
 NAMES: Final = Task.__struct_fields__
 """A task's fields, in the order of ``Task``'s arguments."""
 
-STORED: Final = {name: _SPECIAL.get(name) or _by_name(name) for name in (*NAMES, *DERIVED)}
+STORED: Final = (
+    {name: _by_name(name) for name in NAMES if name not in _SPECIAL}
+    | _SPECIAL
+    | {
+        "tag_keys": _by_name("tag_keys"),
+        "title_text": _part_of_text(1),
+        "description_text": _part_of_text(2),
+    }
+)
 """How each field, and each derived value, is stored."""
 
 if lacking := set(table.c.keys()).symmetric_difference(
