@@ -158,7 +158,6 @@ query Tasks(
       completed
       due
       priority
-      tags
       version
     }
     pageInfo {
