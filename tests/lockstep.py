@@ -240,6 +240,7 @@ class RunningApp:
             [task.completed for task in tasks],
             [model.PRIORITIES.index(task.priority) for task in tasks],
             [task.due for task in tasks],
+            [",".join(task.tags) for task in tasks],
         )
         for row in rows:
             client.add_task(row["id"])
@@ -290,12 +291,14 @@ INSERT INTO tasks (user_id, title) SELECT $1[3], 'other' FROM generate_series(1,
 """
 
 _INSERT: Final = """
-INSERT INTO tasks (user_id, title, description, completed, priority, due_day, due_at)
+INSERT INTO tasks (user_id, title, description, completed, priority, due_day, due_at, tags,
+    tag_keys)
 SELECT $1, title, description, completed, priority,
     CASE WHEN length(due) = 10 THEN due::date END,
-    CASE WHEN length(due) > 10 THEN due::timestamptz END
-FROM unnest($2::text[], $3::text[], $4::boolean[], $5::int[], $6::text[])
-    _(title, description, completed, priority, due)
+    CASE WHEN length(due) > 10 THEN due::timestamptz END,
+    string_to_array(tags, ','), string_to_array(tags, ',')
+FROM unnest($2::text[], $3::text[], $4::boolean[], $5::int[], $6::text[], $7::text[])
+    _(title, description, completed, priority, due, tags)
 RETURNING id
 """
 

@@ -176,6 +176,7 @@ class Model:
                 n % 3 == 0,
                 DUES[n % 4],
                 PRIORITIES[n % 4],
+                [["home"], ["garden", "home"], []][n % 3],
             )
             for n in range(1, number + 1)
         ]
