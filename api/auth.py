@@ -103,20 +103,19 @@ class Authenticator:
 
         ``None`` if ``viewer`` has to find the session, or if sessions are cached anyway.
         """
+        check = self.check(scope)
+        return check.viewer if check else None
+
+    def check(self, scope: Scope) -> SessionCheck | None:
+        """The check of a known viewer's session, for the request's first read."""
         if self._lookup is None or self._lookup is not self._sessions:
             return None
         try:
             token = bearer_token(scope)
         except Unauthenticated:
             return None
-        return self._valid_tokens.viewer(self._valid_tokens.digest(token))
-
-    def check(self, scope: Scope) -> SessionCheck | None:
-        """The check of a known viewer's session, for the request's first read."""
-        viewer = self.known_viewer(scope)
-        if viewer is None or self._lookup is None:
-            return None
-        return SessionCheck(self._lookup, bearer_token(scope), viewer)
+        viewer = self._valid_tokens.viewer(self._valid_tokens.digest(token))
+        return SessionCheck(self._lookup, token, viewer) if viewer else None
 
     async def _look_up(self, db: Database, token: bytes) -> SessionRecord | None:
         sessions = self._sessions or await self._find_sessions(db)
@@ -146,7 +145,7 @@ class Authenticator:
         """
         if lookup := self._lookup:
             try:
-                await db.read(lookup.statement, key="")
+                await db.read(lookup.statement, **dict.fromkeys(lookup.statement.parameters, ""))
             except Unavailable as error:
                 if not is_layout_outdated(error):
                     raise
@@ -188,13 +187,12 @@ class Authenticator:
             inspection.exception()  # Read here, because every request may have been cancelled.
 
     async def _inspect(self, db: Database) -> SessionLookup:
-        secret = self._settings.session_hash_secret
         try:
             lookup = await find_session_lookup(
                 db,
                 self._settings.session_store,
                 table=self._settings.session_table,
-                hash_secret=secret.get_secret_value().encode() if secret else b"",
+                hash_secrets=self._settings.hash_secrets,
                 signing_secrets=self._settings.signing_secrets,
             )
         except UnusableSessions as error:
@@ -215,7 +213,7 @@ class ValidTokens:
     """
 
     def __init__(self) -> None:
-        self._key = secrets.token_bytes(32)
+        self._hash = hashlib.blake2b(key=secrets.token_bytes(32), digest_size=32)
         self._viewers: OrderedDict[bytes, Viewer] = OrderedDict()
 
     def __contains__(self, digest: bytes) -> bool:
@@ -227,7 +225,9 @@ class ValidTokens:
 
     def digest(self, token: bytes) -> bytes:
         """The hash of a token, 32 bytes."""
-        return hashlib.blake2b(token, key=self._key, digest_size=32).digest()
+        digest = self._hash.copy()
+        digest.update(token)
+        return digest.digest()
 
     def add(self, digest: bytes, viewer: Viewer) -> None:
         """Add a token. Beyond ``MAX_VALID_TOKENS`` the least recently used one is removed."""

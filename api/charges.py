@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -66,8 +65,7 @@ ONE_READ: Final = Cost(Kind.READ)
 ONE_WRITE: Final = Cost(Kind.WRITE)
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """What was charged for a request, or refused, and what is left.
 
     Attributes:

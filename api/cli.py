@@ -89,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="upgrade the schema of the database")
     migrate.set_defaults(command="migrate")
 
+    stamp = commands.add_parser(
+        "stamp", help="note which migrations a database has, after it was restored without that"
+    )
+    stamp.set_defaults(command="stamp")
+    stamp.add_argument("revision", help="the revision of the newest one, or head")
+
     move = commands.add_parser(
         "move-tables",
         help="move our tables into the schema DATABASE_SCHEMA; stop the service first",

@@ -6,10 +6,10 @@ Only `Settings` interprets their values.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-from dotenv import dotenv_values
-
-from api.settings import DOTENV_FILE, Settings, SettingsError, load, unreadable_dotenv
+from api.dotenv_file import DotenvError, environment_variables, read_lines
+from api.settings import DOTENV_FILE, Settings, SettingsError, load, setting_names
 
 
 def read_variable(name: str) -> str | None:
@@ -33,24 +33,16 @@ def load_database_url() -> str:
     return url
 
 
-def environment_variables() -> dict[str, str]:
-    """The variables of the environment that are not empty, with names in upper case."""
-    return {name.upper(): value for name, value in os.environ.items() if value}
-
-
 def read_dotenv() -> dict[str, str]:
     """The variables of `.env` that are not empty, with names in upper case.
 
     Raises:
-        SettingsError: the file exists, but cannot be read.
+        SettingsError: the file exists, but it or one of its lines cannot be read.
     """
     try:
-        variables = dotenv_values(DOTENV_FILE)
-    except (OSError, UnicodeDecodeError) as error:
-        raise unreadable_dotenv(error) from None
-    if any("\0" in f"{name}{value}" for name, value in variables.items()):
-        raise SettingsError([f"{DOTENV_FILE}: It holds a null character."])
-    return {name.upper(): value for name, value in variables.items() if value}
+        return read_lines(Path(DOTENV_FILE), setting_names())
+    except DotenvError as error:
+        raise SettingsError(error.problems) from None
 
 
 class DotenvVariables:
@@ -71,11 +63,11 @@ class DotenvVariables:
             SettingsError: the settings are invalid; the environment is unchanged.
         """
         previous = self._current
-        # Values in the file can refer to variables: those of the last reading must not count.
+        # The environment that the file comes after is the one without the last reading.
         self._replace_with({})
         try:
             self._replace_with(_dotenv_settings())
-            settings = load(_env_file=None)
+            settings = load(dotenv=False)
         except SettingsError:
             self._replace_with(previous)
             raise
@@ -102,5 +94,5 @@ class DotenvVariables:
 
 def _dotenv_settings() -> dict[str, str]:
     """The settings in `.env` that the environment does not set."""
-    names = {name.upper() for name in Settings.model_fields} - environment_variables().keys()
+    names = setting_names() - environment_variables().keys()
     return {name: value for name, value in read_dotenv().items() if name in names}

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from starlette.types import Scope
 
+_SCOPE_KEY: Final = "twofold.headers"
 
-def header_values(scope: Scope, name: bytes) -> list[bytes]:
+
+def header_values(scope: Scope, name: bytes) -> Sequence[bytes]:
     """Every value of a header, in the order in which they were sent.
 
     Args:
         name: the header's name, in lower case.
     """
-    return [value for key, value in scope["headers"] if key == name]
+    headers: dict[bytes, list[bytes]] | None = scope.get(_SCOPE_KEY)
+    if headers is None:
+        # Once for all headers: a request has about ten, and as many are looked for.
+        headers = scope[_SCOPE_KEY] = {}
+        for key, value in scope["headers"]:
+            if key in headers:
+                headers[key].append(value)
+            else:
+                headers[key] = [value]
+    return headers.get(name, ())

@@ -78,11 +78,17 @@ def normalized_origin(origin: str) -> str:
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
+MINIMUM_SECRET_LENGTH: Final = 32
+
+MAX_SECRETS: Final = 5
+"""The most secrets of each kind that are in use at the same time. Each costs a hash a request."""
+
+
 def signing_secrets(text: str) -> list[bytes]:
     """The secrets in ``a,b`` or in better-auth's own form ``2:new,1:old``, newest first.
 
     Raises:
-        ValueError: it holds none, or an empty one; the message is a sentence.
+        ValueError: it holds none, an empty one or too many; the message is a sentence.
     """
     secrets = []
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -93,7 +99,34 @@ def signing_secrets(text: str) -> list[bytes]:
         secrets.append(secret.encode())
     if not secrets:
         raise ValueError("It holds no secret.")
+    if len(secrets) > MAX_SECRETS:
+        raise ValueError(f"It holds {len(secrets)} secrets; at most {MAX_SECRETS} may be in use.")
     return secrets
+
+
+def hash_secrets(text: str) -> list[bytes]:
+    """The secrets in ``new,old``, newest first.
+
+    Until lists were read, a text with commas was one secret, and its sessions stay valid: the whole
+    text is the last secret of a list. It is the only one if no part is as long as a secret.
+
+    Raises:
+        ValueError: one is weak, or there are too many; the message is a sentence.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 1 or max(map(len, parts)) < MINIMUM_SECRET_LENGTH:
+        if len(text) < MINIMUM_SECRET_LENGTH:
+            raise ValueError(f"It is weak: it must be at least {MINIMUM_SECRET_LENGTH} characters.")
+        return [text.encode()]
+    for number, part in enumerate(parts, 1):
+        if len(part) < MINIMUM_SECRET_LENGTH:
+            raise ValueError(
+                f"Secret {number} of {len(parts)} is {'weak' if part else 'empty'}: between commas,"
+                f" each must be at least {MINIMUM_SECRET_LENGTH} characters."
+            )
+    if len(parts) > MAX_SECRETS:
+        raise ValueError(f"It holds {len(parts)} secrets; at most {MAX_SECRETS} may be in use.")
+    return [part.encode() for part in (*parts, text)]
 
 
 def mask(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -15,12 +16,15 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.dotenv_file import DotenvError, environment_variables, read_lines
 from api.setting_values import (
+    MINIMUM_SECRET_LENGTH,
     TRASH_DAYS,
     CommaSeparated,
     RateLimit,
     TrashDays,
     allowed_host,
+    hash_secrets,
     mask,
     normalized_origin,
     origin_problem,
@@ -56,8 +60,6 @@ class SettingsError(Exception):
         super().__init__("\n".join(["The settings cannot be used:", *problems]))
 
 
-MINIMUM_SECRET_LENGTH: Final = 32
-
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 
 # Connections that the pool keeps, and further ones that it may open under load.
@@ -76,8 +78,6 @@ class Settings(BaseSettings):
     """The validated settings. Times are in seconds unless the name has another unit."""
 
     model_config = SettingsConfigDict(
-        env_file=DOTENV_FILE,
-        env_file_encoding="utf-8",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -164,8 +164,8 @@ class Settings(BaseSettings):
                 "It is missing: the secret with which the auth server hashes its tokens, at "
                 f"least {MINIMUM_SECRET_LENGTH} characters. (SESSION_STORE=better-auth needs none.)"
             )
-        if value is not None and len(value.get_secret_value()) < MINIMUM_SECRET_LENGTH:
-            raise ValueError(f"It is weak: it must be at least {MINIMUM_SECRET_LENGTH} characters.")
+        if value is not None:
+            hash_secrets(value.get_secret_value())
         return value
 
     @field_validator("better_auth_secrets")
@@ -250,6 +250,13 @@ class Settings(BaseSettings):
         )
 
     @property
+    def hash_secrets(self) -> list[bytes]:
+        """The secrets with which the auth server hashes tokens, the newest first."""
+        if self.session_hash_secret is None:
+            return []
+        return hash_secrets(self.session_hash_secret.get_secret_value())
+
+    @property
     def signing_secrets(self) -> list[bytes]:
         """better-auth's secrets, the current one first; if empty, signatures are not checked."""
         if self.better_auth_secrets is None:
@@ -261,7 +268,7 @@ class Settings(BaseSettings):
         return {name.upper(): mask(value) for name, value in self}
 
     def effective(self) -> dict[str, str]:
-        """``masked``, with the defaults that depend on the environment filled in."""
+        """``masked``, with the defaults that depend on the environment, and how many secrets."""
         pool = self.pool
         defaults = {
             "CORS_ORIGINS": self.cors_origins or "localhost, any port",
@@ -271,6 +278,9 @@ class Settings(BaseSettings):
             "SQLALCHEMY_MAX_OVERFLOW": pool.max_overflow,
             "GRAPHQL_INTROSPECTION": self.is_introspectable,
         }
+        # The last secret of a list is the list itself.
+        if count := len(self.hash_secrets[:-1]):
+            defaults["SESSION_HASH_SECRET"] = f"******** ({count} secrets)"
         return self.masked() | {name: mask(value) for name, value in defaults.items()}
 
     def chosen(self) -> dict[str, str]:
@@ -279,27 +289,29 @@ class Settings(BaseSettings):
         return {name.upper(): mask(value) for name, value in self if value != fields[name].default}
 
 
-def load(**overrides: Any) -> Settings:
+def setting_names() -> set[str]:
+    """The names of all settings' variables."""
+    return {name.upper() for name in Settings.model_fields}
+
+
+def load(*, dotenv: bool = True, **overrides: Any) -> Settings:
     """Read and validate the settings in the environment and in ``.env``.
 
     Args:
-        overrides: settings that replace those; ``_env_file=None`` ignores ``.env``.
+        dotenv: whether to read `.env`, for what the environment does not set.
+        overrides: settings that replace those.
 
     Raises:
         SettingsError: settings are missing or invalid; it lists all problems.
     """
     try:
-        return Settings(**overrides)
+        variables = read_lines(Path(DOTENV_FILE), setting_names()) if dotenv else {}
+        names = variables.keys() & setting_names() - environment_variables().keys()
+        return Settings(**{name.lower(): variables[name] for name in names} | overrides)
     except ValidationError as error:
         raise SettingsError(_problems(error)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise unreadable_dotenv(error) from None
-
-
-def unreadable_dotenv(error: OSError | UnicodeDecodeError) -> SettingsError:
-    """The error for a `.env` file that cannot be read."""
-    reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-    return SettingsError([f"{DOTENV_FILE}: It cannot be read: {reason}."])
+    except DotenvError as error:
+        raise SettingsError(error.problems) from None
 
 
 def _problems(error: ValidationError) -> list[str]:

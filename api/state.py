@@ -96,4 +96,5 @@ def state_of(scope: Scope) -> State:
 
 def is_draining(scope: Scope) -> bool:
     """Whether the instance drains. Without a lifespan, as in some tests, it does not."""
-    return hasattr(scope["app"].state, "twofold") and state_of(scope).draining
+    state: State | None = scope["app"].state.twofold
+    return state is not None and state.draining

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -31,6 +32,9 @@ TOKEN: Final = "the-token-of-the-benchmarks"
 OWN_TASKS: Final = 200
 """The number of tasks of each user but Ada."""
 
+FASTIFY: Final = Path(__file__).with_name("fastify")
+"""The folder of the service to compare with, and of its packages."""
+
 _SESSIONS: Final = """
 CREATE TABLE user_sessions (
     user_id text, token_hash text PRIMARY KEY, expires_at timestamptz, revoked boolean
@@ -40,7 +44,11 @@ CREATE TABLE user_sessions (
 
 def cpu_of(process: psutil.Process) -> float:
     """The CPU seconds that a process and its children, ended ones included, have used so far."""
-    times = process.cpu_times()
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        # It has ended since its parent listed it, and counts among the parent's from now on.
+        return 0.0
     ended = times.children_user + times.children_system
     return float(times.user + times.system + ended) + sum(map(cpu_of, process.children()))
 
@@ -112,9 +120,13 @@ async def _fill(url: str, tasks: int, others: int) -> None:
     # Ada's tasks have the first ids, then each user's follow one another.
     for users, number in ("0, 0", tasks), (f"1, {others}", OWN_TASKS):
         await connection.execute(
-            "INSERT INTO tasks (user_id, title, description, created_at, updated_at) "  # noqa: S608
+            "INSERT INTO tasks (user_id, title, description, created_at, updated_at, priority,"  # noqa: S608
+            " due_day, due_at, search_text, search_version) "
             "SELECT 'user ' || u, 'Task number ' || n, 'Something to do about number ' || n, "
-            "now() - n * interval '1.000007 s', now() - n * interval '1.000003 s' "
+            "now() - n * interval '1.000007 s', now() - n * interval '1.000003 s', n % 4, "
+            "CASE n % 3 WHEN 1 THEN '2025-12-10'::date + n % 1000 END, "
+            "CASE n % 3 WHEN 2 THEN now() + n % 1000 * interval '1 h' END, "
+            "'task number ' || n || chr(10) || 'something to do about number ' || n, 1 "
             f"FROM generate_series({users}) AS u, generate_series(1, $1::int) AS n ORDER BY u, n",
             number,
         )
@@ -127,7 +139,7 @@ async def _fill(url: str, tasks: int, others: int) -> None:
 def running_service(database_url: str, **environment: str) -> Iterator[Service]:
     """The service with one worker, on a free port. ``environment`` has further settings."""
     port = _free_port()
-    command = ["-m", "api.cli", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "api.cli", "serve", "--port", str(port)]
     settings = {
         "ENVIRONMENT": "testing",
         "SQLALCHEMY_POOL_SIZE": "10",
@@ -143,6 +155,7 @@ def running_floor(database_url: str) -> Iterator[Service]:
     """The floor under the uvicorn that it shares with the service, on a free port."""
     port = _free_port()
     command = [
+        sys.executable,
         "-m",
         "uvicorn",
         "benchmarks.floor:Floor",
@@ -158,13 +171,23 @@ def running_floor(database_url: str) -> Iterator[Service]:
 
 
 @contextmanager
+def running_fastify(database_url: str, **environment: str) -> Iterator[Service]:
+    """The service in ``benchmarks/fastify``, on a free port."""
+    port = _free_port()
+    command = ["node", str(FASTIFY / "server.mjs")]
+    settings = {"NODE_ENV": "production", "PORT": str(port), **environment}
+    with _running(command, port, database_url, settings) as service:
+        yield service
+
+
+@contextmanager
 def _running(
     command: list[str], port: int, database_url: str, settings: dict[str, str]
 ) -> Iterator[Service]:
     with ExitStack() as stack:
         began = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, *command],
+            command,
             env={
                 **os.environ,
                 "DATABASE_URL": database_url,

@@ -12,6 +12,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 import strawberry
 from strawberry import UNSET
 
+from persistence.cursors import Position, encode_cursor
 from persistence.errors import FieldError
 
 DEFAULT_PAGE_SIZE: Final = 50
@@ -93,18 +94,23 @@ Row = TypeVar("Row")
 
 
 class Edge(Generic[Row]):
-    """A row of a page. Its cursor is encoded only if it is selected."""
+    """A row of a page. Its cursor is encoded only if it is selected.
 
-    __slots__ = ("_cursor_of", "node")
+    Args:
+        node: the row.
+        position: a row's position in the order of the page.
+    """
 
-    def __init__(self, node: Row, cursor_of: Callable[[Row], str]) -> None:
+    __slots__ = ("_position", "node")
+
+    def __init__(self, node: Row, position: Callable[[Row], Position]) -> None:
         self.node = node
-        self._cursor_of = cursor_of
+        self._position = position
 
     @property
     def cursor(self) -> str:
         """The cursor that continues the list after this row."""
-        return self._cursor_of(self.node)
+        return encode_cursor(self._position(self.node))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +123,19 @@ class PageView(Generic[Row]):
         cursor: the cursor at which the page starts, or ends if ``backward``; ``None`` means the
             list's start, or its end.
         backward: whether the page is read from its end.
-        cursor_of: the cursor that continues the list after a row.
+        position: a row's position in the order of the page.
     """
 
     nodes: list[Row]
     has_more: bool
     cursor: str | None
     backward: bool
-    cursor_of: Callable[[Row], str]
+    position: Callable[[Row], Position]
 
     @property
     def edges(self) -> list[Edge[Row]]:
         """The rows, each with its cursor."""
-        return [Edge(row, self.cursor_of) for row in self.nodes]
+        return [Edge(row, self.position) for row in self.nodes]
 
     @property
     def page_info(self) -> PageView[Row]:
@@ -149,9 +155,9 @@ class PageView(Generic[Row]):
     @property
     def start_cursor(self) -> str | None:
         """The cursor of the first row; ``None`` for an empty page."""
-        return self.cursor_of(self.nodes[0]) if self.nodes else None
+        return encode_cursor(self.position(self.nodes[0])) if self.nodes else None
 
     @property
     def end_cursor(self) -> str | None:
         """The cursor of the last row; ``None`` for an empty page."""
-        return self.cursor_of(self.nodes[-1]) if self.nodes else None
+        return encode_cursor(self.position(self.nodes[-1])) if self.nodes else None

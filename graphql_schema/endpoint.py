@@ -30,6 +30,7 @@ from api.errors import (
 )
 from api.headers import header_values
 from api.http.body import decode_json, read_json
+from api.http.bytes_response import BytesResponse
 from api.http.json import encode_json
 from api.http.negotiation import best_media_type
 from api.rate_limit.budget import Budget, viewer_payer
@@ -301,11 +302,8 @@ def _response(
     if data is not None:
         members.append(b'"data":' + data)
     members.append(b'"extensions":' + encode_json(_extensions(scope)))
-    return Response(
-        b"{" + b",".join(members) + b"}",
-        status,
-        {"content-type": f"{media_type}; charset=utf-8", "vary": "Accept"},
-    )
+    headers = (b"content-type", f"{media_type}; charset=utf-8".encode()), (b"vary", b"Accept")
+    return BytesResponse(b"{" + b",".join(members) + b"}", status, headers)
 
 
 def _refuse_batch(scope: Scope, media_type: str, batch: Batch) -> Response:

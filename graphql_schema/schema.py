@@ -9,25 +9,19 @@ from typing import Final
 import strawberry
 from graphql import GraphQLObjectType, NoSchemaIntrospectionCustomRule
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types.scalar import ScalarDefinition
 
-from api.http.json import instant, rfc3339
+from api.http.json import instant
 from api.settings import Settings
-from graphql_schema import tasks
+from graphql_schema import task_types, tasks
 from graphql_schema.compiled import CompiledSchema, Leaf, Limits
 from graphql_schema.rules import NestedAliases
-from graphql_schema.task_types import list_sizes
 from graphql_schema.viewer import ViewerQueries
-
-_DATE_TIME: Final = strawberry.scalar(
-    name="DateTime",
-    description="An instant: RFC 3339 in UTC, with six fractional digits and `Z`.",
-    specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
-    serialize=rfc3339,
-)
 
 # msgspec writes an instant as RFC 3339 itself, with six digits unless they are zeros;
 # ``api.http.json.instant`` converts those.
 _INSTANT: Final = Leaf(datetime, instant, as_is="{0}.microsecond")
+_TEXT: Final = Leaf(str, str, as_is="True")
 
 
 @strawberry.type(description="What can be read. Each field costs one read.")
@@ -43,7 +37,12 @@ class Mutation(tasks.TaskMutations):
 @cache
 def schema() -> strawberry.Schema:
     """Strawberry's schema."""
-    config = StrawberryConfig(scalar_map={datetime: _DATE_TIME})
+    scalars: dict[object, ScalarDefinition] = {
+        datetime: task_types.DATE_TIME,
+        task_types.Moment: task_types.DATE_TIME,
+        task_types.Due: task_types.DUE,
+    }
+    config = StrawberryConfig(scalar_map=scalars)
     made = strawberry.Schema(Query, Mutation, config=config)
     for type_ in made._schema.type_map.values():
         if isinstance(type_, GraphQLObjectType):
@@ -65,8 +64,8 @@ def engine(settings: Settings) -> CompiledSchema:
             definitions=settings.graphql_max_definitions,
         ),
         rules=[NestedAliases, *([] if is_introspectable else [NoSchemaIntrospectionCustomRule])],
-        leaves={"DateTime": _INSTANT},
-        list_sizes=list_sizes(settings.graphql_max_page_size),
+        leaves={"DateTime": _INSTANT, "Due": _TEXT},
+        list_sizes=task_types.list_sizes(settings.graphql_max_page_size),
         hide_suggestions=not is_introspectable,
         refuse_nulls=True,
     )

@@ -1,17 +1,19 @@
-"""The inputs and arguments of tasks in GraphQL."""
+"""The inputs and arguments of tasks in GraphQL. ``persistence.task_inputs`` validates them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import strawberry
 from pydantic import BaseModel, BeforeValidator, Field
 from strawberry import ID, UNSET
 
-from persistence.task_inputs import (
-    MAX_PAGE,
-)
+from graphql_schema.task_types import Due, Moment
+from persistence.task_fields import Priority
+from persistence.task_inputs import MAX_PAGE
 from persistence.validation import text_integer
+
+_TAGS: Final = "At most 20, each trimmed of white space, 1 to 50 characters, no comma."
 
 
 @strawberry.input(description="Which tasks to list.")
@@ -20,6 +22,43 @@ class TaskFilter:
 
     completed: bool | None = strawberry.field(
         default=UNSET, description="Only tasks that are done, or only those that are not."
+    )
+    priority: list[Priority] | None = strawberry.field(
+        default=UNSET, description="Only tasks with one of these priorities."
+    )
+    tags: list[str] | None = strawberry.field(
+        default=UNSET, description="Only tasks with all of these tags, in any case."
+    )
+    has_due: bool | None = strawberry.field(
+        default=UNSET,
+        description="Only tasks that are due some time, or only the others.",
+    )
+    due_from: Due | None = strawberry.field(
+        default=UNSET, description="Only tasks that are due on this day, at this time, or later."
+    )
+    due_before: Due | None = strawberry.field(
+        default=UNSET, description="Only tasks that are due before this day or time."
+    )
+    zone: str | None = strawberry.field(
+        default=UNSET,
+        description="The IANA time zone in which a day begins, for `due…`; default UTC.",
+    )
+    created_from: Moment | None = strawberry.field(
+        default=UNSET, description="Only tasks that were made at this time or later."
+    )
+    created_before: Moment | None = strawberry.field(
+        default=UNSET, description="Only tasks that were made before this time."
+    )
+    updated_from: Moment | None = strawberry.field(
+        default=UNSET, description="Only tasks that were last changed at this time or later."
+    )
+    updated_before: Moment | None = strawberry.field(
+        default=UNSET, description="Only tasks that were last changed before this time."
+    )
+    q: str | None = strawberry.field(
+        default=UNSET,
+        description="Only tasks with every one of these words in title or description, anywhere "
+        "in a word; case, accents and width do not matter.",
     )
 
 
@@ -34,6 +73,11 @@ class CreateTaskInput:
     completed: bool = strawberry.field(
         default=False, description="Whether the task is done already."
     )
+    due: Due | None = strawberry.field(default=UNSET, description="When the task is due.")
+    priority: Priority = strawberry.field(
+        default=Priority.NONE, description="How much the task matters."
+    )
+    tags: list[str] = strawberry.field(default_factory=list, description=_TAGS)
 
 
 @strawberry.input(description="What to change: what is absent stays as it is.")
@@ -48,6 +92,13 @@ class UpdateTaskInput:
     )
     completed: bool | None = strawberry.field(
         default=UNSET, description="Whether the task is done. Not null."
+    )
+    due: Due | None = strawberry.field(default=UNSET, description="Null clears it.")
+    priority: Priority | None = strawberry.field(
+        default=UNSET, description="How much the task matters. Not null."
+    )
+    tags: list[str] | None = strawberry.field(
+        default=UNSET, description=f"{_TAGS} They replace all that the task has. Not null."
     )
 
 

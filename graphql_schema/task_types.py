@@ -5,17 +5,59 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, Final, NewType
 
 import strawberry
+from graphql import GraphQLError
+from graphql.pyutils import inspect
 from strawberry import ID
 
 from api.charges import TASKS_A_WRITE
-from graphql_schema.compiled import DeclaredSize, InputList, SlicingArgument
+from api.http.json import rfc3339
+from graphql_schema.compiled import DeclaredSize, InputList, LeafList, SlicingArgument
 from graphql_schema.connections import DEFAULT_PAGE_SIZE, PageInfo, PageView
 from graphql_schema.context import Info
 from persistence import tasks
+from persistence.tables import MAX_TAGS
+from persistence.task_fields import Priority
 from persistence.task_inputs import MAX_NEW, MAX_PAGE
+from persistence.task_orders import TaskOrder
+
+
+def _require_text(type_: str, value: object) -> str:
+    # What the text says is validated with everything else, and reported by field.
+    if not isinstance(value, str):
+        raise GraphQLError(f"{type_} cannot represent a non string value: {inspect(value)}")
+    return value
+
+
+Due = NewType("Due", str)
+"""A day, or a moment (``persistence.due``)."""
+
+Moment = NewType("Moment", str)
+"""A moment that a client sends."""
+
+DUE: Final = strawberry.scalar(
+    name="Due",
+    description="A day (`2025-12-10`), or a time with its offset (RFC 3339), answered in UTC with "
+    "six fractional digits and `Z`.",
+    serialize=str,
+    parse_value=partial(_require_text, "Due"),
+)
+
+DATE_TIME: Final = strawberry.scalar(
+    name="DateTime",
+    description="An instant: RFC 3339 in UTC, with six fractional digits and `Z`.",
+    specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
+    serialize=rfc3339,
+    parse_value=partial(_require_text, "DateTime"),
+)
+
+strawberry.enum(Priority, description="How much a task matters.")
+strawberry.enum(
+    TaskOrder, description="How tasks are ordered; their ids follow, in the same direction."
+)
 
 
 @strawberry.interface(description="What `node` reads: a task.")
@@ -39,9 +81,15 @@ class Task(Node):
     title: str = strawberry.field(description="1 to 200 characters.")
     description: str | None = strawberry.field(description="At most 1000 characters.")
     completed: bool = strawberry.field(description="Whether the task is done.")
+    due: Due | None = strawberry.field(description="When the task is due.")
+    priority: Priority = strawberry.field(description="How much the task matters.")
+    tags: list[str] = strawberry.field(description="At most 20, in the order of its owner.")
     version: int = strawberry.field(description="Starts at 1 and rises with every change.")
     created_at: datetime = strawberry.field(description="When the task was made.")
     updated_at: datetime = strawberry.field(description="When the task was last changed.")
+    completed_at: datetime | None = strawberry.field(
+        description="When the task was completed; null while it is not."
+    )
     deleted_at: datetime | None = strawberry.field(
         description="When the task was deleted; null but in the trash."
     )
@@ -114,6 +162,7 @@ def list_sizes(max_page: int) -> dict[str, DeclaredSize | list[SlicingArgument]]
     updated = SlicingArgument("Mutation.updateTasks", "ids", MAX_PAGE)
     created = SlicingArgument("Mutation.createTasks", "inputs", MAX_NEW, items_a_unit=TASKS_A_WRITE)
     return {
+        "Task.tags": LeafList(MAX_TAGS),
         "Mutation.createTasks": created,
         "UpdateTasksResult.updated": updated,
         "UpdateTasksResult.notFound": InputList("Mutation.updateTasks", "ids"),

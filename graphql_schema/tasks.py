@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Final
 
 import strawberry
 from strawberry import ID, UNSET
+from strawberry.utils.str_converters import to_camel_case
 
-from graphql_schema.connections import (
-    page_arguments,
-)
+from graphql_schema.connections import page_arguments
 from graphql_schema.context import Info
 from graphql_schema.inputs import provided
 from graphql_schema.task_inputs import (
@@ -36,8 +35,7 @@ from graphql_schema.task_types import (
     TaskPageView,
     UpdateTasksResult,
 )
-from persistence import tasks
-from persistence.cursors import TRASH, encode_cursor
+from persistence import task_inputs, tasks
 from persistence.errors import NotFound
 from persistence.task_inputs import (
     MAX_PAGE,
@@ -49,7 +47,13 @@ from persistence.task_inputs import (
     TaskChanges,
     parse_task_id,
 )
+from persistence.task_orders import TaskOrder, position_of, trash_position_of
 from persistence.validation import Checks, validate
+
+_FILTER_NAMES: Final = {
+    name: f"filter.{to_camel_case(name)}" for name in task_inputs.TaskFilter.model_fields
+}
+"""The client's names of a filter's members."""
 
 
 @strawberry.type
@@ -83,19 +87,22 @@ class TaskQueries:
         last: Annotated[int | None, argument("How many, 0 to 1000, from the oldest.")] = UNSET,
         before: Annotated[str | None, argument("Only tasks before this cursor.")] = UNSET,
         filter: Annotated[TaskFilter | None, argument("Only these tasks.")] = UNSET,
+        order_by: Annotated[
+            TaskOrder | None, argument("How they are ordered.")
+        ] = TaskOrder.CREATED_DESC,
     ) -> TaskPageView:
         """List tasks, one page at a time."""
         paging = page_arguments(
             first, after, last, before, max_page=info.context.max_page, most=MAX_PAGE
         )
-        arguments = {"limit": paging.limit, "cursor": paging.cursor}
+        arguments = {"limit": paging.limit, "cursor": paging.cursor, "order": order_by}
         checks = Checks()
         checks.add(paging.errors)
         page = checks.run(
             validate,
             BackwardPage if paging.backward else EmptyablePage,
             arguments | (provided(filter) if filter else {}),
-            paging.spelling | {"completed": "filter.completed"},
+            paging.spelling | _FILTER_NAMES,
         )
         checks.finish()
         rows, has_more = await tasks.list_page(info.context.db, info.context.viewer, page)
@@ -104,8 +111,8 @@ class TaskQueries:
             has_more,
             page.cursor,
             page.backward,
-            _cursor,
-            ("tasks", page.completed),
+            partial(position_of, order=page.ordered),
+            ("tasks", repr(page.given())),
             partial(tasks.count, info.context.db, info.context.viewer, page),
         )
 
@@ -129,22 +136,14 @@ class TaskQueries:
         context = info.context
         rows, has_more = await tasks.list_trash(context.db, context.viewer, page)
         return TaskPageView(
-            rows,
+            [*rows],
             has_more,
             page.cursor,
             False,
-            _trash_cursor,
+            trash_position_of,
             "trash",
             partial(tasks.count_trash, context.db, context.viewer),
         )
-
-
-def _cursor(task: tasks.Task) -> str:
-    return encode_cursor(task.position)
-
-
-def _trash_cursor(task: tasks.Task) -> str:
-    return encode_cursor(task.trash_position, TRASH)
 
 
 async def _find(info: Info, task_id: str) -> tasks.Task | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
 
 from persistence.sql import Record, Statement
+from persistence.timers import LazyTimeout
 from persistence.urls import DatabaseURL
 
 COMMAND_TIMEOUT: Final = 10.0
@@ -28,37 +30,34 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
     Attributes:
         opened_at: when it was opened, in monotonic seconds.
         idle_since: when it was returned to the pool, in monotonic seconds.
-        descriptions: behind PgBouncer the described statements, by their SQL; else ``None``.
+        is_pooled: whether it goes through PgBouncer.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.opened_at = self.idle_since = time.monotonic()
-        self.descriptions: dict[str, Any] | None = None
+        self.is_pooled = False
+        self._statements: dict[str, PreparedStatement] = {}
 
     async def run(
-        self,
-        statement: Statement,
-        arguments: Sequence[Any],
-        timeout: float,  # noqa: ASYNC109  # asyncpg's own, which costs less than asyncio's
+        self, statement: Statement, arguments: Sequence[Any], seconds: float
     ) -> Sequence[Record]:
         """Run a statement in one round trip, and return its records.
 
         Args:
-            timeout: in seconds; ``COMMAND_TIMEOUT`` if that is less.
+            seconds: how long it may take; ``COMMAND_TIMEOUT`` if that is less.
 
         Raises:
             TimeoutError: the server did not answer in time. The statement may still run.
             ConnectionResetError: the connection was closed.
             asyncpg.PostgresError: the server's error.
         """
-        timeout = min(timeout, COMMAND_TIMEOUT)
+        if self.is_closed():
+            raise ConnectionResetError("the connection is closed")
         records: Sequence[Record]
         try:
-            if self.descriptions is None or not statement.typed:
-                records = await self.fetch(statement.sql, *arguments, timeout=timeout)
-            else:
-                records = await self._run_described(statement.sql, arguments, timeout)
+            with LazyTimeout(min(seconds, COMMAND_TIMEOUT)):
+                records = await self._run(statement, arguments)
         except asyncpg.InterfaceError as error:
             # asyncpg has one class for a closed connection and for a misuse of an open one.
             if self.is_closed():
@@ -66,28 +65,35 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
             raise
         return records
 
-    async def _run_described(
-        self,
-        sql: str,
-        arguments: Sequence[Any],
-        timeout: float,  # noqa: ASYNC109
-    ) -> Any:
-        """Run a statement without a name on the server, in one round trip from the second run on.
+    async def _run(self, statement: Statement, arguments: Sequence[Any]) -> Any:
+        """Run a statement; from its second run on in one round trip, also behind PgBouncer.
 
-        In PgBouncer's transaction mode each transaction may run on another server, so named
-        statements cannot be used. Without its statement cache, asyncpg asks for a statement's
-        types before each run: two round trips. Here the types are cached, and each run sends the
-        SQL with its values. Only for SQL that fixes its types itself: otherwise a column could
-        get another type unnoticed, and a text would be read as a number.
+        asyncpg's ``fetch`` does the same, with a timer of its own and its own cache of statements:
+        34 µs of CPU in place of 29 for one row.
+
+        In PgBouncer's transaction mode each transaction may run on another server. So statements
+        have no names there, and each run sends the SQL with its values. That is only for SQL that
+        fixes its types itself. Otherwise a column could get another type unnoticed, and a text
+        would be read as a number; of other SQL asyncpg asks for the types before each run.
         """
-        assert self.descriptions is not None
-        described = self.descriptions.get(sql)
-        if described is None:
-            started = time.monotonic()
-            # It gets no name, because the connection's statement_cache_size is 0.
-            described = self.descriptions[sql] = await self.prepare(sql, timeout=timeout)
-            timeout = max(0.001, timeout - (time.monotonic() - started))
-        return await described.fetch(*arguments, timeout=timeout)
+        sql = statement.sql
+        if self.is_pooled and not statement.typed:
+            return await self.fetch(sql, *arguments)
+        prepared = self._statements.get(sql)
+        if prepared is None:
+            prepared = self._statements[sql] = await self.prepare(sql)
+        try:
+            return await self._execute_prepared(prepared, arguments)
+        except asyncpg.InvalidCachedStatementError:
+            # It has columns of other types than when it was prepared. It was not executed.
+            prepared = self._statements[sql] = await self.prepare(sql)
+            return await self._execute_prepared(prepared, arguments)
+
+    def _execute_prepared(
+        self, prepared: PreparedStatement, arguments: Sequence[Any]
+    ) -> Awaitable[Any]:
+        # A portal without a name, no limit, the records alone, and no time-out.
+        return self._protocol.bind_execute(prepared._state, arguments, "", 0, False, None)  # type: ignore[no-any-return]
 
     async def ping(self) -> bool:
         """Whether the server still answers. One round trip; a lost connection is closed."""
@@ -119,6 +125,5 @@ async def connect(database: DatabaseURL) -> Connection:
     connection: Connection = await database.connect(
         timeout=COMMAND_TIMEOUT, connection_class=Connection
     )
-    if database.pooled:
-        connection.descriptions = {}
+    connection.is_pooled = database.pooled
     return connection

@@ -10,56 +10,74 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+LAST: Final = 2**63 - 1
+"""The key of rows that come after every time."""
+
 
 class Position(NamedTuple):
-    """A position in a list that is ordered by creation: directly after this row.
+    """A position in a list: directly after the row with this key and id.
 
-    In the trash ``created_at`` is the time of deletion.
+    Attributes:
+        key: what the list is ordered by, as an integer: microseconds since 1970 for times.
+        id: the row's id, which orders rows with the same key.
+        order: the number of the list's order; 0 is the newest first, the order by default.
     """
 
-    created_at: datetime
+    key: int
     id: int
+    order: int = 0
 
 
-TRASH: Final = "d"
-"""The order of the trash, by deletion: its cursors begin with this letter."""
+def time_key(moment: datetime) -> int:
+    """The key of a row with a time."""
+    return (moment - _EPOCH) // _MICROSECOND
 
 
-def encode_cursor(position: Position, order: str = "") -> str:
-    """The position as an opaque string of 22 URL-safe characters, after its order.
+def key_time(key: int) -> str:
+    """The time of a key, as text for PostgreSQL.
 
-    Args:
-        order: no text for the order of creation.
+    Raises:
+        OverflowError: no row has this key.
     """
-    micros = (position.created_at - _EPOCH) // _MICROSECOND
-    return order + urlsafe_b64encode(_PACKED.pack(micros, position.id)).rstrip(b"=").decode()
+    if key == LAST:
+        return "infinity"
+    return f"{(_EPOCH + key * _MICROSECOND).replace(tzinfo=None).isoformat()}Z"
 
 
-def decode_cursor(text: str, order: str = "") -> Position:
+def encode_cursor(position: Position) -> str:
+    """The position as an opaque string of 22 or 23 URL-safe characters."""
+    # The release before has one order and does not write its number.
+    number = bytes([position.order]) if position.order else b""
+    packed = number + _PACKED.pack(position.key, position.id)
+    return urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+
+def decode_cursor(text: str) -> Position:
     """The position that ``encode_cursor`` made the text from.
 
     Raises:
-        PydanticCustomError: ``encode_cursor`` cannot have made this text, in this order.
+        PydanticCustomError: ``encode_cursor`` cannot have made this text.
     """
     try:
-        packed = urlsafe_b64decode(text.removeprefix(order).encode("ascii") + b"==")
-        micros, row_id = _PACKED.unpack(packed)
-        position = Position(_EPOCH + micros * _MICROSECOND, row_id)
-        is_canonical = encode_cursor(position, order) == text
-    except (ValueError, OverflowError, struct.error):
+        packed = urlsafe_b64decode(text.encode("ascii") + b"==")
+        number, packed = packed[: -_PACKED.size], packed[-_PACKED.size :]
+        key, row_id = _PACKED.unpack(packed)
+        position = Position(key, row_id, int.from_bytes(number))
+        is_canonical = encode_cursor(position) == text
+    except (ValueError, struct.error):
         is_canonical = False
     if not is_canonical:
-        raise PydanticCustomError("cursor_invalid", "Input should be a cursor from an answer")
+        raise invalid_cursor()
     return position
+
+
+def invalid_cursor() -> PydanticCustomError:
+    """The error about a text that no answer has as a cursor."""
+    return PydanticCustomError("cursor_invalid", "Input should be a cursor from an answer")
 
 
 def _require_cursor(text: str) -> str:
     decode_cursor(text)
-    return text
-
-
-def _require_trash_cursor(text: str) -> str:
-    decode_cursor(text, TRASH)
     return text
 
 
@@ -70,11 +88,15 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 Cursor = Annotated[str, AfterValidator(_require_cursor)]
 """A cursor that a client sends; ``decode_cursor`` reads it without an error."""
 
-TrashCursor = Annotated[str, AfterValidator(_require_trash_cursor)]
-"""The same of the trash."""
+# The number of an order, if it is not 0; a key, an id, and no bit beyond them.
+CURSOR_SCHEMA: Final = WithJsonSchema(
+    {
+        "type": "string",
+        "pattern": "^(A[A-Za-v][A-Za-z0-9_-]{19}[AQgw]|[A-Z][A-Za-z0-9_-]{21}[AEIMQUYcgkosw048])$",
+    }
+)
 
-# A time from 1970 to 8815, an id, and no bit beyond them.
-_PATTERN: Final = "A[A-Za-v][A-Za-z0-9_-]{19}[AQgw]$"
-
-CURSOR_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": f"^{_PATTERN}"})
-TRASH_CURSOR_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": f"^{TRASH}{_PATTERN}"})
+# The trash's order, a time from 1970 to 9000, an id, and no bit beyond them.
+TRASH_CURSOR_SCHEMA: Final = WithJsonSchema(
+    {"type": "string", "pattern": "^ZA[A-M][A-Za-z0-9_-]{19}[AEIMQUYcgkosw048]$"}
+)

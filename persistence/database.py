@@ -13,6 +13,7 @@ import asyncpg
 from persistence.connection import Connection
 from persistence.errors import Unavailable, connection_lost, server_at_fault
 from persistence.pool import UNIDENTIFIED, Lease, Pool
+from persistence.slots import Slots
 from persistence.sql import Record, Statement
 
 WAITING: Final = "waiting for a connection"
@@ -100,7 +101,7 @@ class Database:
         self._seconds_left = seconds
         self._running = 0
         self._since = 0.0
-        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
+        self._slots = Slots(MAX_CONCURRENT)
 
     async def read(self, statement: Statement, /, **values: Any) -> Sequence[Record]:
         """Run a statement that changes nothing. If the connection is lost, run it on another one.
@@ -163,17 +164,12 @@ class Database:
         attempt = _Attempt(self._pool, self.share, self._since + self._seconds_left)
         try:
             # No time-out: the statements that hold these slots have the same deadline.
-            async with self._slots:
-                while True:
-                    try:
-                        async with attempt as connection:
-                            seconds = attempt.seconds_left()
-                            return await connection.run(statement, arguments, seconds)
-                    except Exception as error:
-                        self.losses += attempt.step == RUNNING and connection_lost(error)
-                        if not attempt.may_be_repeated(error, repeatable):
-                            raise
-                    await attempt.pause()
+            if not self._slots.acquire_at_once():
+                await self._slots.acquire()
+            try:
+                return await self._repeat(attempt, statement, arguments, repeatable=repeatable)
+            finally:
+                self._slots.release()
         except Exception as error:
             # An error while connecting is never the statement's fault.
             if attempt.step != RUNNING or server_at_fault(error):
@@ -183,6 +179,24 @@ class Database:
             self._running -= 1
             if not self._running:
                 self._seconds_left -= time.monotonic() - self._since
+
+    async def _repeat(
+        self,
+        attempt: _Attempt,
+        statement: Statement,
+        arguments: Sequence[Any],
+        *,
+        repeatable: bool,
+    ) -> Sequence[Record]:
+        while True:
+            try:
+                async with attempt as connection:
+                    return await connection.run(statement, arguments, attempt.seconds_left())
+            except Exception as error:
+                self.losses += attempt.step == RUNNING and connection_lost(error)
+                if not attempt.may_be_repeated(error, repeatable):
+                    raise
+            await attempt.pause()
 
 
 class _Attempt:

@@ -63,6 +63,31 @@ def upgrade(url: str, schema: str | None = None) -> None:
     command.upgrade(config(url, schema), "head")
 
 
+def stamp(url: str, revision: str, schema: str | None = None) -> str:
+    """Set the revision of a database without running migrations, as ``alembic stamp`` does.
+
+    Args:
+        url: the database.
+        revision: of a migration, or ``head``.
+        schema: of our tables.
+
+    Returns:
+        the revision by its full name.
+
+    Raises:
+        CannotMigrate: there is no such revision; or see ``upgrade``.
+    """
+    known, newest = _revisions()
+    if revision == "head":
+        revision = newest
+    if revision not in {*known, newest}:
+        names = ", ".join(sorted({*known, newest}))
+        raise CannotMigrate(f"There is no revision {revision!r}. There are: head, {names}.")
+    # Also in place of one that this build does not know.
+    command.stamp(config(url, schema), revision, purge=True)
+    return revision
+
+
 def create_engine(url: str) -> AsyncEngine:
     """An engine that opens a connection for each use, as the service does.
 

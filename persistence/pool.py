@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from persistence.connection import Connection, connect
+from persistence.slots import Slots
 from persistence.urls import parse_database_url
 
 PING_AFTER_IDLE: Final = 30.0
@@ -78,7 +79,7 @@ class Pool:
         self._database = parse_database_url(url)
         self._settings = settings
         most = settings.size + settings.max_overflow
-        self._slots = asyncio.Semaphore(most)
+        self._slots = Slots(most)
         self._share_size = max(1, most // 2)
         self._shares: dict[str, _Share] = {}
         self._idle: deque[Connection] = deque()
@@ -116,11 +117,8 @@ class Pool:
         """
         own = self._join(share)
         try:
-            if own.slots.locked() or self._slots.locked():
+            if not self._acquire_at_once(own):
                 await self._wait(own, seconds)
-            else:
-                await own.slots.acquire()
-                await self._slots.acquire()
         except BaseException:
             self._leave(own)
             raise
@@ -134,6 +132,14 @@ class Pool:
         self._idle.clear()
         if self._closing:
             await asyncio.wait(self._closing)
+
+    def _acquire_at_once(self, share: _Share) -> bool:
+        if not share.slots.acquire_at_once():
+            return False
+        if not self._slots.acquire_at_once():
+            share.slots.release()
+            return False
+        return True
 
     async def _wait(self, share: _Share, seconds: float) -> None:
         try:
@@ -216,7 +222,7 @@ class _Share:
 
     def __init__(self, name: str, size: int) -> None:
         self.name = name
-        self.slots = asyncio.Semaphore(size)
+        self.slots = Slots(size)
         self.users = 0
 
 

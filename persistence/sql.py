@@ -10,8 +10,6 @@ from sqlalchemy import (
     ARRAY,
     CTE,
     BindParameter,
-    Boolean,
-    Case,
     Cast,
     ClauseElement,
     Column,
@@ -19,11 +17,10 @@ from sqlalchemy import (
     Integer,
     Label,
     Select,
+    SelectBase,
     String,
-    Table,
     Text,
     bindparam,
-    case,
     cast,
     exists,
     false,
@@ -51,12 +48,14 @@ class Statement:
         typed: whether the SQL itself fixes the type of every parameter and column
             (``$1::text``), whatever the tables' columns become. Behind PgBouncer this saves a
             round trip (``persistence.connection``).
+        columns: how many columns the result of a SELECT has; 0 for other SQL.
         source: what the SQL was compiled from; ``None`` if it was written by hand.
     """
 
     sql: str
     parameters: tuple[str, ...]
     typed: bool = False
+    columns: int = 0
     source: ClauseElement | None = field(default=None, compare=False, repr=False)
     _by_schema: dict[str, Statement] = field(default_factory=dict, compare=False, repr=False)
 
@@ -97,7 +96,8 @@ def compile_statement(source: ClauseElement, schema: str | None = None) -> State
     )
     assert isinstance(compiled, SQLCompiler)
     parameters = tuple(compiled.positiontup or ())
-    return Statement(str(compiled), parameters, typed=True, source=source)
+    columns = len(source.exported_columns) if isinstance(source, SelectBase) else 0
+    return Statement(str(compiled), parameters, typed=True, columns=columns, source=source)
 
 
 def _in_schema(schema: str | None) -> dict[str, Any]:
@@ -119,23 +119,11 @@ class Record(Protocol):
 
 def parameter(name: str, column: Column[Any]) -> BindParameter[Any]:
     """A parameter of a column's type, called ``name``."""
-    return bindparam(name, type_=_sql_type(column))
+    return bindparam(name, type_=sql_type(column))
 
 
-def typed_columns(table: Table, names: Sequence[str]) -> tuple[Label[Any], ...]:
-    """The table's columns with these names, each cast to the type that it had at import.
-
-    So a statement's result keeps its types, whatever the columns become (``Statement.typed``).
-
-    Raises:
-        TypeError: the table lacks a column.
-    """
-    if lacking := [name for name in names if name not in table.c]:
-        raise TypeError(f"persistence/tables.py, {table.name} has no {', '.join(lacking)}")
-    return tuple(cast(table.c[name], _sql_type(table.c[name])).label(name) for name in names)
-
-
-def _sql_type(column: Column[Any]) -> TypeEngine[Any]:
+def sql_type(column: Column[Any]) -> TypeEngine[Any]:
+    """The type of a column's values in statements."""
     # Text without its length: a cast to varchar(200) would cut.
     return Text() if isinstance(column.type, String) else column.type
 
@@ -179,23 +167,6 @@ def at_version(locked: CTE) -> ColumnElement[bool]:
     """Whether the row is at one of the versions in the parameter ``versions``; null means any."""
     versions = integer_list("versions", Integer())
     return or_(versions.is_(None), locked.c.version == func.any(versions))
-
-
-def new_values(table: Table, names: Sequence[str], locked: CTE) -> dict[str, Case[Any]]:
-    """For each column: the parameter of its name if ``<name>_provided``, else the value it has."""
-    return {
-        name: case(
-            (bindparam(f"{name}_provided", type_=Boolean), parameter(name, table.c[name])),
-            else_=locked.c[name],
-        )
-        for name in names
-    }
-
-
-def new_value_arguments(names: Sequence[str], provided: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the parameters that ``new_values`` made."""
-    values = {name: provided.get(name) for name in names}
-    return values | {f"{name}_provided": name in provided for name in names}
 
 
 def differ(values: Mapping[str, ColumnElement[Any]], locked: CTE) -> ColumnElement[bool]:

@@ -6,16 +6,19 @@ import re
 from typing import Final
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Identity,
     Index,
     Integer,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -29,6 +32,15 @@ TITLE_LENGTH: Final = 200
 
 DESCRIPTION_LENGTH: Final = 1000
 """The longest description, in code points."""
+
+PRIORITIES: Final = ("none", "low", "medium", "high")
+"""The priorities. The place of each is the number that is stored, so that they order."""
+
+MAX_TAGS: Final = 20
+"""The most tags of a task."""
+
+TAG_LENGTH: Final = 50
+"""The longest tag, in code points."""
 
 metadata = MetaData(
     naming_convention={
@@ -54,12 +66,48 @@ tasks = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     # When the task was put into the trash; null for a task that lives.
     Column("deleted_at", DateTime(timezone=True)),
+    # A task is due on a day, at a moment, or not at all.
+    Column("due_day", Date),
+    Column("due_at", DateTime(timezone=True)),
+    Column("priority", SmallInteger, nullable=False, server_default=text("0")),
+    Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # The tags as they are compared. Python makes them (``task_fields.tag_key``).
+    Column("tag_keys", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # Read it with ``task_columns``: the release before does not write it.
+    Column("completed_at", DateTime(timezone=True)),
+    # Title and description as a search compares them, and the version that they are those of: the
+    # release before does not write them (``task_columns``, ``search``).
+    Column("search_text", Text),
+    Column("search_version", Integer),
     CheckConstraint("char_length(title) >= 1", name="title_not_empty"),
     CheckConstraint(f"char_length(description) <= {DESCRIPTION_LENGTH}", name="description_length"),
     CheckConstraint("version >= 1", name="version_positive"),
+    CheckConstraint("num_nonnulls(due_day, due_at) <= 1", name="one_due"),
+    # The years 1 to 9999, and no infinity.
+    CheckConstraint("due_day BETWEEN '0001-01-01' AND '9999-12-31'", name="due_day_years"),
+    CheckConstraint(
+        "due_at >= '0001-01-01T00:00:00Z' AND due_at < '10000-01-01T00:00:00Z'", name="due_at_years"
+    ),
+    CheckConstraint(f"priority BETWEEN 0 AND {len(PRIORITIES) - 1}", name="priority_known"),
+    CheckConstraint(
+        f"cardinality(tags) <= {MAX_TAGS} AND cardinality(tag_keys) = cardinality(tags)",
+        name="tags_number",
+    ),
     # Of the release before, which does not know the mark, and serves while this one is rolled out.
     # The next release drops it.
     Index(None, "user_id", "created_at", "id"),
+    # The other orders (``task_lists.KEYS``).
+    Index(None, "user_id", "updated_at", "id"),
+    Index(None, "user_id", "priority", "id"),
+    Index(
+        "ix_tasks_user_id_due_id",
+        "user_id",
+        text(
+            "coalesce(due_at, timezone('UTC', due_day::timestamp),"
+            " 'infinity'::timestamp with time zone)"
+        ),
+        "id",
+    ),
 )
 
 LIVES: Final = tasks.c.deleted_at.is_(None)

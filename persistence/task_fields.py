@@ -7,20 +7,26 @@ columns in ``persistence.tables``. ``tests/test_task_fields.py`` names a forgott
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from persistence.cursors import Position
-from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
+from persistence.due import DUE_SCHEMA, canonical_due
+from persistence.tables import DESCRIPTION_LENGTH, MAX_TAGS, PRIORITIES, TAG_LENGTH, TITLE_LENGTH
 from persistence.validation import NOT_WHITE_SPACE, blank_to_none, storable
 
 
-class Task(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One task, as it is stored. Timestamps are in UTC; ``version`` starts at 1.
+class Task(msgspec.Struct, frozen=True, gc=False):
+    """One task, as clients read it. Timestamps are in UTC; ``version`` starts at 1.
 
-    ``deleted_at`` is ``None``, and not written in JSON, except for a task in the trash.
+    Attributes:
+        due: a day (``YYYY-MM-DD``), or a moment in UTC with six fractional digits and ``Z``.
+        priority: the value of a ``Priority``.
+        completed_at: when it was completed; ``None`` while it is not.
+        deleted_at: ``None``: it is not in the trash.
     """
 
     id: int
@@ -31,19 +37,27 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     created_at: datetime
     updated_at: datetime
-    deleted_at: datetime | None = None
+    # Newer fields come last and have defaults: outcomes of idempotency keys are rows as the
+    # release before returned them.
+    due: str | None = None
+    priority: str = "none"
+    tags: list[str] = []
+    completed_at: datetime | None = None
+    deleted_at: ClassVar[datetime | None] = None
 
-    @property
-    def position(self) -> Position:
-        """The task's position in the list's order."""
-        return Position(self.created_at, self.id)
 
-    @property
-    def trash_position(self) -> Position:
-        """The task's position in the order of the trash, where it has to be."""
-        assert self.deleted_at is not None
-        return Position(self.deleted_at, self.id)
+class DeletedTask(Task, frozen=True, gc=False, kw_only=True):
+    """A task in the trash.
 
+    Attributes:
+        deleted_at: when it was put there.
+    """
+
+    deleted_at: datetime  # type: ignore[misc]  # a class's in the class above
+
+
+TEXT_PATTERN: Final = rf"^[^\x00]*{NOT_WHITE_SPACE}[^\x00]*$"
+"""Text that is not blank, as a regular expression of ECMA-262."""
 
 Title = Annotated[
     str,
@@ -52,7 +66,7 @@ Title = Annotated[
     Field(
         description="Trimmed of white space, then 1 to 200 characters.",
         examples=["Water the plants"],
-        json_schema_extra={"pattern": rf"^[^\x00]*{NOT_WHITE_SPACE}[^\x00]*$"},
+        json_schema_extra={"pattern": TEXT_PATTERN},
     ),
 ]
 
@@ -73,6 +87,80 @@ Description = Annotated[
 
 Completed = Annotated[StrictBool, Field(description="Whether the task is done.")]
 
+Due = Annotated[
+    Annotated[
+        str,
+        AfterValidator(canonical_due),
+    ]
+    | None,
+    WithJsonSchema({"anyOf": [*DUE_SCHEMA["anyOf"], {"type": "null"}]}),
+    Field(
+        description="A day (`2025-12-10`), or a time with its offset (RFC 3339).",
+        examples=["2025-12-10", "2025-12-10T12:30:00+01:00"],
+    ),
+]
+
+
+class Priority(StrEnum):
+    """How much a task matters."""
+
+    NONE = "none"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+if tuple(Priority) != PRIORITIES:
+    raise TypeError("persistence/task_fields.py, Priority is not persistence/tables.py, PRIORITIES")
+
+
+def without_comma(tag: str) -> str:
+    """Reject a tag with a comma: a query separates tags by it."""
+    if "," in tag:
+        raise PydanticCustomError("tag_comma", "String should not contain a comma")
+    return tag
+
+
+def tag_key(tag: str) -> str:
+    """What two spellings of one tag have in common: the case-folded text (Unicode, 3.13)."""
+    return tag.casefold()
+
+
+def tag_keys(tags: list[str]) -> list[str]:
+    """The key of each tag."""
+    return [tag_key(tag) for tag in tags]
+
+
+def unique_tags(tags: list[str]) -> list[str]:
+    """The tags in their order, each in the spelling that comes first."""
+    first: dict[str, str] = {}
+    for tag in tags:
+        first.setdefault(tag_key(tag), tag)
+    return list(first.values())
+
+
+TAG_PATTERN: Final = r"^[^\x00,]*([^\s\x00\x85,]|\uFEFF)[^\x00,]*$"
+"""A tag, as a regular expression of ECMA-262."""
+
+Tag = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=TAG_LENGTH),
+    AfterValidator(storable),
+    AfterValidator(without_comma),
+    Field(json_schema_extra={"pattern": TAG_PATTERN}),
+]
+
+Tags = Annotated[
+    list[Tag],
+    Field(max_length=MAX_TAGS),
+    AfterValidator(unique_tags),
+    Field(
+        description="At most 20, each trimmed of white space, 1 to 50 characters, no comma. Of "
+        "tags that differ in case only, the first one stays.",
+        examples=[["home", "garden"]],
+    ),
+]
+
 
 class EditableFields(BaseModel):
     """The fields that a client may write, and what a new task has where one is absent."""
@@ -80,6 +168,9 @@ class EditableFields(BaseModel):
     title: Title
     description: Description = None
     completed: Completed = False
+    due: Due = None
+    priority: Annotated[Priority, Field(description="How much it matters.")] = Priority.NONE
+    tags: Tags = []  # pydantic copies it
 
 
 EDITABLE: Final = tuple(EditableFields.model_fields)

@@ -5,33 +5,66 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, NewType
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from persistence.cursors import (
     CURSOR_SCHEMA,
-    TRASH,
     TRASH_CURSOR_SCHEMA,
     Cursor,
-    Position,
-    TrashCursor,
     decode_cursor,
+    invalid_cursor,
 )
-from persistence.task_fields import READ_ONLY, EditableFields, Title
+from persistence.due import (
+    DUE_SCHEMA,
+    MOMENT_SCHEMA,
+    canonical_due,
+    canonical_moment,
+)
+from persistence.tables import PRIORITIES, TAG_LENGTH
+from persistence.task_fields import (
+    READ_ONLY,
+    TAG_PATTERN,
+    TEXT_PATTERN,
+    EditableFields,
+    Priority,
+    Tag,
+    Title,
+)
+from persistence.task_orders import TaskOrder, position_values, trash_position_values
 from persistence.validation import (
     Body,
     describe_changes,
     describe_read_only,
     json_integer,
     parse_id,
+    storable,
     text_boolean,
     text_integer,
 )
+from persistence.zones import require_zone
 
 MAX_PAGE: Final = 1000
 """The most tasks in one page, and the most ids in one bulk change or deletion."""
 
 MAX_NEW: Final = 100
 """The most tasks that one request creates."""
+
+MAX_VALUES: Final = 20
+"""The most priorities, and the most tags, in a filter."""
+
+QUERY_LENGTH: Final = 200
+"""The longest search, in code points."""
 
 TaskId = NewType("TaskId", int)
 """1 to ``persistence.validation.MAX_ID``."""
@@ -56,19 +89,118 @@ class TaskChanges(_TaskBody, EditableFields):
     title: Title = ""
 
 
+def _split(value: object) -> object:
+    """The parts of a text that are separated by commas; a list stays as it is."""
+    return value.split(",") if isinstance(value, str) else value
+
+
+_MOMENT_SCHEMA: Final = WithJsonSchema(MOMENT_SCHEMA)
+_DUE_SCHEMA: Final = WithJsonSchema(DUE_SCHEMA)
+_BOOLEAN_SCHEMA: Final = WithJsonSchema({"type": "boolean"})
+
+Flag = Annotated[StrictBool | None, BeforeValidator(text_boolean), _BOOLEAN_SCHEMA]
+DueBound = Annotated[Annotated[str, AfterValidator(canonical_due)] | None, _DUE_SCHEMA]
+Moment = Annotated[Annotated[str, AfterValidator(canonical_moment)] | None, _MOMENT_SCHEMA]
+
+
 class TaskFilter(BaseModel):
-    """Which tasks to list."""
+    """Which tasks to list: those for which all that is given holds. Null is as if absent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     completed: Annotated[
-        StrictBool | None,
-        BeforeValidator(text_boolean),
+        Flag,
         Field(
             description="Only tasks that are done (`true`), or only those that are not (`false`)."
         ),
-        WithJsonSchema({"type": "boolean"}),
     ] = None
+    priority: Annotated[
+        Annotated[list[Priority], Field(min_length=1, max_length=MAX_VALUES)] | None,
+        BeforeValidator(_split),
+        Field(description="Only tasks with one of these priorities, separated by commas."),
+        WithJsonSchema(
+            {
+                "type": "array",
+                "items": {"type": "string", "enum": list(PRIORITIES)},
+                "minItems": 1,
+                "maxItems": MAX_VALUES,
+            }
+        ),
+    ] = None
+    tags: Annotated[
+        Annotated[list[Tag], Field(min_length=1, max_length=MAX_VALUES)] | None,
+        BeforeValidator(_split),
+        Field(description="Only tasks with all of these tags, separated by commas; any case."),
+        WithJsonSchema(
+            {
+                "type": "array",
+                "items": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": TAG_LENGTH,
+                    "pattern": TAG_PATTERN,
+                },
+                "minItems": 1,
+                "maxItems": MAX_VALUES,
+            }
+        ),
+    ] = None
+    has_due: Annotated[
+        Flag,
+        Field(description="Only tasks that are due some time (`true`), or never (`false`)."),
+    ] = None
+    due_from: Annotated[
+        DueBound, Field(description="Only tasks that are due on this day, at this time, or later.")
+    ] = None
+    due_before: Annotated[
+        DueBound, Field(description="Only tasks that are due before this day or time.")
+    ] = None
+    zone: Annotated[
+        Annotated[str, AfterValidator(require_zone)] | None,
+        Field(description="The IANA time zone in which a day begins, for `due_…`; default UTC."),
+        WithJsonSchema({"type": "string", "examples": ["Europe/Berlin"]}),
+    ] = None
+    created_from: Annotated[
+        Moment, Field(description="Only tasks that were made at this time or later.")
+    ] = None
+    created_before: Annotated[
+        Moment, Field(description="Only tasks that were made before this time.")
+    ] = None
+    updated_from: Annotated[
+        Moment, Field(description="Only tasks that were last changed at this time or later.")
+    ] = None
+    updated_before: Annotated[
+        Moment, Field(description="Only tasks that were last changed before this time.")
+    ] = None
+    q: Annotated[
+        Annotated[
+            str,
+            StringConstraints(strip_whitespace=True, min_length=1, max_length=QUERY_LENGTH),
+            AfterValidator(storable),
+        ]
+        | None,
+        Field(
+            description="Only tasks with every one of these words in title or description, "
+            "anywhere in a word; case, accents and width do not matter."
+        ),
+        WithJsonSchema(
+            {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": QUERY_LENGTH,
+                "pattern": TEXT_PATTERN,
+            }
+        ),
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """The members of the filter that are not null, without those of a page."""
+        values = {name: getattr(self, name) for name in TaskFilter.model_fields}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+CONDITIONS: Final = TaskFilter.model_fields.keys() - {"zone"}
+"""The members of a filter that are conditions by themselves."""
 
 
 Limit = Annotated[
@@ -83,20 +215,52 @@ EmptyableLimit = Annotated[int, Field(ge=0, le=MAX_PAGE), BeforeValidator(text_i
 class Page(TaskFilter):
     """A part of the list: the first ``limit`` tasks that pass the filter, after ``cursor``."""
 
+    order: Annotated[
+        TaskOrder | None,
+        Field(
+            description="How they are ordered; a task that is never due comes last. "
+            "Default `created_desc`."
+        ),
+        WithJsonSchema({"type": "string", "enum": [order.value for order in TaskOrder]}),
+    ] = None
     limit: Limit = MAX_PAGE
     cursor: Annotated[
         Cursor | None,
-        Field(description="From the `next` link of an earlier answer."),
+        Field(description="From the `next` link of an earlier answer in the same order."),
         CURSOR_SCHEMA,
     ] = None
 
     backward: ClassVar[bool] = False
     """Whether the page ends before the cursor, instead of starting after it."""
 
+    @field_validator("cursor")
+    @classmethod
+    def _require_its_order(cls, cursor: str | None, others: ValidationInfo) -> str | None:
+        if cursor is not None and "order" in others.data:
+            try:
+                position_values(decode_cursor(cursor), _ordered(others.data["order"]))
+            except OverflowError:
+                raise invalid_cursor() from None
+        return cursor
+
     @property
-    def position(self) -> Position | None:
-        """The position of the cursor; ``None`` means the list's start, or its end if backward."""
-        return decode_cursor(self.cursor) if self.cursor is not None else None
+    def ordered(self) -> TaskOrder:
+        """The order."""
+        return _ordered(self.order)
+
+    @property
+    def position(self) -> dict[str, str | int] | None:
+        """The position of the cursor, as a statement's parameters.
+
+        ``None`` means the list's start, or its end if backward.
+        """
+        if self.cursor is None:
+            return None
+        return position_values(decode_cursor(self.cursor), self.ordered)
+
+
+def _ordered(order: TaskOrder | None) -> TaskOrder:
+    return order or TaskOrder.CREATED_DESC
 
 
 class EmptyablePage(Page):
@@ -129,15 +293,25 @@ class TrashPage(BaseModel):
 
     limit: Limit = MAX_PAGE
     cursor: Annotated[
-        TrashCursor | None,
+        Cursor | None,
         Field(description="From the `next` link of an earlier answer."),
         TRASH_CURSOR_SCHEMA,
     ] = None
 
+    @field_validator("cursor")
+    @classmethod
+    def _require_its_order(cls, cursor: str | None) -> str | None:
+        if cursor is not None:
+            try:
+                trash_position_values(decode_cursor(cursor))
+            except OverflowError:
+                raise invalid_cursor() from None
+        return cursor
+
     @property
-    def position(self) -> Position | None:
-        """The position of the cursor; ``None`` means the start of the trash."""
-        return decode_cursor(self.cursor, TRASH) if self.cursor is not None else None
+    def position(self) -> dict[str, str | int] | None:
+        """The position of the cursor, as a statement's parameters; ``None`` means the start."""
+        return None if self.cursor is None else trash_position_values(decode_cursor(self.cursor))
 
 
 class EmptyableTrashPage(TrashPage):

@@ -1,6 +1,6 @@
 """The statements about tasks, compiled once at import. Each takes the owner's ``user_id``.
 
-A deleted task stays in the table, marked (``deleted_at``): it is in the trash. ``_OWN`` are the
+A deleted task stays in the table, marked (``deleted_at``): it is in the trash. ``OWN`` are the
 owner's tasks that live. What does not use it says so, and tests/test_statements.py names a
 statement that forgets the mark.
 """
@@ -8,18 +8,18 @@ statement that forgets the mark.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     CTE,
     JSON,
     BigInteger,
-    Boolean,
     ColumnElement,
+    DateTime,
     Integer,
     Text,
-    and_,
     bindparam,
+    case,
     cast,
     column,
     delete,
@@ -27,7 +27,6 @@ from sqlalchemy import (
     insert,
     literal_column,
     null,
-    or_,
     select,
     tuple_,
     update,
@@ -42,113 +41,84 @@ from persistence.sql import (
     done_or_locked,
     integer_list,
     locked_rows,
-    new_values,
     parameter,
-    typed_columns,
 )
-from persistence.tables import LIVES
 from persistence.tables import tasks as table
-from persistence.task_fields import EDITABLE, Task
+from persistence.task_columns import (
+    DERIVED,
+    NAMES,
+    OWN,
+    OWN_TRASH,
+    STORED,
+    WRITTEN,
+    Value,
+    columns,
+    field_or_locked,
+    field_parameter,
+    new_columns,
+    next_version,
+)
+from persistence.task_fields import EDITABLE
 
-*NAMES, _ = Task.__struct_fields__
-"""The columns of a task that lives: all but ``deleted_at``, in ``Task``'s order."""
-
-_COLUMNS: Final = typed_columns(table, NAMES)
-_IS_OWNER: Final = table.c.user_id == parameter("user_id", table.c.user_id)
-_OWN: Final = and_(_IS_OWNER, LIVES)
-"""The owner's tasks that live."""
-
-_OWN_TRASH: Final = and_(_IS_OWNER, ~LIVES)
-"""The owner's deleted tasks."""
-
+_COLUMNS: Final = columns(*NAMES)
 _BY_ID: Final = table.c.id == parameter("id", table.c.id)
 _AMONG_IDS: Final = table.c.id == func.any(integer_list("ids", BigInteger()))
 
 
-def _list(by_completed: bool, at_cursor: bool, backward: bool) -> Statement:
-    order = (table.c.created_at, table.c.id)
-    query = (
-        select(*_COLUMNS)
-        .where(_OWN)
-        .order_by(*(order if backward else [column.desc() for column in order]))
-        .limit(bindparam("limit", type_=Integer))
-    )
-    if by_completed:
-        query = query.where(table.c.completed == parameter("completed", table.c.completed))
-    if at_cursor:
-        position = tuple_(parameter("created_at", table.c.created_at), parameter("id", table.c.id))
-        row = tuple_(*order)
-        query = query.where(row > position if backward else row < position)
-    return compile_statement(query)
+GET: Final = compile_statement(select(*_COLUMNS).where(*OWN, _BY_ID))
 
 
-LIST: Final = {
-    (by_completed, at_cursor, backward): _list(by_completed, at_cursor, backward)
-    for by_completed in (False, True)
-    for at_cursor in (False, True)
-    for backward in (False, True)
-}
-"""At most ``limit`` tasks, newest first; ``backward``, the oldest first.
-
-By whether there is a ``completed``, a position, and whether it is read backward.
-"""
-
-_completed = bindparam("completed", type_=Boolean)
-COUNT: Final = compile_statement(
-    select(func.count())
-    .select_from(table)
-    .where(_OWN, or_(_completed.is_(None), table.c.completed == _completed))
-)
-
-GET: Final = compile_statement(select(*_COLUMNS).where(_OWN, _BY_ID))
+def _first_version(values: dict[str, Value]) -> dict[str, Value]:
+    """The columns of a new task, from the values of its fields and of what derives from them."""
+    # ``now`` as in ``created_at``.
+    completed_at = case((values["completed"], func.now()))
+    return new_columns(values | {"completed_at": completed_at, "version": literal_column("1")})
 
 
 def _create(*conditions: ColumnElement[bool]) -> Work:
-    names = ("user_id", *EDITABLE)
-    values = select(*(parameter(name, table.c[name]) for name in names)).where(*conditions)
-    return insert(table).from_select(names, values).returning(*_COLUMNS)
+    written = _first_version({name: field_parameter(name) for name in ("user_id", *WRITTEN)})
+    row = select(*written.values()).where(*conditions)
+    return insert(table).from_select(list(written), row).returning(*_COLUMNS)
 
 
 def _create_many(*conditions: ColumnElement[bool]) -> Work:
     # One JSON array, so that the number of tasks changes neither the SQL nor its parameters.
     rows = func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON)).table_valued(
-        column("position", Integer), *(column(name, table.c[name].type) for name in EDITABLE)
+        column("position", Integer), *(column(name, STORED[name].type) for name in WRITTEN)
     )
     rows = rows.render_derived("new", with_types=True)
-    owner = parameter("user_id", table.c.user_id)
+    values: dict[str, Value] = {name: rows.c[name] for name in WRITTEN}
+    written = _first_version({"user_id": field_parameter("user_id")} | values)
     # The ids rise in the order of the request.
-    values = select(owner, *(rows.c[name] for name in EDITABLE)).where(*conditions)
-    names = ("user_id", *EDITABLE)
-    ordered = values.order_by(rows.c.position)
-    return insert(table).from_select(names, ordered).returning(*_COLUMNS)
-
-
-def _next_version(row: Any) -> dict[str, ColumnElement[Any]]:
-    """The values that every change of a row sets."""
-    return {
-        "version": row.version + literal_column("1"),
-        # The clock, not the transaction's start: a statement that waited for the lock comes after
-        # the one it waited for.
-        "updated_at": func.greatest(func.clock_timestamp(), row.updated_at),
-    }
+    ordered = select(*written.values()).where(*conditions).order_by(rows.c.position)
+    return insert(table).from_select(list(written), ordered).returning(*_COLUMNS)
 
 
 def _change(*conditions: ColumnElement[bool]) -> Work:
-    locked = locked_rows(_COLUMNS, _OWN, _BY_ID, *conditions)
+    locked = locked_rows(columns(*NAMES, *DERIVED), *OWN, _BY_ID, *conditions)
     return _changed(locked, at_version(locked))
 
 
 def _change_many(*conditions: ColumnElement[bool]) -> Work:
     # In the order of the ids; see ``_locked_ids``.
-    return _changed(locked_rows(_COLUMNS, _OWN, _AMONG_IDS, *conditions, order=table.c.id))
+    rows = columns(*NAMES, *DERIVED)
+    return _changed(locked_rows(rows, *OWN, _AMONG_IDS, *conditions, order=table.c.id))
 
 
 def _changed(locked: CTE, *conditions: ColumnElement[bool]) -> Work:
-    values = new_values(table, EDITABLE, locked)
+    values = {name: field_or_locked(name, locked) for name in WRITTEN}
+    differs = differ({name: values[name] for name in EDITABLE}, locked)
+    # The clock, not the transaction's start: a statement that waited for the lock comes after
+    # the one it waited for.
+    now = func.greatest(func.clock_timestamp(), locked.c.updated_at)
+    clock = select(locked.c.id, now.label("now")).cte("clock")
+    since = case((locked.c.completed, locked.c.completed_at), else_=clock.c.now)
+    values["completed_at"] = case((values["completed"], since))
+    values["version"] = locked.c.version + literal_column("1")
     changed = (
         update(table)
-        .values(**values, **_next_version(locked.c))
-        .where(table.c.id == locked.c.id, *conditions, differ(values, locked))
+        .values(**new_columns(values), updated_at=clock.c.now)
+        .where(table.c.id == locked.c.id, clock.c.id == locked.c.id, *conditions, differs)
         .returning(*_COLUMNS)
         .cte("changed")
     )
@@ -161,7 +131,7 @@ _DELETION_TIME: Final = func.greatest(func.now(), table.c.updated_at)
 
 
 def _remove(*conditions: ColumnElement[bool]) -> Work:
-    locked = locked_rows(_COLUMNS, _OWN, _BY_ID, *conditions)
+    locked = locked_rows(_COLUMNS, *OWN, _BY_ID, *conditions)
     removed = (
         update(table)
         .values(deleted_at=_DELETION_TIME)
@@ -183,53 +153,53 @@ def _locked_ids(*conditions: ColumnElement[bool]) -> CTE:
 
 
 def _remove_many(*conditions: ColumnElement[bool]) -> Work:
-    locked = _locked_ids(_OWN, _AMONG_IDS, *conditions)
+    locked = _locked_ids(*OWN, _AMONG_IDS, *conditions)
     return (
         update(table)
         .values(deleted_at=_DELETION_TIME)
         .where(table.c.id == locked.c.id)
-        .returning(*typed_columns(table, ["id"]))
+        .returning(*columns("id"))
     )
 
 
 def _trash(at_cursor: bool) -> Statement:
     order = (table.c.deleted_at, table.c.id)
     query = (
-        select(*typed_columns(table, Task.__struct_fields__))
-        .where(_OWN_TRASH)
-        .order_by(*(column.desc() for column in order))
+        select(*_COLUMNS, *columns("deleted_at"))
+        .where(*OWN_TRASH)
+        .order_by(*(each.desc() for each in order))
         .limit(bindparam("limit", type_=Integer))
     )
     if at_cursor:
-        position = tuple_(parameter("deleted_at", table.c.deleted_at), parameter("id", table.c.id))
-        query = query.where(tuple_(*order) < position)
+        key = cast(bindparam("key", type_=Text), DateTime(timezone=True))
+        query = query.where(tuple_(*order) < tuple_(key, parameter("id", table.c.id)))
     return compile_statement(query)
 
 
 TRASH: Final = {at_cursor: _trash(at_cursor) for at_cursor in (False, True)}
 """At most ``limit`` deleted tasks, last deleted first; by whether there is a position."""
 
-COUNT_TRASH: Final = compile_statement(select(func.count()).select_from(table).where(_OWN_TRASH))
+COUNT_TRASH: Final = compile_statement(select(func.count()).select_from(table).where(*OWN_TRASH))
 
 
 def _restore(*conditions: ColumnElement[bool]) -> Work:
     return (
         update(table)
-        .values(deleted_at=null(), **_next_version(table.c))
-        .where(_OWN_TRASH, _BY_ID, *conditions)
+        .values(deleted_at=null(), **next_version())
+        .where(*OWN_TRASH, _BY_ID, *conditions)
         .returning(*_COLUMNS)
     )
 
 
 def _empty_trash(*conditions: ColumnElement[bool]) -> Work:
-    locked = _locked_ids(_OWN_TRASH, *conditions)
+    locked = _locked_ids(*OWN_TRASH, *conditions)
     emptied = delete(table).where(table.c.id == locked.c.id).returning(table.c.id).cte("emptied")
     return select(func.count().label("amount")).select_from(emptied)
 
 
 def _reassign() -> Statement:
-    # Tasks in the trash, too. In the order of the ids, like a deletion of
-    # many, so that they cannot deadlock.
+    # Tasks in the trash, too. In the order of the ids, like a deletion of many, so that they
+    # cannot deadlock.
     locked = (
         select(table.c.id)
         .where(
@@ -245,10 +215,10 @@ def _reassign() -> Statement:
         update(table)
         .values(
             user_id=parameter("new", table.c.user_id),
-            **_next_version(table.c),
+            **next_version(),
         )
         .where(table.c.id == locked.c.id)
-        .returning(*typed_columns(table, ["id"]))
+        .returning(*columns("id"))
         .cte("changed")
     )
     return compile_statement(select(func.count(), func.max(changed.c.id)).select_from(changed))

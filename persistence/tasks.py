@@ -7,13 +7,24 @@ from typing import Any, Final, NamedTuple, get_type_hints
 
 import msgspec
 
-from persistence import task_sql
+from persistence import task_lists, task_sql
 from persistence.database import Database
 from persistence.idempotency import Once, write
-from persistence.sql import Statement, as_text, changed_row, new_value_arguments, one_row
-from persistence.task_fields import EDITABLE
+from persistence.search import has_every_word
+from persistence.sql import Statement, as_text, changed_row, one_row
+from persistence.task_columns import NAMES, arguments, change_arguments
+from persistence.task_fields import EDITABLE, DeletedTask
 from persistence.task_fields import Task as Task  # Callers read ``tasks.Task``.
-from persistence.task_inputs import NewTask, Page, TaskChanges, TaskFilter, TaskId, TrashPage
+from persistence.task_inputs import (
+    MAX_PAGE,
+    NewTask,
+    Page,
+    TaskChanges,
+    TaskFilter,
+    TaskId,
+    TrashPage,
+)
+from persistence.task_orders import position_of, position_values
 from persistence.validation import MAX_ID
 from persistence.viewer import Viewer
 
@@ -22,6 +33,13 @@ class TaskPage(NamedTuple):
     """A part of the list, and whether there is more after it."""
 
     tasks: list[Task]
+    has_more: bool
+
+
+class TrashedTasks(NamedTuple):
+    """A part of the trash, and whether there is more after it."""
+
+    tasks: list[DeletedTask]
     has_more: bool
 
 
@@ -67,31 +85,72 @@ async def reassign(db: Database, old: str, new: str, after: int, limit: int) -> 
 
 
 async def list_page(db: Database, viewer: Viewer, page: Page) -> TaskPage:
-    """The viewer's tasks, newest first: a page of at most ``page.limit`` tasks.
+    """The viewer's tasks that pass a filter: a page of at most ``page.limit``, in its order.
 
     ``has_more`` tells whether there are more in the direction of reading.
     """
-    values = page.position._asdict() if page.position else {}
-    if page.completed is not None:
-        values["completed"] = page.completed
+    found: list[Task] = []
+    position = page.position
     # One more than the limit shows whether there is more.
-    records = await db.read(
-        task_sql.LIST[page.completed is not None, page.cursor is not None, page.backward],
-        user_id=viewer.user_id,
-        limit=page.limit + 1,
-        **values,
-    )
-    tasks = [Task(*record) for record in records[: page.limit]]
+    size = page.limit + 1
+    while True:
+        records = await _list(db, viewer, page, position, size)
+        found += _passing(records, page)
+        if len(found) > page.limit or len(records) < size:
+            break
+        # Only where the release before wrote tasks that do not pass the search.
+        last = Task(*records[-1][: len(NAMES)])
+        position = position_values(position_of(last, page.ordered), page.ordered)
+        size = MAX_PAGE + 1
+    has_more, tasks = len(found) > page.limit, found[: page.limit]
     if page.backward:
         tasks.reverse()
-    return TaskPage(tasks, len(records) > page.limit)
+    return TaskPage(tasks, has_more)
+
+
+async def _list(
+    db: Database, viewer: Viewer, page: Page, position: Mapping[str, Any] | None, limit: int
+) -> Sequence[Any]:
+    shape = task_lists.shape_of(page, page.ordered, position is not None, page.backward)
+    values = {**task_lists.arguments(page), **(position or {})}
+    statement = task_lists.list_statement(shape)
+    return await db.read(statement, user_id=viewer.user_id, limit=limit, **values)
+
+
+def _passing(records: Sequence[Any], query: TaskFilter) -> list[Task]:
+    """The tasks, without those that a search has to compare here and that do not pass it."""
+    if query.q is None:
+        return [Task(*record) for record in records]
+    found = []
+    for *values, is_unsearchable in records:
+        task = Task(*values)
+        if not is_unsearchable or has_every_word(query.q, [task.title, task.description]):
+            found.append(task)
+    return found
 
 
 async def count(db: Database, viewer: Viewer, query: TaskFilter) -> int:
     """How many of the viewer's tasks pass the filter."""
-    [record] = await db.read(task_sql.COUNT, user_id=viewer.user_id, completed=query.completed)
-    total: int = record[0]
-    return total
+    statement = task_lists.count_statement(task_lists.kind_of(query))
+    [record] = await db.read(statement, user_id=viewer.user_id, **task_lists.arguments(query))
+    total, *unsearchable = record
+    if not any(unsearchable):
+        return int(total)
+    # The release before wrote some of them: compare them here.
+    everything = Page.model_construct(**query.given())
+    return await _count_pages(db, viewer, everything)
+
+
+async def _count_pages(db: Database, viewer: Viewer, query: Page) -> int:
+    total = 0
+    position = None
+    while True:
+        records = await _list(db, viewer, query, position, MAX_PAGE)
+        total += len(_passing(records, query))
+        if len(records) < MAX_PAGE:
+            return total
+        last = Task(*records[-1][: len(NAMES)])
+        position = position_values(position_of(last, query.ordered), query.ordered)
 
 
 async def get(db: Database, viewer: Viewer, task_id: TaskId) -> Task:
@@ -110,19 +169,21 @@ async def create(db: Database, viewer: Viewer, new: NewTask, once: Once | None =
     Args:
         once: with an idempotency key, here and below: ``persistence.idempotency.write``.
     """
-    values = {name: getattr(new, name) for name in EDITABLE}
-    [record] = await write(db, task_sql.CREATE, once, _TYPES, user_id=viewer.user_id, **values)
+    [record] = await write(
+        db, task_sql.CREATE, once, _TYPES, user_id=viewer.user_id, **_values(new)
+    )
     return Task(*record)
+
+
+def _values(new: NewTask) -> dict[str, Any]:
+    return arguments({name: getattr(new, name) for name in EDITABLE})
 
 
 async def create_many(
     db: Database, viewer: Viewer, new: Sequence[NewTask], once: Once | None = None
 ) -> list[Task]:
     """Add tasks to the viewer's list: all of them or none, in the order given."""
-    rows = [
-        {"position": position, **{name: getattr(each, name) for name in EDITABLE}}
-        for position, each in enumerate(new)
-    ]
+    rows = [{"position": position, **_values(each)} for position, each in enumerate(new)]
     records = await write(
         db,
         task_sql.CREATE_MANY,
@@ -156,7 +217,7 @@ async def change(
         NotFound: the viewer has no such task. This is decided before the version.
         VersionConflict: the task is at another version.
     """
-    values = new_value_arguments(EDITABLE, changes.provided())
+    values = change_arguments(changes.provided())
     return await _write_at(db, task_sql.CHANGE, viewer, task_id, versions, once, **values)
 
 
@@ -220,7 +281,7 @@ async def change_many(
         _TYPES,
         user_id=viewer.user_id,
         ids=_possible(unique),
-        **new_value_arguments(EDITABLE, changes.provided()),
+        **change_arguments(changes.provided()),
     )
     updated = {task.id: task for task in (Task(*values) for _, *values in records)}
     return Updated(
@@ -257,17 +318,16 @@ async def remove_many(
 # --- The trash ----------------------------------------------------------------------------
 
 
-async def list_trash(db: Database, viewer: Viewer, page: TrashPage) -> TaskPage:
+async def list_trash(db: Database, viewer: Viewer, page: TrashPage) -> TrashedTasks:
     """The viewer's deleted tasks, last deleted first: at most ``page.limit``."""
-    position = page.position
-    values = {"deleted_at": position.created_at, "id": position.id} if position else {}
     records = await db.read(
         task_sql.TRASH[page.cursor is not None],
         user_id=viewer.user_id,
         limit=page.limit + 1,
-        **values,
+        **(page.position or {}),
     )
-    return TaskPage([Task(*record) for record in records[: page.limit]], len(records) > page.limit)
+    found = [DeletedTask(*values, deleted_at=when) for *values, when in records[: page.limit]]
+    return TrashedTasks(found, len(records) > page.limit)
 
 
 async def count_trash(db: Database, viewer: Viewer) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends
 from starlette.requests import Request
 
+from api.headers import header_values
 from api.http.links import path_in_app
 from api.request import context_of
 from api.state import state_of
@@ -16,28 +17,26 @@ from persistence.errors import FieldError, InvalidInput
 from persistence.idempotency import HEADER, Once, fingerprint, parse_key
 from persistence.tables import KEY_LENGTH
 
+_HEADER: Final = HEADER.lower().encode()
 
-def once(request: Request) -> Callable[..., Once | None]:
+
+def once(request: Request) -> Callable[..., Once] | None:
     """Makes the request's ``Once`` from what its handler read: validated JSON values.
 
-    It makes ``None`` if the request has no key. The method and the path always count.
+    ``None`` if the request has no key. The method and the path always count.
 
     Raises:
         InvalidInput: the header is malformed, or sent twice.
     """
-    values = request.headers.getlist(HEADER)
+    values = header_values(request.scope, _HEADER)
     if not values:
-        return _not_once
+        return None
     if len(values) > 1:
         raise InvalidInput([FieldError(HEADER, "Should be given once", "repeated_header")])
-    return partial(_once, request, parse_key(values[0].strip(), HEADER))
+    return partial(_once, request, parse_key(values[0].decode("latin-1").strip(), HEADER))
 
 
-OnceOf = Annotated[Callable[..., Once | None], Depends(once)]
-
-
-def _not_once(*content: Any) -> None:
-    """A request without a key."""
+OnceOf = Annotated[Callable[..., Once] | None, Depends(once)]
 
 
 def _once(request: Request, key: str, *content: Any) -> Once:

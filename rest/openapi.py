@@ -112,6 +112,9 @@ def _correct_parameters(operation: dict[str, Any]) -> None:
     for parameter in operation.get("parameters", ()):
         parameter["schema"].pop("title", None)
         parameter["schema"].pop("description", None)
+        if parameter["schema"].get("type") == "array":
+            # A list is one parameter, whose values commas separate.
+            parameter |= {"style": "form", "explode": False}
 
 
 def _correct_request_body(method: str, operation: dict[str, Any]) -> None:
@@ -178,7 +181,7 @@ def _schemas(app: FastAPI) -> dict[str, Any]:
     )
     schemas: dict[str, Any] = result["$defs"]
     for schema in schemas.values():
-        for member in schema["properties"].values():
+        for member in schema.get("properties", {}).values():
             member.pop("title", None)
             if "default" in member:
                 # Client generators declare a member with a default as always present.

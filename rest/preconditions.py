@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, NamedTuple
 from fastapi import Depends
 from starlette.requests import Request
 
+from api.headers import header_values
 from persistence.errors import FieldError, InvalidInput
 from persistence.validation import printable
 
@@ -34,9 +35,9 @@ class Condition(NamedTuple):
         return self.versions is None or version in self.versions
 
 
-def etag(version: int) -> str:
+def etag(version: int) -> bytes:
     """The entity tag of a row at a version: ``"1"``."""
-    return f'"{version}"'
+    return b'"%d"' % version
 
 
 def if_match(request: Request) -> Condition:
@@ -62,10 +63,10 @@ IfNoneMatch = Annotated[Condition | None, Depends(if_none_match)]
 
 
 def _condition(request: Request, header: str) -> Condition | None:
-    values = request.headers.getlist(header)
+    values = header_values(request.scope, header.lower().encode())
     if not values:
         return None
-    text = ", ".join(values).strip()
+    text = b", ".join(values).decode("latin-1").strip()
     if text == "*":
         return Condition(None)
     if not _LIST.fullmatch(text):

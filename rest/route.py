@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, Final, NamedTuple, get_args
+from urllib.parse import parse_qsl
 
 from fastapi import Depends, params
 from fastapi.routing import APIRoute
@@ -243,22 +244,26 @@ def _query_members(
     """The query parameters by name, and an error for each that is unknown, repeated or empty."""
     if not scope["query_string"]:
         return {}, []
-    pairs = Request(scope).query_params.multi_items()
+    pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     names = query.model.model_fields.keys() if query else ()
-    counts = Counter(name for name, _ in pairs)
     members, errors = dict(pairs), []
-    for name in list(members):
-        if error := _query_error(name, members[name], name in names, counts[name]):
+    repeated = set() if len(members) == len(pairs) else _repeated(pairs)
+    for name, value in list(members.items()):
+        if error := _query_error(name, value, name in names, name in repeated):
             errors.append(error)
             del members[name]
     return members, errors[:MAX_ERRORS]
 
 
-def _query_error(name: str, value: str, is_parameter: bool, count: int) -> FieldError | None:
+def _repeated(pairs: list[tuple[str, str]]) -> set[str]:
+    return {name for name, count in Counter(name for name, _ in pairs).items() if count > 1}
+
+
+def _query_error(name: str, value: str, is_parameter: bool, is_repeated: bool) -> FieldError | None:
     if not is_parameter:
         message = "Extra inputs are not permitted"
         return FieldError(printable(name), message, "extra_forbidden", printable(value, name))
-    if count > 1:
+    if is_repeated:
         return FieldError(name, "Should be given once", "repeated_parameter", printable(value))
     if not value:
         return FieldError(name, "Should not be empty", "empty_parameter", value)

@@ -8,16 +8,20 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from api.http.json import encode_json
-from persistence.tables import DESCRIPTION_LENGTH, TITLE_LENGTH
+from persistence.tables import DESCRIPTION_LENGTH, MAX_TAGS, TAG_LENGTH, TITLE_LENGTH
+from persistence.task_fields import DeletedTask, Priority
 from persistence.tasks import Deleted, Task, Updated
 from persistence.validation import MAX_ID
 from rest.rows import RowEncoder
 
 _Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+_DAY: Final = r"\d{4}-\d\d-\d\d"
+_TIME: Final = r"T\d\d:\d\d:\d\d\.\d{6}Z"
+_DUE: Final = f"^{_DAY}({_TIME})?$"
 _INSTANT: Final = {
     "type": "string",
     "format": "date-time",
-    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$",
+    "pattern": f"^{_DAY}{_TIME}$",
     "description": "RFC 3339, in UTC, to the microsecond.",
 }
 _Instant = Annotated[datetime, WithJsonSchema(_INSTANT)]
@@ -40,6 +44,10 @@ class TaskDocument(BaseModel):
                     "version": 1,
                     "created_at": "2025-12-10T12:34:56.789012Z",
                     "updated_at": "2025-12-10T12:34:56.789012Z",
+                    "due": "2025-12-24",
+                    "priority": "high",
+                    "tags": ["home", "garden"],
+                    "completed_at": None,
                 }
             ]
         },
@@ -53,6 +61,18 @@ class TaskDocument(BaseModel):
     version: Annotated[int, Field(ge=1, description="Rises with every change; see `ETag`.")]
     created_at: _Instant
     updated_at: _Instant
+    due: Annotated[
+        Annotated[str, Field(pattern=_DUE)] | None,
+        Field(description="A day, or a time in UTC to the microsecond."),
+    ]
+    priority: Priority
+    tags: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=TAG_LENGTH)]],
+        Field(max_length=MAX_TAGS),
+    ]
+    completed_at: Annotated[
+        _Instant | None, Field(description="When it was completed; null while it is not.")
+    ]
     deleted_at: Annotated[
         datetime | None,
         WithJsonSchema(_INSTANT | {"description": "When it was deleted: only in the trash."}),
@@ -95,6 +115,9 @@ encode_task = _tasks.one
 
 encode_tasks = _tasks.many
 """Tasks as a JSON array."""
+
+encode_deleted_tasks = RowEncoder(DeletedTask).many
+"""Tasks in the trash as a JSON array."""
 
 
 def encode_updated(updated: Updated) -> bytes:

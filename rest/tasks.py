@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Final
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Body, Path, Query
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
@@ -12,9 +10,10 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from api.charges import ONE_WRITE, Cost, cost_of_new
+from api.http.bytes_response import JSON_TYPE, BytesResponse
 from api.http.json import encode_json
 from persistence import tasks
-from persistence.cursors import TRASH, encode_cursor
+from persistence.cursors import encode_cursor
 from persistence.errors import NotFound, VersionConflict
 from persistence.task_inputs import (
     MAX_NEW,
@@ -28,11 +27,21 @@ from persistence.task_inputs import (
     TrashPage,
     parse_task_id,
 )
+from persistence.task_orders import position_of, trash_position_of
 from persistence.tasks import Task
 from persistence.validation import MAX_ID, text_boolean
 from rest import task_examples as examples
 from rest.idempotency import PARAMETER as KEY_PARAMETER
 from rest.idempotency import REPLAYED, OnceOf
+from rest.lists import (
+    LINK,
+    PREFERENCE,
+    TOTAL,
+    IsCountPreferred,
+    QueryPairs,
+    link_to_next,
+    total_headers,
+)
 from rest.preconditions import Condition, IfMatch, IfNoneMatch, etag, header_parameter
 from rest.problem_documents import BODY_ERRORS, KEY_ERRORS, RESOURCE_ERRORS, error_responses
 from rest.route import AuthenticatedRoute, BodyCost, Db, PathParser, Reader, Relative, Writer
@@ -42,6 +51,7 @@ from rest.task_documents import (
     TaskDocument,
     TaskPageDocument,
     encode_deleted,
+    encode_deleted_tasks,
     encode_task,
     encode_tasks,
     encode_updated,
@@ -83,12 +93,6 @@ Id = Annotated[
 ]
 
 _ETAG: Final = {"ETag": {"schema": {"type": "string"}, "description": 'The version: `"1"`.'}}
-_LINK: Final = {
-    "Link": {
-        "schema": {"type": "string"},
-        "description": 'When there are more: `<?cursor=…>; rel="next"`, a relative reference.',
-    }
-}
 _LOCATION: Final = {
     "Location": {
         "schema": {"type": "string"},
@@ -125,22 +129,34 @@ class ListQuery(Enveloped, Page):
 @router.get(
     _COLLECTION,
     response_model=list[TaskDocument] | TaskPageDocument,
-    responses={200: _success("Your tasks, newest first.", _LINK)},
+    openapi_extra=PREFERENCE,
+    responses={200: _success("Your tasks, in the order that you asked for.", LINK | TOTAL)},
 )
-async def list_tasks(query: Annotated[ListQuery, Query()], viewer: Reader, db: Db) -> Response:
+async def list_tasks(
+    query: Annotated[ListQuery, Query()],
+    pairs: QueryPairs,
+    is_count_preferred: IsCountPreferred,
+    viewer: Reader,
+    db: Db,
+) -> Response:
     """List your tasks, newest first: an array, or with `envelope=true` an object."""
     page = await tasks.list_page(db, viewer, query)
-    cursor = encode_cursor(page.tasks[-1].position) if page.has_more else None
-    return _list(page.tasks, query.envelope, cursor, _link_to_next(query, cursor))
+    cursor = None
+    if page.has_more:
+        cursor = encode_cursor(position_of(page.tasks[-1], query.ordered))
+    headers = link_to_next(pairs, cursor)
+    if is_count_preferred:
+        headers += total_headers(await tasks.count(db, viewer, query))
+    return _list(encode_tasks(page.tasks), query.envelope, cursor, headers)
 
 
 def _list(
-    page: Sequence[Task], is_enveloped: bool, cursor: str | None, headers: dict[str, str]
+    rows: bytes, is_enveloped: bool, cursor: str | None, headers: list[tuple[bytes, bytes]]
 ) -> Response:
-    body = encode_tasks(page)
+    body = rows
     if is_enveloped:
-        body = b'{"items":%b,"next_cursor":%b}' % (body, encode_json(cursor))
-    return _json(body, headers=headers)
+        body = b'{"items":%b,"next_cursor":%b}' % (rows, encode_json(cursor))
+    return BytesResponse(body, 200, [JSON_TYPE, *headers])
 
 
 @router.post(
@@ -162,8 +178,9 @@ async def create_task(
     relative: Relative,
 ) -> Response:
     """Add a task to your list."""
-    task = await tasks.create(db, viewer, new, once(new.model_dump()))
-    return _task(task, status=201, headers={"location": relative(f"{_COLLECTION}/{task.id}")})
+    task = await tasks.create(db, viewer, new, once and once(new.model_dump()))
+    location = relative(f"{_COLLECTION}/{task.id}").encode()
+    return _task(task, 201, (b"location", location))
 
 
 def _cost_of_new(body: object) -> Cost:
@@ -191,8 +208,9 @@ async def bulk_create_tasks(
     db: Db,
 ) -> Response:
     """Add many tasks to your list at once: all of them or none; one write for every 20 begun."""
-    given = once([new.model_dump() for new in bulk.tasks])
-    return _json(encode_tasks(await tasks.create_many(db, viewer, bulk.tasks, given)), 201)
+    request = once and once([new.model_dump() for new in bulk.tasks])
+    created = await tasks.create_many(db, viewer, bulk.tasks, request)
+    return BytesResponse(encode_tasks(created), 201, [JSON_TYPE])
 
 
 @router.post(
@@ -212,9 +230,9 @@ async def bulk_update_tasks(
     db: Db,
 ) -> Response:
     """Change many of your tasks in the same way, at once."""
-    given = once(bulk.task_ids, bulk.changes.provided())
-    updated = await tasks.change_many(db, viewer, bulk.task_ids, bulk.changes, given)
-    return _json(encode_updated(updated))
+    request = once and once(bulk.task_ids, bulk.changes.provided())
+    updated = await tasks.change_many(db, viewer, bulk.task_ids, bulk.changes, request)
+    return BytesResponse(encode_updated(updated), 200, [JSON_TYPE])
 
 
 @router.post(
@@ -234,8 +252,8 @@ async def bulk_delete_tasks(
     db: Db,
 ) -> Response:
     """Put many of your tasks into the trash at once."""
-    deleted = await tasks.remove_many(db, viewer, bulk.task_ids, once(bulk.task_ids))
-    return _json(encode_deleted(deleted))
+    deleted = await tasks.remove_many(db, viewer, bulk.task_ids, once and once(bulk.task_ids))
+    return BytesResponse(encode_deleted(deleted), 200, [JSON_TYPE])
 
 
 class TrashQuery(Enveloped, TrashPage):
@@ -245,13 +263,16 @@ class TrashQuery(Enveloped, TrashPage):
 @router.get(
     _TRASH,
     response_model=list[TaskDocument] | TaskPageDocument,
-    responses={200: _success("Your deleted tasks, last deleted first.", _LINK)},
+    responses={200: _success("Your deleted tasks, last deleted first.", LINK)},
 )
-async def list_trash(query: Annotated[TrashQuery, Query()], viewer: Reader, db: Db) -> Response:
+async def list_trash(
+    query: Annotated[TrashQuery, Query()], pairs: QueryPairs, viewer: Reader, db: Db
+) -> Response:
     """List your deleted tasks, last deleted first: an array, or with `envelope=true` an object."""
     page = await tasks.list_trash(db, viewer, query)
-    cursor = encode_cursor(page.tasks[-1].trash_position, TRASH) if page.has_more else None
-    return _list(page.tasks, query.envelope, cursor, _link_to_next(query, cursor))
+    cursor = encode_cursor(trash_position_of(page.tasks[-1])) if page.has_more else None
+    rows = encode_deleted_tasks(page.tasks)
+    return _list(rows, query.envelope, cursor, link_to_next(pairs, cursor))
 
 
 @router.delete(
@@ -262,8 +283,8 @@ async def list_trash(query: Annotated[TrashQuery, Query()], viewer: Reader, db: 
 )
 async def empty_trash(once: OnceOf, viewer: Writer, db: Db) -> Response:
     """Delete all tasks in your trash for good, at once."""
-    await tasks.empty_trash(db, viewer, once())
-    return Response(status_code=204)
+    await tasks.empty_trash(db, viewer, once and once())
+    return BytesResponse(b"", 204, [])
 
 
 @router.post(
@@ -278,7 +299,7 @@ async def empty_trash(once: OnceOf, viewer: Writer, db: Db) -> Response:
 )
 async def restore_task(task_id: Id, once: OnceOf, viewer: Writer, db: Db) -> Response:
     """Take one of your tasks out of the trash."""
-    return _task(await tasks.restore(db, viewer, task_id, once()))
+    return _task(await tasks.restore(db, viewer, task_id, once and once()), 200)
 
 
 @router.get(
@@ -296,7 +317,7 @@ async def get_task(task_id: Id, if_none_match: IfNoneMatch, viewer: Reader, db: 
     task = await tasks.get(db, viewer, task_id)
     if if_none_match and if_none_match.matches(task.version):
         return _not_modified(task)
-    return _task(task, headers=_CACHEABLE)
+    return _task(task, 200, *_CACHEABLE)
 
 
 _UPDATE: Final[dict[str, Any]] = {
@@ -322,8 +343,8 @@ async def update_task(
     db: Db,
 ) -> Response:
     """Change one of your tasks, by PUT as by PATCH: what you leave out stays as it is."""
-    given = once(changes.provided(), _versions(if_match))
-    return _task(await tasks.change(db, viewer, task_id, changes, if_match.versions, given))
+    given = once and once(changes.provided(), _versions(if_match))
+    return _task(await tasks.change(db, viewer, task_id, changes, if_match.versions, given), 200)
 
 
 @router.delete(
@@ -340,8 +361,8 @@ async def delete_task(
     task_id: Id, if_match: IfMatch, once: OnceOf, viewer: Writer, db: Db
 ) -> Response:
     """Put one of your tasks into the trash."""
-    await tasks.remove(db, viewer, task_id, if_match.versions, once(_versions(if_match)))
-    return Response(status_code=204)
+    await tasks.remove(db, viewer, task_id, if_match.versions, once and once(_versions(if_match)))
+    return BytesResponse(b"", 204, [])
 
 
 def _versions(condition: Condition) -> list[int] | None:
@@ -349,34 +370,18 @@ def _versions(condition: Condition) -> list[int] | None:
     return None if condition.versions is None else sorted({*condition.versions})
 
 
-def _task(task: Task, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return _json(encode_task(task), status, {"etag": etag(task.version), **(headers or {})})
+def _task(task: Task, status: int, *headers: tuple[bytes, bytes]) -> Response:
+    return BytesResponse(encode_task(task), status, [JSON_TYPE, _etag(task), *headers])
 
 
 def _not_modified(task: Task) -> Response:
-    return Response(status_code=304, headers=_CACHEABLE | {"etag": etag(task.version)})
+    return BytesResponse(b"", 304, [_etag(task), *_CACHEABLE])
+
+
+def _etag(task: Task) -> tuple[bytes, bytes]:
+    return b"etag", etag(task.version)
 
 
 # A browser may store a task, must revalidate it before each use, and stores one per session and
 # origin (the CORS middleware adds Origin to Vary).
-_CACHEABLE: Final = {"cache-control": "private, no-cache", "vary": "Authorization"}
-
-
-def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(body, status, headers, media_type="application/json")
-
-
-def _link_to_next(query: ListQuery | TrashQuery, cursor: str | None) -> dict[str, str]:
-    """The ``Link`` header, if there is a next page (RFC 8288).
-
-    A relative reference, because a proxy may serve us under any host name and any prefix.
-    """
-    if cursor is None:
-        return {}
-    members: dict[str, Any] = {"limit": query.limit} if "limit" in query.model_fields_set else {}
-    if isinstance(query, ListQuery) and query.completed is not None:
-        members["completed"] = "true" if query.completed else "false"
-    if query.envelope:
-        members["envelope"] = "true"
-    members["cursor"] = cursor
-    return {"link": f'<?{urlencode(members)}>; rel="next"'}
+_CACHEABLE: Final = [(b"cache-control", b"private, no-cache"), (b"vary", b"Authorization")]

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -72,10 +72,10 @@ class Client:
     Attributes:
         real_ids: the ids of the tasks, by the model's ids.
         model_ids: the model's ids, by the real ones.
-        cursors: the cursors, by the model's id of the task that each follows; those of the trash by
-            its position there.
+        cursors: the cursors, by the model's.
         deletions: the positions in the trash, by the model's id of the task and its time.
-        times: creation and latest change of each task in the latest answer, by the model's id.
+        times: creation, latest change and completion of each task in the latest answer, by the
+            model's id.
         messages: of the errors in the latest answer, by code.
         spent: how much of each budget was spent.
         created: how many tasks were created.
@@ -85,9 +85,9 @@ class Client:
     token: str = field(repr=False)
     real_ids: dict[int, int] = field(default_factory=dict)
     model_ids: dict[int, int] = field(default_factory=dict)
-    cursors: dict[int | model.Deletion, str] = field(default_factory=dict)
+    cursors: dict[model.Cursor | model.Deletion, str] = field(default_factory=dict)
     deletions: dict[tuple[int, str], model.Deletion] = field(default_factory=dict)
-    times: dict[int, tuple[str, str]] = field(default_factory=dict)
+    times: dict[int, tuple[str, str, str | None]] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
     spent: Counter[str] = field(default_factory=Counter)
     created: int = 0
@@ -100,8 +100,8 @@ class Client:
         self.real_ids[model_id] = real_id
         self.model_ids[real_id] = model_id
 
-    def add_cursor(self, position: int | model.Deletion, cursor: str) -> None:
-        """Register the cursor after a task, which is the same in both APIs and at any time."""
+    def add_cursor(self, position: model.Cursor | model.Deletion, cursor: str) -> None:
+        """Register the cursor of a position, which is the same in both APIs and at any time."""
         assert self.cursors.setdefault(position, cursor) == cursor
 
     def translate(self, operation: Operation) -> Operation:
@@ -109,7 +109,7 @@ class Client:
         match operation:
             case Create() | BulkCreate() | EmptyTrash():
                 return operation
-            case List({"cursor": int(after)} as query):
+            case List({"cursor": model.Cursor() as after} as query):
                 query = query | {"cursor": self.cursors[after]}
                 return replace(operation, query=query, detailed=True)
             case ListTrash({"cursor": model.Deletion() as after} as query):
@@ -155,7 +155,10 @@ class Client:
                 tasks = [self._task(task) for task in updated]
                 return Success(model.Updated(tasks, self._model_ids(not_found)))
             case operations.Page():
-                return Success(self._page(result, isinstance(operation, ListTrash)))
+                order = None
+                if isinstance(operation, List):
+                    order = operation.query.get("order") or "created_desc"
+                return Success(self._page(result, order))
             case int():
                 return Success(result)
             case Deleted(deleted, not_found):
@@ -175,7 +178,11 @@ class Client:
             return TypeFailure(problem["type"], problem["status"])
         errors = problem.get("errors", [])
         self.messages.update({each["code"]: each["message"] for each in errors})
-        problems = [Problem(each["field"], each["code"], each["value"]) for each in errors]
+        positions = {cursor: position for position, cursor in self.cursors.items()}
+        problems = [
+            Problem(each["field"], each["code"], positions.get(str(each["value"]), each["value"]))
+            for each in errors
+        ]
         return Failure(
             problem["type"],
             problem["status"],
@@ -191,22 +198,28 @@ class Client:
         assert task.user_id == self.user_id
         assert (task.deleted_at is not None) == is_deleted
         [model_id] = self._model_ids([task.id])
-        self.times[model_id] = (task.created_at, task.updated_at)
-        return model.Task(model_id, task.title, task.description, task.completed, task.version)
+        self.times[model_id] = (task.created_at, task.updated_at, task.completed_at)
+        assert (task.completed_at is not None) is task.completed
+        values = (getattr(task, name) for name in (*operations.EDITABLE, "version"))
+        return model.Task(model_id, *values)
 
-    def _page(self, page: operations.Page, is_trash: bool) -> model.Page:
-        tasks = [self._task(task, is_deleted=is_trash) for task in page.tasks]
-        positions: list[int | model.Deletion] = [task.id for task in tasks]
-        if is_trash:
+    def _page(self, page: operations.Page, order: str | None) -> model.Page:
+        """A page in an order, or of the trash."""
+        tasks = [self._task(task, is_deleted=order is None) for task in page.tasks]
+        positions: list[model.Cursor | model.Deletion]
+        if order is None:
             times = [str(task.deleted_at) for task in page.tasks]
             positions = [
                 self.deletions[task.id, time] for task, time in zip(tasks, times, strict=True)
             ]
+        else:
+            positions = [model.cursor_after(task, order) for task in tasks]
         for position, cursor in zip(positions, page.cursors or (), strict=page.cursors is not None):
             self.add_cursor(position, cursor)
+        after = None
         if page.next_cursor is not None:
-            self.add_cursor(positions[-1], page.next_cursor)
-        after = positions[-1] if page.next_cursor is not None else None
+            after = positions[-1]
+            self.add_cursor(after, page.next_cursor)
         return model.Page(tasks, after, page.total, page.has_previous)
 
     def _model_ids(self, real_ids: list[Any]) -> list[int]:
@@ -268,6 +281,9 @@ class RunningApp:
             [task.title for task in tasks],
             [task.description for task in tasks],
             [task.completed for task in tasks],
+            [model.PRIORITIES.index(task.priority) for task in tasks],
+            [task.due for task in tasks],
+            [",".join(task.tags) for task in tasks],
         )
         for row in rows:
             client.add_task(row["id"])
@@ -319,8 +335,15 @@ INSERT INTO tasks (user_id, title, deleted_at)
 """
 
 _INSERT: Final = """
-INSERT INTO tasks (user_id, title, description, completed)
-SELECT $1, * FROM unnest($2::text[], $3::text[], $4::boolean[]) RETURNING id
+INSERT INTO tasks (user_id, title, description, completed, priority, due_day, due_at, tags,
+    tag_keys)
+SELECT $1, title, description, completed, priority,
+    CASE WHEN length(due) = 10 THEN due::date END,
+    CASE WHEN length(due) > 10 THEN due::timestamptz END,
+    string_to_array(tags, ','), string_to_array(tags, ',')
+FROM unnest($2::text[], $3::text[], $4::boolean[], $5::int[], $6::text[], $7::text[])
+    _(title, description, completed, priority, due, tags)
+RETURNING id
 """
 
 _ROWS: Final = "SELECT * FROM tasks WHERE user_id = ANY($1) ORDER BY id"
@@ -465,15 +488,23 @@ class Comparison:
             before = earlier.get(model_id)
             if before is None:
                 assert row["created_at"] == row["updated_at"]
+                assert _completed_at(row) in (None, row["created_at"])
             elif before["version"] == row["version"]:
                 assert {**before, "deleted_at": row["deleted_at"]} == {**row}
                 assert before["deleted_at"] in (None, row["deleted_at"])
             else:
                 assert before["created_at"] == row["created_at"]
                 assert before["updated_at"] < row["updated_at"]
+                since = _completed_at(before) or row["updated_at"]
+                assert _completed_at(row) == (since if row["completed"] else None)
         for model_id, times in self._clients[api].times.items():
             row = stored.get(model_id) or earlier[model_id]
-            assert times == (_rfc3339(row["created_at"]), _rfc3339(row["updated_at"]))
+            completed_at = _completed_at(row)
+            assert times == (
+                _rfc3339(row["created_at"]),
+                _rfc3339(row["updated_at"]),
+                completed_at and _rfc3339(completed_at),
+            )
 
     def _note_deletions(self, api: Api, stored: dict[int, asyncpg.Record]) -> None:
         for model_id, position in self.model.deletions.items():
@@ -500,9 +531,30 @@ def _require_charge(api: Api, client: Client, expected: Expected, response: Resp
 
 
 def _task(model_id: int, row: asyncpg.Record) -> model.Task:
-    values = (row["title"], row["description"], row["completed"], row["version"])
-    return model.Task(model_id, *values)
+    assert row["tag_keys"] == [tag.casefold() for tag in row["tags"]]
+    return model.Task(
+        model_id,
+        row["title"],
+        row["description"],
+        row["completed"],
+        _due(row),
+        model.PRIORITIES[row["priority"]],
+        row["tags"],
+        row["version"],
+    )
+
+
+def _completed_at(row: asyncpg.Record) -> datetime | None:
+    """When a task was completed. One that the app did not write lacks it."""
+    completed_at: datetime | None = row["completed_at"]
+    return completed_at or row["updated_at"] if row["completed"] else completed_at
+
+
+def _due(row: asyncpg.Record) -> str | None:
+    if row["due_day"] is not None:
+        return str(row["due_day"])
+    return row["due_at"] and _rfc3339(row["due_at"])
 
 
 def _rfc3339(instant: datetime) -> str:
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return instant.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -1,7 +1,7 @@
 """The contract as a model: the tasks of one user in plain Python, and the answer of each API.
 
 It knows nothing of the code. Ids are the model's own: the k-th task that a user created has id k.
-A cursor is the id of the task that it follows. A comparison has to translate both.
+A cursor is the task that it follows, in an order. A comparison has to translate both.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo, available_timezones
 
 from tests.operations import (
     READ_ONLY,
@@ -44,10 +47,24 @@ WHITE_SPACE: Final = "".join(
     map(chr, [*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029])
 ) + "\u202f\u205f\u3000"  # fmt: skip
 
+PRIORITIES: Final = ("none", "low", "medium", "high")
+
+DUES: Final = ("2025-12-10", None, "2025-12-10T00:00:00.000000Z", "2025-12-09T23:30:00.000000Z")
+"""When tasks are due that are added without a request."""
+
 FOREIGN_IDS: Final = (10**6 + 1, 10**6 + 2, 10**6 + 3)
 """The ids of another user's tasks, of which the last one is in the trash."""
 
-FOREIGN_CURSOR: Final = 0
+
+class Cursor(NamedTuple):
+    """A position in a list: after this version of a task. By creation, all versions are one."""
+
+    order: str
+    id: int
+    version: int
+
+
+FOREIGN_CURSOR: Final = Cursor("created_desc", 0, 0)
 """Another user's cursor, at a position after all of the user's own tasks."""
 
 
@@ -69,6 +86,9 @@ class Task:
     title: str
     description: str | None
     completed: bool
+    due: str | None = None
+    priority: str = "none"
+    tags: list[str] = field(default_factory=list)
     version: int = 1
 
 
@@ -87,7 +107,7 @@ class Page(NamedTuple):
     """A part of the list or of the trash. Only GraphQL answers ``total`` and ``has_previous``."""
 
     tasks: list[Task]
-    cursor: int | Deletion | None
+    cursor: Cursor | Deletion | None
     total: int | None = None
     has_previous: bool | None = None
 
@@ -175,14 +195,25 @@ class Model:
         self.trash_cursors: list[Deletion] = []
         self.next_trash_cursor: Deletion | None = None
         self.created = 0
-        self.cursors: list[int] = [FOREIGN_CURSOR]
-        self.next_cursor: int | None = None
+        self.cursors: list[Cursor] = [FOREIGN_CURSOR]
+        self.next_cursor: Cursor | None = None
+        self._keys: dict[Cursor, Any] = {FOREIGN_CURSOR: (0, 0)}
+        self._changed: dict[int, int] = {}
+        self._changes = 0
         self.keys: dict[str, dict[Api, Remembered]] = {}
 
     def add(self, number: int) -> list[Task]:
         """Add tasks without a request. Every second has a description, every third is completed."""
         new = [
-            Task(self.created + n, f"import {n % 5}", "imported" if n % 2 else None, n % 3 == 0)
+            Task(
+                self.created + n,
+                f"import {n % 5}",
+                "imported" if n % 2 else None,
+                n % 3 == 0,
+                DUES[n % 4],
+                PRIORITIES[n % 4],
+                [["home"], ["garden", "home"], []][n % 3],
+            )
             for n in range(1, number + 1)
         ]
         self.tasks |= {task.id: task for task in new}
@@ -231,9 +262,9 @@ class Model:
         """What has to be the same for a request to be the same."""
         match operation:
             case Create(members):
-                return "create", _new(members)
+                return "create", _NEW | _stored(members)
             case BulkCreate(tasks):
-                return "create many", [_new(members) for members in tasks]
+                return "create many", [_NEW | _stored(members) for members in tasks]
             case BulkUpdate(ids, members):
                 return "change many", [self._known(each) for each in ids], _stored(members)
             case Change(task_id, members, version, whole):
@@ -278,12 +309,11 @@ class Model:
             assert isinstance(rest, Failure), "one API must not store what the other refuses"
             return TypeFailure()
         problems = [*_problems(operation, Api.GRAPHQL)]
-        of_rest = [
-            problem
-            for problem in _problems(operation, Api.REST)
-            if problem.field != "limit" or not _is_empty_page(operation)
-        ]
-        assert bool(problems) == bool(of_rest), "one API must not do what the other refuses"
+        is_refused_by_rest = isinstance(rest, Failure) and rest.status == 400
+        is_refused_for_more = isinstance(rest, Failure) and len(rest.problems) > 1
+        assert bool(problems) == (
+            is_refused_by_rest and (is_refused_for_more or not _is_empty_page(operation))
+        )
         if problems:
             return _invalid(problems)
         match operation, rest:
@@ -318,7 +348,7 @@ class Model:
                 return Success(Updated(updated, missing))
             case List(query):
                 page = self._list(query, default_limit=MAX_PAGE)
-                assert isinstance(page.cursor, int | None)
+                assert isinstance(page.cursor, Cursor | None)
                 self.next_cursor = page.cursor
                 if page.cursor is not None and page.cursor not in self.cursors:
                     self.cursors.append(page.cursor)
@@ -364,21 +394,33 @@ class Model:
 
     def _create(self, members: dict[str, Any]) -> Task:
         self.created += 1
-        return self._store(Task(self.created, **_new(members)))
+        return self._store(Task(self.created, **(_NEW | _stored(members))))
 
     def _change(self, task: Task, members: dict[str, Any]) -> Task:
         changed = replace(task, **_stored(members))
         return self._store(task if changed == task else replace(changed, version=task.version + 1))
 
     def _store(self, task: Task) -> Task:
+        if self.tasks.get(task.id) != task:
+            self._changes += 1
+            self._changed[task.id] = self._changes
         self.tasks[task.id] = task
         return task
 
     def _list(self, query: dict[str, Any], default_limit: int) -> Page:
         limit = default_limit if query.get("limit") is None else query["limit"]
-        after = MAX_ID if query.get("cursor") is None else query["cursor"]
-        rest = [task for task in self._filtered(query) if task.id < after]
-        return Page(rest[:limit], rest[limit - 1].id if len(rest) > limit > 0 else None)
+        order, cursor = query.get("order") or "created_desc", query.get("cursor")
+        rest = self._filtered(query)
+        if cursor is not None:
+            after, descending = self._keys[cursor], order.endswith("_desc")
+            keys = [(task, self._key(task, order)) for task in rest]
+            rest = [task for task, key in keys if (key < after if descending else key > after)]
+        if not len(rest) > limit > 0:
+            return Page(rest[:limit], None)
+        last = rest[limit - 1]
+        following = cursor_after(last, order)
+        self._keys[following] = self._key(last, order)
+        return Page(rest[:limit], following)
 
     def _list_trash(self, query: dict[str, Any], default_limit: int) -> Page:
         limit = default_limit if query.get("limit") is None else query["limit"]
@@ -389,10 +431,21 @@ class Model:
         return Page(tasks, rest[limit - 1] if len(rest) > limit > 0 else None)
 
     def _filtered(self, query: dict[str, Any]) -> list[Task]:
-        completed = query.get("completed")
-        accepted = (True, False) if completed is None else (completed,)
-        newest_first = sorted(self.tasks.items(), reverse=True)
-        return [task for _, task in newest_first if task.completed in accepted]
+        """The tasks that pass a filter, in an order."""
+        order = query.get("order") or "created_desc"
+        descending = order.endswith("_desc")
+        found = [task for task in self.tasks.values() if passes(task, query)]
+        return sorted(found, key=lambda task: self._key(task, order), reverse=descending)
+
+    def _key(self, task: Task, order: str) -> tuple[int, int]:
+        match order.rpartition("_")[0]:
+            case "updated":
+                return self._changed.get(task.id, 0), task.id
+            case "due":
+                return begin_of(task.due, "UTC") if task.due else 2**70, task.id
+            case "priority":
+                return PRIORITIES.index(task.priority), task.id
+        return task.id, task.id
 
     def _delete_many(self, ids: list[int]) -> Deleted:
         self._operations += 1
@@ -401,6 +454,56 @@ class Model:
             self.trash[task_id] = self.tasks.pop(task_id)
             self.deletions[task_id] = Deletion(self._operations, task_id)
         return Deleted(deleted, [task_id for task_id in ids if task_id not in deleted])
+
+
+def cursor_after(task: Task, order: str) -> Cursor:
+    """The cursor after a task, as it is now."""
+    return Cursor(order, task.id, 0 if order.startswith("created") else task.version)
+
+
+def begin_of(due: str, zone: str) -> int:
+    """When a day begins in a zone, or the moment: microseconds since the day before year 1."""
+    moment = datetime.fromisoformat(due.removesuffix("Z"))
+    offset = ZoneInfo(zone).utcoffset(moment) if len(due) == 10 else timedelta()
+    assert offset is not None
+    return (moment - datetime.min - offset) // timedelta(microseconds=1)
+
+
+def passes(task: Task, query: dict[str, Any]) -> bool:
+    """Whether a task passes a filter. The model knows of its times that they are now."""
+    sent = {name: value for name, value in query.items() if value is not None}
+    zone, text = sent.get("zone", "UTC"), f"{task.title}\n{task.description or ''}"
+    keys = {tag.casefold() for tag in task.tags}
+    claims = {
+        "completed": lambda completed: task.completed is completed,
+        "priority": lambda priorities: task.priority in priorities,
+        "tags": lambda tags: {tag.strip(WHITE_SPACE).casefold() for tag in tags} <= keys,
+        "has_due": lambda has_due: (task.due is not None) is has_due,
+        "due_from": lambda bound: is_due_before(task.due, bound, zone) is False,
+        "due_before": lambda bound: is_due_before(task.due, bound, zone) is True,
+        "q": lambda q: all(word in folded(text) for word in folded(q).split()),
+        "created_from": lambda moment: moment < NOW,
+        "created_before": lambda moment: moment > NOW,
+        "updated_from": lambda moment: moment < NOW,
+        "updated_before": lambda moment: moment > NOW,
+    }
+    return all(claim(sent[name]) for name, claim in claims.items() if name in sent)
+
+
+NOW: Final = "2026"
+"""Between the past and the future of the filters that are tried."""
+
+
+def is_due_before(due: str | None, bound: str, zone: str) -> bool | None:
+    """Whether a task is due before a day or moment, as the zone has it; ``None``: it never is."""
+    bound = _due(bound) or ""
+    return None if due is None else begin_of(due, zone) < begin_of(bound, zone)
+
+
+def folded(text: str) -> str:
+    """Text without case, accents and width."""
+    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(each for each in letters if unicodedata.category(each)[0] != "M")
 
 
 _READS: Final = (Get, List, ListTrash)
@@ -453,10 +556,39 @@ def _stored(members: dict[str, Any]) -> dict[str, Any]:
     return {name: _STORED[name](value) for name, value in members.items() if name in _STORED}
 
 
-_STORED: Final = {
+def _due(text: str | None) -> str | None:
+    if text is None or len(text) == 10:
+        return text
+    offset = "Z" if text[-1] in "Zz" else text[-6:]
+    seconds, _, fraction = text.removesuffix(text[-len(offset) :]).upper().partition(".")
+    moment = datetime.fromisoformat(f"{seconds}.{fraction[:6].ljust(6, '0')}{offset}")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _tags(tags: list[str]) -> list[str]:
+    kept: list[str] = []
+    for tag in (each.strip(WHITE_SPACE) for each in tags):
+        if tag.casefold() not in [each.casefold() for each in kept]:
+            kept.append(tag)
+    return kept
+
+
+_NEW: Final[dict[str, Any]] = {
+    "description": None,
+    "completed": False,
+    "due": None,
+    "priority": "none",
+    "tags": [],
+}
+"""What a new task has where a member is absent."""
+
+_STORED: Final[dict[str, Callable[[Any], Any]]] = {
     "title": lambda title: title.strip(WHITE_SPACE),
     "description": lambda text: text if text and text.strip(WHITE_SPACE) else None,
     "completed": lambda completed: completed,
+    "due": _due,
+    "priority": lambda priority: priority,
+    "tags": _tags,
 }
 
 
@@ -468,7 +600,19 @@ _SPELLING: Final = {
     "tasks": "inputs",
     "limit": "first",
     "cursor": "after",
+    "order": "orderBy",
     "completed": "filter.completed",
+    "priority": "filter.priority",
+    "tags": "filter.tags",
+    "has_due": "filter.hasDue",
+    "due_from": "filter.dueFrom",
+    "due_before": "filter.dueBefore",
+    "zone": "filter.zone",
+    "created_from": "filter.createdFrom",
+    "created_before": "filter.createdBefore",
+    "updated_from": "filter.updatedFrom",
+    "updated_before": "filter.updatedBefore",
+    "q": "filter.q",
 }
 """GraphQL's names for ids and for the arguments of lists."""
 
@@ -534,8 +678,16 @@ def _problems_of_members(members: Any, required: list[str]) -> Iterator[Problem]
             yield Problem(name, "missing", None)
     for name, value in members.items():
         code = _MEMBERS[name](value) if name in _MEMBERS else "extra_forbidden"
-        if code and name not in READ_ONLY:
-            yield Problem(name, code, value[:200] if isinstance(value, str) else value)
+        problems = [Problem(name, code, value)] if code and name not in READ_ONLY else []
+        for problem in (*problems, *(_tags_errors(value) if name == "tags" else ())):
+            yield problem._replace(value=_cut(problem.value))
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:200]
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return value if len(text) <= 200 else text[:200]
 
 
 def _title_error(value: Any) -> str | None:
@@ -562,10 +714,67 @@ def _completed_error(value: Any) -> str | None:
     return None if isinstance(value, bool) else "bool_type"
 
 
-_MEMBERS: Final = {
+_DAY: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME: Final = r"[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+_OFFSET: Final = r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
+
+
+def _due_error(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        return "string_type"
+    if re.fullmatch(_DAY + _TIME, value):
+        return "offset_missing"
+    return None if _is_due(value) else "due_invalid"
+
+
+def _is_due(text: str) -> bool:
+    if not re.fullmatch(f"{_DAY}({_TIME}{_OFFSET})?", text):
+        return False
+    try:
+        due = _due(text)
+        date.fromisoformat(text[:10])
+    except (ValueError, OverflowError):
+        return False
+    return due is not None
+
+
+def _priority_error(value: Any) -> str | None:
+    return None if isinstance(value, str) and value in PRIORITIES else "enum"
+
+
+def _tags_errors(value: Any) -> Iterator[Problem]:
+    if not isinstance(value, list):
+        yield Problem("tags", "list_type", value)
+    elif len(value) > 20:
+        yield Problem("tags", "too_long", value)
+    else:
+        for place, tag in enumerate(value):
+            if code := _tag_error(tag):
+                yield Problem(f"tags.{place}", code, tag)
+
+
+def _tag_error(tag: Any) -> str | None:
+    if not isinstance(tag, str):
+        return "string_type"
+    length = len(tag.strip(WHITE_SPACE))
+    return (
+        "string_too_short" if length < 1
+        else "string_too_long" if length > 50
+        else "string_nul" if "\0" in tag
+        else "tag_comma" if "," in tag
+        else None
+    )  # fmt: skip
+
+
+_MEMBERS: Final[dict[str, Callable[[Any], str | None]]] = {
     "title": _title_error,
     "description": _description_error,
     "completed": _completed_error,
+    "due": _due_error,
+    "priority": _priority_error,
+    "tags": lambda tags: None,  # See ``_tags_errors``.
 }
 
 
@@ -593,6 +802,62 @@ def _problems_of_query(query: dict[str, Any], api: Api) -> Iterator[Problem]:
     match sent.get("cursor"):
         case str(garbage):
             yield Problem("cursor", "cursor_invalid", garbage[:200])
+        case Cursor(order=order) as other if not _order_error(
+            sent.get("order")
+        ) and order != sent.get("order", "created_desc"):
+            yield Problem("cursor", "cursor_invalid", other)
+    for name, error in _PARAMETERS.items():
+        if name in sent and (code := error(sent[name])):
+            yield Problem(name, code, _cut(_in_query(sent[name])))
+    yield from (
+        problem._replace(value=_cut(problem.value))
+        for problem in _tags_errors(sent.get("tags", []))
+    )
+    for place, priority in enumerate(sent.get("priority", [])):
+        if code := _priority_error(priority):
+            yield Problem(f"priority.{place}", code, priority)
+
+
+ORDERS: Final = ("created_desc", "created_asc", "updated_desc", "due_asc", "priority_desc")
+
+
+def _order_error(value: Any) -> str | None:
+    return None if value is None or value in ORDERS else "enum"
+
+
+def _zone_error(value: str) -> str | None:
+    return None if value in available_timezones() else "zone_invalid"
+
+
+def _moment_error(value: str) -> str | None:
+    error = _due_error(value)
+    if error is None:
+        return "moment_invalid" if len(value) == 10 else None
+    return error if error == "offset_missing" else "moment_invalid"
+
+
+def _search_error(value: str) -> str | None:
+    length = len(value.strip(WHITE_SPACE))
+    return (
+        "string_too_short" if length < 1
+        else "string_too_long" if length > 200
+        else "string_nul" if "\0" in value
+        else None
+    )  # fmt: skip
+
+
+_PARAMETERS: Final[dict[str, Callable[[Any], str | None]]] = {
+    "has_due": lambda value: None if isinstance(value, bool) else "bool_parsing",
+    "due_from": _due_error,
+    "due_before": _due_error,
+    "zone": _zone_error,
+    "created_from": _moment_error,
+    "created_before": _moment_error,
+    "updated_from": _moment_error,
+    "updated_before": _moment_error,
+    "order": _order_error,
+    "q": _search_error,
+}
 
 
 def _in_query(value: Any) -> str:
@@ -655,6 +920,9 @@ def _is_mistyped(operation: Operation) -> bool:
             limit = query.get("limit")
             return (
                 not isinstance(query.get("completed"), bool | None)
+                or not isinstance(query.get("has_due"), bool | None)
+                or _order_error(query.get("order")) is not None
+                or any(map(_priority_error, query.get("priority") or ()))
                 or type(limit) not in (int, type(None))
                 or _is_beyond_int(limit)
             )
@@ -668,7 +936,7 @@ def _is_mistyped_as_new(members: Any) -> bool:
     return (
         _are_mistyped(members)
         or members.get("title") is None
-        or members.get("completed", False) is None
+        or any(members.get(name, 0) is None for name in ("completed", "priority", "tags"))
     )
 
 
@@ -677,11 +945,28 @@ def _are_no_ids(ids: Any) -> bool:
 
 
 def _are_mistyped(members: Any) -> bool:
-    types = {"title": str | None, "description": str | None, "completed": bool | None}
-    return not isinstance(members, dict) or any(
-        not isinstance(value, types.get(name, ())) for name, value in members.items()
-        if name not in READ_ONLY
+    if not isinstance(members, dict):
+        return True
+    priority, tags = members.get("priority"), members.get("tags")
+    return (
+        any(
+            not isinstance(value, _TYPES.get(name, ())) for name, value in members.items()
+            if name not in READ_ONLY
+        )
+        or (priority is not None and _priority_error(priority) is not None)
+        or not all(isinstance(tag, str) for tag in tags or ())
     )  # fmt: skip
+
+
+_TYPES: Final[dict[str, Any]] = {
+    "title": str | None,
+    "description": str | None,
+    "completed": bool | None,
+    "due": str | None,
+    "priority": str | None,
+    "tags": list | None,
+}
+"""The types of GraphQL's members. Which may not be null is no matter of types in changes."""
 
 
 def _is_empty_page(operation: Operation) -> bool:
@@ -713,10 +998,9 @@ def _is_unstorable_json(operation: Operation) -> bool:
 
 
 def _has_lone_surrogate(members: Any) -> bool:
-    texts = members.values() if isinstance(members, dict) else ()
-    return any(
-        "\ud800" <= character <= "\udfff"
-        for text in texts
-        if isinstance(text, str)
-        for character in text
-    )
+    if not isinstance(members, dict):
+        return False
+    tags = members.get("tags")
+    values = [*members.values(), *(tags if isinstance(tags, list) else ())]
+    texts = [text for text in values if isinstance(text, str)]
+    return any("\ud800" <= character <= "\udfff" for text in texts for character in text)

@@ -232,6 +232,44 @@ def null_does_not_clear_a_description() -> Fault:
 
 
 @fault
+def null_does_not_clear_what_is_due() -> Fault:
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case Change(members={"due": None, **others}):
+                return replace(operation, members=others)
+        return operation
+
+    return changed_operations(edit, *Api)
+
+
+@fault
+def a_moment_is_stored_as_its_day() -> Fault:
+    return changed_sql(
+        r"CAST\((\$\d+::VARCHAR) AS TIMESTAMP WITH TIME ZONE\)",
+        r"date_trunc('day', \1::timestamptz)",
+    )
+
+
+@fault
+def priorities_are_stored_the_other_way_round() -> Fault:
+    return changed_sql(r"= 'low'\) THEN 1", "= 'low') THEN 2")
+
+
+@fault
+def a_change_of_tags_alone_is_no_change() -> Fault:
+    return changed_sql(
+        r"OR CASE WHEN \S+ THEN \S+ ELSE locked\.tags END IS DISTINCT FROM locked\.tags", ""
+    )
+
+
+@fault
+def a_task_that_is_completed_again_has_a_new_time() -> Fault:
+    return changed_sql(
+        r"CASE WHEN locked\.completed THEN locked\.completed_at ELSE (\S+) END", r"\1"
+    )
+
+
+@fault
 def an_absent_description_is_cleared() -> Fault:
     def edit(operation: Operation) -> Operation:
         match operation:
@@ -447,6 +485,63 @@ def the_total_ignores_the_filter() -> Fault:
     return changed_sql(
         r"(SELECT count\(.*)(\btasks\.completed = \$\d+\S*?)(\)?\s*)$", r"\1(\2 OR true)\3"
     )
+
+
+@fault
+def a_filter_forgets_that_a_day_ends() -> Fault:
+    return changed_sql(r"(tasks\.due_day) < (?=\(SELECT)", r"\1 <= ")
+
+
+@fault
+def a_filter_takes_every_day_for_one_in_utc() -> Fault:
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case List({"zone": str()} as query):
+                return replace(operation, query=query | {"zone": "UTC"})
+        return operation
+
+    return changed_operations(edit, *Api)
+
+
+@fault
+def one_of_the_tags_is_enough() -> Fault:
+    return changed_sql(r"tasks\.tag_keys @>", "tasks.tag_keys &&")
+
+
+@fault
+def one_of_the_words_is_enough() -> Fault:
+    return changed_sql(r"(search_text LIKE) all", r"\1 any")
+
+
+@fault
+def a_search_misses_what_the_release_before_wrote() -> Fault:
+    return changed_sql(
+        r"tasks\.search_text IS NULL OR tasks\.search_version != tasks\.version OR"
+        r"(?= tasks\.search_text LIKE)",
+        "",
+    )
+
+
+@fault
+def a_task_that_is_never_due_comes_first() -> Fault:
+    return changed_sql(r"'infinity'", "'-infinity'")
+
+
+@fault
+def equal_priorities_are_in_the_other_order() -> Fault:
+    return changed_sql(r"(tasks\.priority DESC, tasks\.id) DESC", r"\1 ASC")
+
+
+@fault
+def a_cursor_of_another_order_begins_the_list_anew() -> Fault:
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case List({"cursor": str(cursor), **others}) if len(cursor) == 23:
+                is_of_default = others.get("order") in (None, "created_desc")
+                return replace(operation, query=others) if is_of_default else operation
+        return operation
+
+    return changed_operations(edit, *Api)
 
 
 @fault

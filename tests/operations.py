@@ -148,9 +148,13 @@ class Task:
     title: str
     description: str | None
     completed: bool
+    due: str | None
+    priority: str
+    tags: list[str]
     version: int
     created_at: str
     updated_at: str
+    completed_at: str | None
     deleted_at: str | None = None
 
 
@@ -194,7 +198,7 @@ Result = Task | list[Task] | Page | Updated | Deleted | int | None
 """``None``: a task that GraphQL did not find, or a deletion in REST. A number: how many tasks were
 in the trash that GraphQL emptied."""
 
-EDITABLE: Final = ("title", "description", "completed")
+EDITABLE: Final = ("title", "description", "completed", "due", "priority", "tags")
 """The members of a task that a client may set."""
 
 FIELDS: Final = tuple(field.name for field in fields(Task))

@@ -7,6 +7,7 @@ not depend on pytest. A decoder asserts what a response has to be consistent in 
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple
@@ -294,6 +295,8 @@ def _path(task_id: Any) -> str:
 
 
 def _parameter(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -398,8 +401,8 @@ _NAMES: Final = {_camel(name): name for name in FIELDS}
 _TASK: Final = f"{{ {' '.join(_NAMES)} }}"
 
 _LIST: Final = """
-query ($first: Int, $after: String, $filter: TaskFilter) {
-  result: tasks(first: $first, after: $after, filter: $filter) { %s }
+query ($first: Int, $after: String, $filter: TaskFilter, $orderBy: TaskOrder) {
+  result: tasks(first: $first, after: $after, filter: $filter, orderBy: $orderBy) { %s }
 }"""
 _TRASH: Final = """
 query ($first: Int, $after: String) {
@@ -442,20 +445,21 @@ mutation ($ids: [ID!]!, $input: UpdateTaskInput!) {{
 def _variables(operation: Operation) -> dict[str, Any]:
     match operation:
         case Create(members):
-            return {"input": members}
+            return {"input": _members(members)}
         case Get(task_id) | Restore(task_id):
             return {"id": task_id}
         case EmptyTrash():
             return {}
         case List(query) | ListTrash(query):
-            names = {"limit": "first", "cursor": "after"}
-            variables = {name: query[rest] for rest, name in names.items() if rest in query}
-            is_filtered = "completed" in query
-            return variables | (
-                {"filter": {"completed": query["completed"]}} if is_filtered else {}
-            )
+            names = {"limit": "first", "cursor": "after", "order": "orderBy"}
+            variables = {name: _enum(query[rest]) if rest == "order" else query[rest]
+                         for rest, name in names.items() if rest in query}  # fmt: skip
+            members = {_camel(name): value for name, value in query.items() if name not in names}
+            if isinstance(priorities := members.get("priority"), list):
+                members["priority"] = [_enum(each) for each in priorities]
+            return variables | ({"filter": members} if members else {})
         case Change(task_id, members, version):
-            return {"id": task_id, "input": members, "expectedVersion": version}
+            return {"id": task_id, "input": _members(members), "expectedVersion": version}
         case Delete(task_id, version):
             expected = {} if version is None else {"expectedVersion": version}
             return {"id": task_id, **expected}
@@ -467,8 +471,20 @@ def _variables(operation: Operation) -> dict[str, Any]:
             return {"ids": ids}
 
 
+def _members(members: Any) -> Any:
+    if isinstance(members, dict) and "priority" in members:
+        return members | {"priority": _enum(members["priority"])}
+    return members
+
+
+def _enum(value: Any) -> Any:
+    """A member of an enum: its name is in upper case, and in no other."""
+    return value.swapcase() if isinstance(value, str) else value
+
+
 def _task(node: dict[str, Any]) -> Task:
-    return Task(**{_NAMES[name]: value for name, value in node.items()} | {"id": int(node["id"])})
+    members = {_NAMES[name]: value for name, value in node.items()}
+    return Task(**members | {"id": int(node["id"]), "priority": node["priority"].lower()})
 
 
 def _page(data: dict[str, Any]) -> Page:
@@ -489,7 +505,7 @@ def _page(data: dict[str, Any]) -> Page:
 _REST_NAMES: Final = {
     "first": "limit",
     "after": "cursor",
-    "filter.completed": "completed",
+    "orderBy": "order",
     "ids": "task_ids",
     "inputs": "tasks",
     "id": "task_id",
@@ -499,6 +515,8 @@ _REST_NAMES: Final = {
 def _rest_name(api: Api, field: str) -> str:
     if api is Api.REST:
         return field
+    if field.startswith("filter."):
+        return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", field[len("filter.") :])
     name, dot, place = field.partition(".")
     return _REST_NAMES.get(field) or _REST_NAMES.get(name, name) + dot + place
 

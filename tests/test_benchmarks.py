@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from benchmarks.service import FASTIFY
+
 
 def test_the_table_has_a_figure_for_every_operation_of_both_protocols() -> None:
     finished = subprocess.run(
@@ -20,6 +22,20 @@ def test_the_table_has_a_figure_for_every_operation_of_both_protocols() -> None:
     for row in rows:
         figures = dict(zip(titles[1:], map(float, row[1:]), strict=True))
         assert figures["p99 ms"] >= figures["p50 ms"] > 0
+
+
+@pytest.mark.node
+@pytest.mark.skipif(not (FASTIFY / "node_modules").exists(), reason="npm ci in benchmarks/fastify")
+def test_the_service_is_measured_beside_fastify() -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks.beside_fastify", "0.01"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    assert "| GraphQL create |" in finished.stdout
 
 
 @pytest.mark.slow

@@ -421,6 +421,30 @@ async def test_a_rotated_secret_counts_as_long_as_it_is_listed(stock: Deployment
         await service.accepts(ada, there.cookie)
 
 
+async def test_a_new_secret_for_hashing_signs_nobody_out(postgres: Postgres) -> None:
+    url = await new_database(postgres, f"better_auth_{secrets.token_hex(6)}")
+    server = {"DATABASE_URL": url, "BETTER_AUTH_SECRETS": f"1:{OLD_SECRET}"}
+    both = f"{NEW_SECRET},{OLD_SECRET}"
+    async with running("hashed", **server, SESSION_HASH_SECRET=OLD_SECRET) as auth:
+        ada = await auth.sign_up("ada")
+        bob = await auth.sign_up("bob")
+    server |= {"SESSION_HASH_SECRET": NEW_SECRET, "OLD_SESSION_HASH_SECRET": OLD_SECRET}
+    async with (
+        running("hashed", **server) as auth,
+        service_on(url, session_store="hashed", session_hash_secret=both) as service,
+    ):
+        there = await auth.sign_in(ada.email)
+        await service.accepts(ada, ada.token)
+        await service.accepts(ada, there.token)
+        assert (await auth.get("/get-session", ada.token))["user"]["id"] == ada.user_id
+        await auth.post("/sign-out", bob.token)
+        await service.refuses(bob.token)
+
+    async with service_on(url, session_store="hashed", session_hash_secret=NEW_SECRET) as service:
+        await service.refuses(ada.token)
+        await service.accepts(ada, there.token)
+
+
 # --- Timestamps ---------------------------------------------------------------------------
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -22,6 +22,7 @@ from persistence.pool import Pool, PoolSettings
 from persistence.sql import Statement
 from persistence.urls import DatabaseURL
 from tests.conftest import new_database, run_sql
+from tests.control import GIVE_UP, Control
 from tests.pools import holding
 from tests.trips import TripCounter
 
@@ -70,11 +71,28 @@ async def backend_of(pool: Pool) -> int:
     return int(pid)
 
 
-@contextmanager
-def taking(at_least: float = 0.0, at_most: float = 60.0) -> Iterator[None]:
-    started = time.monotonic()
-    yield
-    assert at_least <= time.monotonic() - started <= at_most
+@pytest.fixture(scope="module")
+async def control() -> AsyncIterator[Control]:
+    """How late the machine itself is, all the time."""
+    async with Control.running() as control:
+        yield control
+
+
+@pytest.fixture
+def taking(control: Control) -> Taking:
+    """Bounds the seconds of a block, as on an idle machine: ``with taking(at_most=2)``."""
+
+    @contextmanager
+    def measure(at_least: float = 0.0, at_most: float = GIVE_UP) -> Iterator[None]:
+        control.slowest = 0.0
+        started = time.monotonic()
+        yield
+        assert at_least <= time.monotonic() - started <= control.bound(at_most)
+
+    return measure
+
+
+Taking = Callable[..., AbstractContextManager[None]]
 
 
 @contextmanager
@@ -108,7 +126,7 @@ async def running(url: str, fragment: str) -> int:
 
 
 async def until_running(url: str, fragment: str, wanted: int) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + GIVE_UP
     while await running(url, fragment) != wanted:
         assert time.monotonic() < deadline, f"not {wanted} times {fragment}"
         await asyncio.sleep(0.01)
@@ -123,7 +141,7 @@ async def terminate(url: str, pids: str) -> None:
 # --- The deadline -------------------------------------------------------------------------
 
 
-async def test_the_deadline_covers_waiting_for_the_pool(pool: Pool) -> None:
+async def test_the_deadline_covers_waiting_for_the_pool(pool: Pool, taking: Taking) -> None:
     async with holding(pool):
         with (
             taking(0.2, 1),
@@ -134,15 +152,16 @@ async def test_the_deadline_covers_waiting_for_the_pool(pool: Pool) -> None:
     assert await Database(pool, 0.2).read(ONE)
 
 
-async def test_the_deadline_is_one_over_all_statements(pool: Pool) -> None:
-    db = Database(pool, 1)
-    await db.read(SLEEP, seconds=0.8)
+async def test_the_deadline_is_one_over_all_statements(pool: Pool, taking: Taking) -> None:
+    db = Database(pool, 2)
+    await db.read(SLEEP, seconds=1)
 
-    with taking(0.05, 0.8), pytest.raises(Unavailable, match="TimeoutError"):
-        await db.write(SLEEP, seconds=3)
+    # Less than a deadline of its own would be.
+    with taking(at_most=1.5), pytest.raises(Unavailable, match="TimeoutError"):
+        await db.write(SLEEP, seconds=60)
 
-    with taking(at_most=0.8), pytest.raises(Unavailable, match="TimeoutError"):
-        await db.read(SLEEP, seconds=3)
+    with taking(at_most=0.5), pytest.raises(Unavailable, match="TimeoutError"):
+        await db.read(SLEEP, seconds=60)
 
 
 async def test_the_time_between_statements_does_not_count(pool: Pool) -> None:
@@ -164,7 +183,7 @@ async def test_the_time_of_concurrent_statements_counts_once(url: str) -> None:
         assert await db.read(ONE)
 
 
-async def test_one_request_has_at_most_four_statements_under_way(url: str) -> None:
+async def test_one_request_has_at_most_four_statements_under_way(url: str, taking: Taking) -> None:
     async with a_pool(url, size=10) as pool:
         db = Database(pool, 5)
         sleeps = [asyncio.create_task(db.read(SLEEP, seconds=0.5)) for _ in range(10)]
@@ -178,19 +197,21 @@ async def test_one_request_has_at_most_four_statements_under_way(url: str) -> No
         assert len(await asyncio.gather(*sleeps)) == 10
 
 
-async def test_waiting_for_the_others_of_a_request_counts_towards_its_deadline(url: str) -> None:
+async def test_waiting_for_the_others_of_a_request_counts_towards_its_deadline(
+    url: str, taking: Taking
+) -> None:
     async with a_pool(url, size=10) as pool:
-        db = Database(pool, 0.5)
+        db = Database(pool, 2)
 
-        with taking(at_most=0.9):
+        with taking(at_most=2.4):
             found = await asyncio.gather(
-                *(db.read(SLEEP, seconds=0.3) for _ in range(12)), return_exceptions=True
+                *(db.read(SLEEP, seconds=1.2) for _ in range(12)), return_exceptions=True
             )
 
     assert [isinstance(each, Unavailable) for each in found] == [False] * 4 + [True] * 8
 
 
-async def test_when_the_deadline_has_passed_nothing_is_sent(pool: Pool) -> None:
+async def test_when_the_deadline_has_passed_nothing_is_sent(pool: Pool, taking: Taking) -> None:
     before = await backend_of(pool)
     db = Database(pool, 0.2)
     with pytest.raises(Unavailable):
@@ -214,7 +235,9 @@ async def test_more_requests_than_connections_take_turns(url: str) -> None:
         assert pool.in_use == 0
 
 
-async def test_a_pool_that_gives_up_before_the_deadline_is_as_unavailable(url: str) -> None:
+async def test_a_pool_that_gives_up_before_the_deadline_is_as_unavailable(
+    url: str, taking: Taking
+) -> None:
     async with a_pool(url, timeout=0.1) as pool, holding(pool):
         with taking(0.1, 1), pytest.raises(Unavailable, match="no connection within"):
             await Database(pool, 10).read(ONE)
@@ -224,7 +247,7 @@ async def test_a_pool_that_gives_up_before_the_deadline_is_as_unavailable(url: s
 
 
 async def test_a_stopped_server_is_told_from_a_slow_one_by_the_deadline(
-    server: Postgres, pool: Pool
+    server: Postgres, pool: Pool, taking: Taking
 ) -> None:
     before = await backend_of(pool)
 
@@ -242,7 +265,7 @@ async def test_a_stopped_server_is_told_from_a_slow_one_by_the_deadline(
 
 
 async def test_a_ping_of_a_stopped_server_ends_with_the_deadline_too(
-    server: Postgres, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    server: Postgres, pool: Pool, monkeypatch: pytest.MonkeyPatch, taking: Taking
 ) -> None:
     await backend_of(pool)
     monkeypatch.setattr("persistence.pool.PING_AFTER_IDLE", 0.0)
@@ -252,7 +275,7 @@ async def test_a_ping_of_a_stopped_server_ends_with_the_deadline_too(
 
 
 async def test_a_connection_lost_in_silence_costs_a_write_a_ping_and_no_failure(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, taking: Taking
 ) -> None:
     silent = await backend_of(pool)
     monkeypatch.setattr("persistence.pool.PING_AFTER_IDLE", 0.0)
@@ -321,7 +344,7 @@ async def read_until(over: asyncio.Event, pool: Pool) -> int:
 
 
 async def test_a_server_that_is_down_is_unavailable_by_the_deadline(
-    server: Postgres, pool: Pool
+    server: Postgres, pool: Pool, taking: Taking
 ) -> None:
     async with down(server):
         for ask in (Database.read, Database.write):
@@ -333,7 +356,7 @@ async def test_a_server_that_is_down_is_unavailable_by_the_deadline(
 
 
 async def test_a_server_that_stays_down_is_given_up_before_the_deadline(
-    server: Postgres, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    server: Postgres, pool: Pool, monkeypatch: pytest.MonkeyPatch, taking: Taking
 ) -> None:
     monkeypatch.setattr(database, "RETRY_FOR", 0.1)
 
@@ -447,7 +470,9 @@ async def test_a_connection_that_was_terminated_is_not_met_again(url: str, pool:
 # --- A caller that goes away --------------------------------------------------------------
 
 
-async def test_a_statement_cancelled_half_way_leaves_the_pool_healthy(url: str, pool: Pool) -> None:
+async def test_a_statement_cancelled_half_way_leaves_the_pool_healthy(
+    url: str, pool: Pool, taking: Taking
+) -> None:
     reading = asyncio.create_task(Database(pool, 10).read(SLEEP, seconds=5))
     await until_running(url, "pg_sleep", 1)
 
@@ -475,13 +500,13 @@ async def test_being_cancelled_at_any_moment_leaks_no_connection(url: str, secon
 
 
 async def until_all_are_back(pool: Pool) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(GIVE_UP):
         while pool.in_use:  # noqa: ASYNC110  # no event
             await asyncio.sleep(0.01)
 
 
 async def test_nothing_goes_on_in_the_server_once_the_deadline_has_passed(
-    url: str, pool: Pool
+    url: str, pool: Pool, taking: Taking
 ) -> None:
     with taking(at_most=2), pytest.raises(Unavailable, match="TimeoutError"):
         await Database(pool, 0.2).write(SLEEP, seconds=5)
@@ -495,7 +520,7 @@ async def test_nothing_goes_on_in_the_server_once_the_deadline_has_passed(
 
 @pytest.mark.parametrize("number", ["none", 2**31, []])
 async def test_a_wrong_argument_is_our_defect_and_costs_no_connection(
-    pool: Pool, number: object
+    pool: Pool, number: object, taking: Taking
 ) -> None:
     before = await backend_of(pool)
 
@@ -507,6 +532,7 @@ async def test_a_wrong_argument_is_our_defect_and_costs_no_connection(
 
 async def test_misusing_the_driver_is_our_defect_and_is_not_tried_again(
     pool: Pool,
+    taking: Taking,
 ) -> None:
     misused = Statement(NUMBER.sql, ())
 
@@ -551,7 +577,7 @@ RAISE = "DO $$ BEGIN RAISE EXCEPTION 'as told' USING ERRCODE = '{}'; END $$"
     ],
 )
 async def test_what_is_the_servers_fault_is_unavailable(
-    pool: Pool, sqlstate: str, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, sqlstate: str, monkeypatch: pytest.MonkeyPatch, taking: Taking
 ) -> None:
     monkeypatch.setattr(database, "RETRY_FOR", 0.1)
 

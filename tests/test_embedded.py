@@ -23,6 +23,7 @@ from persistence.embedded import accounts, binaries, homes, processes
 from persistence.embedded.errors import EmbeddedError
 from persistence.embedded.postgres import Postgres, postgres
 from persistence.embedded.valkey import valkey
+from tests.control import GIVE_UP
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent")
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step aside")
@@ -57,7 +58,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def wait_until_gone(processes: list[psutil.Process]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + GIVE_UP
     while still_there := [process for process in processes if lives(process)]:
         assert time.monotonic() < deadline, f"{still_there} are still there"
         time.sleep(0.02)

@@ -67,6 +67,23 @@ DESCRIPTIONS: Final = [
     " " * 1000, " " * 1001, "😀" * 1000, "😀" * 1001, "x\0", "\0" * 1001, "\udc00", "line\nline\n",
     "a\u0301" * 500, "\u202eאבג", "# not *html*", "\x7f",
 ]  # fmt: skip
+DUES: Final = [
+    "2025-12-10", "2025-12-10T12:30:00Z", "2025-12-10T13:30:00.000000+01:00",
+    "2025-12-10t12:30:00z", "2025-12-10T12:30:00.123456789Z", "2025-12-10T12:30:00.1-23:59",
+    "0001-01-01", "9999-12-31", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00Z", "0000-01-01",
+    "0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01", "2025-02-29", "2024-02-29",
+    "2025-12-10T12:30:00", "2025-12-10T12:30:00.5", "2025-12-10 12:30:00Z", "2025-12-10T12:30Z",
+    "2025-12-10T24:00:00Z", "2025-12-10T12:30:60Z", "2025-12-10T12:30:00+24:00", "20251210", "",
+    "2025-12-10T12:30:00+01", "2025-12-10\0", "٢٠٢٥-12-10", "today", "infinity", "\ud800",
+    "2025-12-10T12:30:00Z\n", "2025-344", "2025-W50-3", "2025-12-10T12:30:00.Z", "-001-01-01",
+]  # fmt: skip
+PRIORITIES: Final = ["none", "low", "medium", "high"]
+TAGS: Final[list[Any]] = [
+    [], ["home"], ["home", "Home", "garden"], [" garden ", "home"], ["Straße", "STRASSE"],
+    ["a" * 50], ["😀" * 50], ["a" * 51], [f" {'a' * 50}\t"], [""], [" "], ["a,b"], ["\0"],
+    ["\ud800"], [*map(str, range(20))], [*map(str, range(21))], ["a"] * 21, ["é", "e\u0301"],
+    ["İ", "i\u0307"], ['"', "\\", "{}", "NULL"],
+]  # fmt: skip
 WRONG: Final[list[Any]] = [0, 1, -1.5, 2**70, [], ["a"], {}, {"a": None}]
 
 Strategy = st.SearchStrategy[Any]
@@ -84,16 +101,25 @@ _usual: dict[str, Strategy] = {
     "title": st.sampled_from(TITLES[:4]),
     "description": st.sampled_from([None, *DESCRIPTIONS[:3]]),
     "completed": st.booleans(),
+    "due": st.sampled_from([None, *DUES[:3]]),
+    "priority": st.sampled_from(PRIORITIES),
+    "tags": st.sampled_from(TAGS[:4]),
 }
 _nasty: dict[str, Strategy] = {
     "title": mostly(st.sampled_from(TITLES), st.text(max_size=4)),
     "description": mostly(st.sampled_from(DESCRIPTIONS), st.text(max_size=4)),
     "completed": st.booleans(),
+    "due": st.sampled_from([None, *DUES]),
+    "priority": st.sampled_from(PRIORITIES),
+    "tags": st.sampled_from(TAGS),
 }
 _wrong: dict[str, Strategy] = {
     "title": st.sampled_from([*TITLES, None, True, *WRONG]),
     "description": st.sampled_from([*DESCRIPTIONS, False, *WRONG]),
     "completed": st.sampled_from([True, None, "true", "", *WRONG]),
+    "due": st.sampled_from([*DUES, None, True, *WRONG]),
+    "priority": st.sampled_from([*PRIORITIES, None, True, "", "HIGH", "High", "urgent", *WRONG]),
+    "tags": st.sampled_from([*TAGS, None, {}, {"a": None}, [None], [["a"]], [1, "a"], [True]]),
     "titel": st.sampled_from([None, "water", *WRONG]),
 }
 _no_members = st.sampled_from([None, "title", 7, True, []])
@@ -113,6 +139,7 @@ def _members(*required: str) -> Strategy:
     return mostly(right, some_of(_wrong), wrong, mostly(wrong, _no_members))
 
 
+_one_member = st.one_of([st.fixed_dictionaries({name: _usual[name]}) for name in _usual])
 NEW: Final = _members("title")
 CHANGES: Final = _members()
 
@@ -145,9 +172,65 @@ CURSORS: Final = mostly(
         ]
     ),
 )  # fmt: skip
+_BOUNDS: Final = [
+    "2025-12-09", "2025-12-10", "2025-12-11", "2025-12-10T00:00:00Z", "2025-12-10T12:30:00+01:00",
+    "2025-12-09T23:30:00Z", "0001-01-01", "9999-12-31", "9999-12-31T23:59:59.999999Z",
+]  # fmt: skip
+_PAST, _FUTURE = "2020-01-01T00:00:00Z", "2100-01-01T01:00:00+01:00"
+_TIMES: Final = mostly(
+    st.sampled_from([_PAST, _FUTURE, None]),
+    st.sampled_from(["2020-01-01", "2020-01-01T00:00:00", "then"]),
+)
+ORDER: Final = st.sampled_from(model.ORDERS)
+FILTER: Final[dict[str, Strategy]] = {
+    "completed": st.booleans(),
+    "priority": st.lists(st.sampled_from(PRIORITIES), min_size=1, max_size=3),
+    "tags": st.sampled_from([["home"], ["HOME", " garden "], ["strasse"], ["none"]]),
+    "has_due": st.booleans(),
+    "due_from": st.sampled_from(_BOUNDS),
+    "due_before": st.sampled_from(_BOUNDS),
+    "zone": st.sampled_from(
+        ["UTC", "Europe/Berlin", "America/New_York", "Etc/GMT-14", "Etc/GMT+12", "Asia/Kathmandu"]
+    ),
+    "q": st.sampled_from(
+        [
+            "import",
+            "WATER",
+            "plant w",
+            "water import",
+            "w p",
+            "lit",
+            "e",
+            "é",
+            "\uff57at",
+            "%",
+            "_",
+            "\\",
+            "zz",
+            "a a",
+        ]
+    ),
+    "created_from": st.sampled_from([_PAST, _FUTURE]),
+    "updated_before": st.sampled_from([_PAST, _FUTURE]),
+}
+FEW_CONDITIONS: Final = st.lists(st.sampled_from(sorted(FILTER)), max_size=2, unique=True).flatmap(
+    lambda names: st.fixed_dictionaries({name: FILTER[name] for name in names})
+)
 QUERY: Final = st.fixed_dictionaries(
     {},
     optional={
+        "order": mostly(ORDER, st.sampled_from([None, "due_desc", "CREATED_DESC"])),
+        "priority": mostly(FILTER["priority"], st.sampled_from([None, ["high", "urgent"]])),
+        "tags": mostly(FILTER["tags"], st.sampled_from([None, ["home", " "], ["a" * 51, "\0"]])),
+        "has_due": mostly(st.booleans(), st.sampled_from([None, "yes"])),
+        "due_from": mostly(FILTER["due_from"], st.sampled_from([None, *DUES[10:20]])),
+        "due_before": mostly(FILTER["due_before"], st.sampled_from([None, *DUES[10:20]])),
+        "zone": mostly(FILTER["zone"], st.sampled_from([None, "Mars/Base", "utc", "../UTC"])),
+        "created_from": _TIMES,
+        "created_before": _TIMES,
+        "updated_from": _TIMES,
+        "updated_before": _TIMES,
+        "q": mostly(FILTER["q"], st.sampled_from([None, " ", "q" * 201, "\0", "😀" * 200])),
         "limit": mostly(
             st.sampled_from([None, 1, 2, 3, 1000]),
             st.sampled_from([0, -1, 1001, 10**6, 2**31, "abc", "", "007", "1.0", 4.5, True]),
@@ -271,23 +354,42 @@ class Equality(Sequence):
 
     @rule(
         pages=st.integers(1, 4),
-        completed=st.sampled_from([None, True, False]),
+        order=ORDER,
+        only=FEW_CONDITIONS,
         swaps=st.tuples(st.booleans(), st.booleans()),
     )
-    def page_through(self, pages: int, completed: bool | None, swaps: tuple[bool, bool]) -> None:
+    def page_through(
+        self, pages: int, order: str, only: dict[str, Any], swaps: tuple[bool, bool]
+    ) -> None:
         """Read page after page, through one API or through both in turn."""
         limit = max(len(self._model.tasks) // pages, 1)
-        query: dict[str, Any] = {"limit": limit, "completed": completed}
+        query: dict[str, Any] = {"limit": limit, "order": order, **only}
         for swapped in itertools.cycle(swaps):
             self._do(operations.List(query), swapped)
             if self._model.next_cursor is None:
                 break
             query = query | {"cursor": self._model.next_cursor}
 
+    @rule(place=st.integers(0, 1), zone=FILTER["zone"], swapped=st.booleans())
+    def list_what_is_due_on_a_day(self, place: int, zone: str, swapped: bool) -> None:
+        query = {"due_from": _BOUNDS[place], "due_before": _BOUNDS[place + 1], "zone": zone}
+        self._do(operations.List(query), swapped)
+
+    @rule(index=st.integers(0, 3), order=ORDER)
+    def continue_in_an_order(self, index: int, order: str) -> None:
+        """It may be another one than the cursor's."""
+        latest = self._model.cursors[-4:]
+        cursor = latest[-1 - index % len(latest)]
+        self._do(operations.List({"order": order, "cursor": cursor}))
+
     @rule(which=WHICH, changes=CHANGES, at=AT_VERSION)
     def change(self, which: int | str, changes: Any, at: int | str | None) -> None:
         task_id = self._id(which)
         self._do(operations.Change(task_id, changes, self._version(task_id, at)))
+
+    @rule(which=_MINE, member=_one_member)
+    def edit(self, which: int, member: dict[str, Any]) -> None:
+        self._do(operations.Change(self._id(which), member))
 
     @rule(which=WHICH, changes=CHANGES, at=AT_VERSION)
     def send_back(self, which: int | str, changes: Any, at: int | str | None) -> None:

@@ -140,9 +140,9 @@ async def test_a_version_that_is_not_the_tasks_is_refused(
         ("{ tasks { nodes { id title } } }", 1),
         ("{ tasks { edges { cursor node { id } } pageInfo { endCursor } } }", 1),
         ("{ tasks { totalCount } }", 2),
-        (f"{{ tasks {{ {' '.join(f'c{n}: totalCount' for n in range(10))} }} }}", 3),
-        ("{ a: tasks { totalCount } b: tasks(first: 1) { totalCount } }", 4),
-        ("{ a: tasks { totalCount } b: tasks(filter: {completed: true}) { totalCount } }", 5),
+        (f"{{ tasks {{ {' '.join(f'c{n}: totalCount' for n in range(10))} }} }}", 2),
+        ("{ a: tasks { totalCount } b: tasks(first: 1) { totalCount } }", 3),
+        ("{ a: tasks { totalCount } b: tasks(filter: {completed: true}) { totalCount } }", 4),
         ('{ task(id: "1") { id } }', 1),
         ('{ a: task(id: "1") { id } b: task(id: "2") { id } }', 2),
         ("{ viewer { userId sessionExpiresAt } }", 1),
@@ -154,7 +154,7 @@ async def test_a_version_that_is_not_the_tasks_is_refused(
         ("{ nope }", 1),
     ],
 )
-async def test_a_field_is_one_trip_and_the_session_another_for_writes_and_long_lists(
+async def test_a_field_is_one_trip_and_the_session_another_for_writes(
     document: str, expected: int, ada_client: httpx.AsyncClient, trips: TripCounter
 ) -> None:
     for _ in range(6):

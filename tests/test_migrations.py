@@ -22,7 +22,14 @@ from api.app import create_app
 from persistence import migrations
 from persistence.database import Database
 from persistence.embedded.postgres import Postgres
-from persistence.migrations import BEHIND, CannotMigrate, config, find_schema_problem, upgrade
+from persistence.migrations import (
+    BEHIND,
+    CannotMigrate,
+    config,
+    find_schema_problem,
+    stamp,
+    upgrade,
+)
 from persistence.pool import Pool, PoolSettings
 from persistence.sessions.layouts import UnusableSessions
 from tests.conftest import GIVE_UP, ROOT, new_database, run_sql, settings_of_tests, until_waiting
@@ -389,12 +396,36 @@ async def test_our_own_table_restored_without_its_version_is_stamped_as_the_refu
 
     with pytest.raises(CannotMigrate) as refusal:
         await asyncio.to_thread(upgrade, url)
-    stamp = re.search(r"alembic stamp (\S+), or an earlier one", str(refusal.value))
-    assert stamp
-    await asyncio.to_thread(command.stamp, config(url), stamp[1])
+    revision = re.search(r"twofold stamp (\S+), or an earlier one", str(refusal.value))
+    assert revision
+    await asyncio.to_thread(stamp, url, revision[1])
 
     await migrate(url)
     assert await find_schema_problem(db, "pg_class") is None
+
+
+async def test_a_stamp_replaces_a_revision_that_this_build_does_not_know(
+    url: str, sql: asyncpg.Connection, db: Database
+) -> None:
+    await migrate(url)
+    newest = await sql.fetchval("SELECT version_num FROM twofold_alembic_version")
+    await sql.execute("UPDATE twofold_alembic_version SET version_num = '2999_of_a_later_release'")
+
+    stamped = await asyncio.to_thread(stamp, url, "head")
+
+    assert stamped == newest
+    assert await sql.fetchval("SELECT version_num FROM twofold_alembic_version") == newest
+    assert await find_schema_problem(db, "pg_class") is None
+
+
+async def test_an_unknown_revision_is_not_stamped(url: str, sql: asyncpg.Connection) -> None:
+    await migrate(url)
+    before = await sql.fetchval("SELECT version_num FROM twofold_alembic_version")
+
+    with pytest.raises(CannotMigrate, match=r"no revision 'base'. There are: head, 2026_"):
+        await asyncio.to_thread(stamp, url, "base")
+
+    assert await sql.fetchval("SELECT version_num FROM twofold_alembic_version") == before
 
 
 # --- The commands -------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from tests.conftest import (
     run_sql,
     settings_of_tests,
 )
+from tests.control import GIVE_UP
 from tests.people import SESSION_TABLES, Person, sign_in
 from tests.pgbouncer import POOLED_HOST, SERVERS, pgbouncer
 from tests.surfaces import GraphQLSurface, RestSurface
@@ -157,12 +158,13 @@ async def test_what_is_typed_stays_what_it_says(direct_url: str, pooled_url: str
 async def test_a_statement_that_nobody_waits_for_gives_its_server_back(pooled_url: str) -> None:
     async with a_pool(pooled_url, size=10) as pool:
         sleeps = [
-            Database(pool, 0.3).read(Statement("SELECT pg_sleep(20)::text", ())) for _ in range(10)
+            Database(pool, 0.3).read(Statement("SELECT pg_sleep(600)::text", ())) for _ in range(10)
         ]
         results = await asyncio.gather(*sleeps, return_exceptions=True)
         assert {type(result) for result in results} == {Unavailable}
 
-        async with asyncio.timeout(2):
+        # Sooner than the sleeps end.
+        async with asyncio.timeout(GIVE_UP):
             assert await read(pool, "SELECT $1::int", typed=True, number=7) == 7
 
 

@@ -50,6 +50,7 @@ async def test_create_returns_the_task_its_location_and_its_etag(
     assert response.status_code == 201
     assert list(task) == [
         "id", "user_id", "title", "description", "completed", "version", "created_at", "updated_at",
+        "due", "priority", "tags", "completed_at",
     ]  # fmt: skip
     assert response.headers["Location"] == f"tasks/{task['id']}"
     assert response.headers["ETag"] == '"1"'
@@ -64,7 +65,8 @@ async def test_put_and_patch_merge_the_body_into_the_task(
 
     changed = response.json()
     assert (response.status_code, response.headers["ETag"]) == (200, '"2"')
-    expected = task | {"completed": True, "version": 2, "updated_at": changed["updated_at"]}
+    now = changed["updated_at"]
+    expected = task | {"completed": True, "version": 2, "updated_at": now, "completed_at": now}
     assert changed == expected
 
 

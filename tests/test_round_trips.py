@@ -18,7 +18,7 @@ from tests.trips import TripCounter
 SESSION = 1
 WORK = 1
 READ = 1
-"""The session is looked up with the row or the rows, if these are not many."""
+"""The session is looked up with the row or the rows."""
 
 
 @contextmanager
@@ -55,22 +55,15 @@ async def test_getting_takes_one_trip(ada: Person, task: Task, trips: TripCounte
 
 
 @pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ({}, SESSION + WORK),
-        ({"limit": 51}, SESSION + WORK),
-        ({"limit": 50}, READ),
-        ({"limit": 50, "completed": False}, READ),
-        ({"limit": 1}, READ),
-    ],
+    "query", [{}, {"limit": 50}, {"limit": 50, "completed": False}, {"limit": 1}]
 )
 async def test_listing_takes_one_trip(
-    ada: Person, task: Task, trips: TripCounter, query: dict[str, object], expected: int
+    ada: Person, task: Task, trips: TripCounter, query: dict[str, object]
 ) -> None:
     await ada.create_task("sleep in")
     await ada.list_tasks(**query)
 
-    with making(trips, expected):
+    with making(trips, READ):
         await ada.list_tasks(**query)
 
 
@@ -90,8 +83,9 @@ async def test_a_thousand_tasks_are_listed_in_one_trip(
         "INSERT INTO tasks (user_id, title)"
         " SELECT 'ada', 'task ' || n FROM generate_series(1, 1000) n"
     )
+    await ada.list_tasks(limit=1)
 
-    with making(trips, SESSION + WORK):
+    with making(trips, READ):
         listed = await ada.list_tasks()
 
     assert len(listed.tasks) == 1000

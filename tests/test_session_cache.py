@@ -318,4 +318,4 @@ def test_it_is_a_number_of_seconds_up_to_a_minute(
     monkeypatch.setenv("SESSION_CACHE_SECONDS", value)
 
     with pytest.raises(SettingsError, match="SESSION_CACHE_SECONDS"):
-        load(_env_file=None)
+        load(dotenv=False)

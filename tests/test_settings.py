@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from api.commands.check import unvalidated_settings
 from api.dotenv import load_database_url
@@ -222,6 +222,24 @@ def test_production_reports_every_weak_or_invalid_setting_at_once(
 
 
 @pytest.mark.parametrize(
+    ("text", "secrets"),
+    [
+        ("n" * 32, ["n" * 32]),
+        # A newline at the end of a secret's file belongs to it.
+        (f"{'n' * 32}\n", [f"{'n' * 32}\n"]),
+        (f"{'n' * 32}, {'o' * 32}", ["n" * 32, "o" * 32, f"{'n' * 32}, {'o' * 32}"]),
+        # From before there were lists: no part could be a secret.
+        ("one secret, which has, in all, 32", ["one secret, which has, in all, 32"]),
+    ],
+    ids=["one", "with a newline", "new and old", "one with commas"],
+)
+def test_a_list_of_secrets_is_told_from_one_with_commas(text: str, secrets: list[str]) -> None:
+    settings = Settings(database_url=SecretStr(URL), session_hash_secret=SecretStr(text))
+
+    assert [secret.decode() for secret in settings.hash_secrets] == secrets
+
+
+@pytest.mark.parametrize(
     ("variables", "name", "sentence"),
     [
         (
@@ -237,6 +255,26 @@ def test_production_reports_every_weak_or_invalid_setting_at_once(
             {"SESSION_HASH_SECRET": "x" * 31},
             "SESSION_HASH_SECRET",
             "It is weak: it must be at least 32 characters.",
+        ),
+        (
+            {"SESSION_HASH_SECRET": f"{'x' * 32},"},
+            "SESSION_HASH_SECRET",
+            "Secret 2 of 2 is empty: between commas, each must be at least 32 characters.",
+        ),
+        (
+            {"SESSION_HASH_SECRET": f"{'x' * 31},{'y' * 32}"},
+            "SESSION_HASH_SECRET",
+            "Secret 1 of 2 is weak: between commas, each must be at least 32 characters.",
+        ),
+        (
+            {"SESSION_HASH_SECRET": ",".join(["x" * 32] * 6)},
+            "SESSION_HASH_SECRET",
+            "It holds 6 secrets; at most 5 may be in use.",
+        ),
+        (
+            {"BETTER_AUTH_SECRETS": "a,b,c,d,e,f"},
+            "BETTER_AUTH_SECRETS",
+            "It holds 6 secrets; at most 5 may be in use.",
         ),
         ({"BETTER_AUTH_SECRETS": ","}, "BETTER_AUTH_SECRETS", "It holds no secret."),
         (

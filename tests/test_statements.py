@@ -6,6 +6,7 @@ Behind PgBouncer they are asked for once and kept (``persistence.connection``), 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import secrets
 from collections.abc import Iterator
 from typing import Any, Final
@@ -17,7 +18,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BinaryExpression
 from sqlalchemy.sql.operators import is_, is_not
 
-from persistence import migrations, task_sql
+from persistence import migrations, task_lists, task_sql
 from persistence.database import Database
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
@@ -69,6 +70,8 @@ def named_statements() -> Iterator[tuple[str, Statement]]:
         yield from (
             (f"{name} {key}".strip(), each) for key, each in several if isinstance(each, Statement)
         )
+    yield from ((str(shape), task_lists.list_statement(shape)) for shape in task_lists.SHAPES)
+    yield from ((f"{kind!r}", task_lists.count_statement(kind)) for kind in task_lists.Kind)
 
 
 def forgetful_parts(statement: Statement) -> list[str]:
@@ -144,6 +147,19 @@ def test_a_statement_that_forgets_the_trash_is_noticed(forgetful: Any) -> None:
 # --- Types --------------------------------------------------------------------------------
 
 
+def statements_of_lists() -> Iterator[Statement]:
+    """Every statement that lists or counts tasks."""
+    yield from map(task_lists.list_statement, task_lists.SHAPES)
+    yield from map(task_lists.count_statement, task_lists.Kind)
+
+
+def test_the_driver_keeps_more_statements_than_lists_have_shapes() -> None:
+    """The statements that asyncpg keeps for a connection, the least recently used dropped first."""
+    kept = inspect.signature(asyncpg.connect).parameters["statement_cache_size"].default
+
+    assert len(list(statements_of_lists())) < kept
+
+
 @pytest.fixture
 async def url(postgres: Postgres) -> str:
     """A database with all tables, in each of the layouts of sessions."""
@@ -158,7 +174,7 @@ async def look_ups(url: str, *stores: SessionStore) -> list[Statement]:
     pool = Pool(url, PoolSettings(1, 0, 5, 3600, pre_ping=False))
     lookups = [
         await find_session_lookup(
-            Database(pool, 5), store, table=None, hash_secret=b"", signing_secrets=[]
+            Database(pool, 5), store, table=None, hash_secrets=[b"secret"], signing_secrets=[]
         )
         for store in stores
     ]
@@ -180,10 +196,11 @@ async def test_every_typed_statement_keeps_its_types(url: str) -> None:
     await run_sql(url, SESSION.format("varchar(255)"))
     statements = [
         *statements_of(task_sql),
+        *statements_of_lists(),
         migrations._schema_check(None),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]
-    assert len(statements) == 33
+    assert len(statements) == 92
     assert all(statement.typed for statement in statements)
     before = [await described(url, statement) for statement in statements]
 
@@ -199,6 +216,7 @@ async def test_none_has_a_type_that_asyncpg_must_ask_about_first(url: str) -> No
 
     for statement in [
         *statements_of(task_sql),
+        *statements_of_lists(),
         migrations._schema_check(None),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]:

@@ -15,6 +15,7 @@ from graphql import GraphQLInputObjectType, GraphQLNonNull, GraphQLObjectType
 from graphql_schema.schema import schema
 from persistence import task_sql
 from persistence.tables import tasks as table
+from persistence.task_columns import DERIVED, STORED
 from persistence.task_fields import EDITABLE, READ_ONLY, EditableFields, Task
 from persistence.task_inputs import NewTask, TaskChanges
 from rest.task_documents import TaskDocument
@@ -44,8 +45,15 @@ def example(document: Any) -> set[str]:
     return set(document.model_config["json_schema_extra"]["examples"][0])
 
 
+FIELDS_OF_COLUMNS: Final = {
+    column: DERIVED[name].field if name in DERIVED else name
+    for name, stored in STORED.items()
+    for column in stored.write(table.c.id)
+} | {"search_text": "title", "search_version": "version"}
+"""The field that each column holds, or is computed from."""
+
 EVERY_FIELD: Final[dict[str, Iterable[str]]] = {
-    "persistence/tables.py, tasks": table.c.keys(),
+    "persistence/tables.py, tasks": [FIELDS_OF_COLUMNS[column.name] for column in table.c],
     "persistence/task_fields.py, Task": Task.__struct_fields__,
     "rest/task_documents.py, TaskDocument": TaskDocument.model_fields,
     "rest/task_documents.py, TaskDocument's example": {*example(TaskDocument), "deleted_at"},
@@ -59,7 +67,8 @@ EDITABLE_FIELDS: Final[dict[str, Iterable[str]]] = {
     "persistence/task_fields.py, EditableFields": EditableFields.model_fields,
     "persistence/task_inputs.py, NewTask": NewTask.model_fields,
     "persistence/task_inputs.py, TaskChanges": TaskChanges.model_fields,
-    "persistence/task_sql.py, CREATE": set(task_sql.CREATE[False].parameters) - {"user_id"},
+    "persistence/task_sql.py, CREATE": set(task_sql.CREATE[False].parameters)
+    - {"user_id", *DERIVED},
     "persistence/task_sql.py, CHANGE": {
         name.removesuffix("_provided")
         for name in task_sql.CHANGE[False].parameters
@@ -75,7 +84,10 @@ EDITABLE_FIELDS: Final[dict[str, Iterable[str]]] = {
 """Where the fields are declared that a client may write."""
 
 NULLABLE: Final[dict[str, dict[str, bool]]] = {
-    "persistence/tables.py, tasks": {column.name: bool(column.nullable) for column in table.c},
+    "persistence/tables.py, tasks": {
+        name: all(table.c[column].nullable for column in STORED[name].write(table.c.id))
+        for name in Task.__struct_fields__
+    },
     "persistence/task_fields.py, Task": {
         name: NoneType in get_args(hint) for name, hint in get_type_hints(Task).items()
     },
@@ -114,7 +126,7 @@ def test_every_editable_field_is_declared_everywhere() -> None:
 
 
 def test_every_editable_field_is_stored_and_the_rest_is_read_only() -> None:
-    assert {*EDITABLE, *READ_ONLY} == set(table.c.keys())
+    assert {*EDITABLE, *READ_ONLY} == set(FIELDS_OF_COLUMNS.values())
     assert set(READ_ONLY) == set(operations.READ_ONLY)
 
 

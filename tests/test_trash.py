@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 import pytest
 
-from persistence import task_sql
+from persistence import task_lists
 from tests.operations import EmptyTrash, Restore, Task
 from tests.people import Person
 from tests.surfaces import ApiError
@@ -426,7 +426,9 @@ async def test_a_page_of_the_list_costs_the_same_however_full_the_trash_is(
 async def _blocks_of_a_page(sql: asyncpg.Connection) -> int:
     """The blocks that PostgreSQL reads for a page of 50, as the service reads it."""
     values = {"user_id": "ada", "limit": 51}
-    page = task_sql.LIST[False, False, False]
+    page = task_lists.list_statement(
+        task_lists.Shape(task_lists.Kind.ALL, "created", descending=True, at_position=False)
+    )
     for _ in range(2):  # The first one also reads the catalog.
         [[plan]] = await sql.fetch(
             f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {page.sql}", *page.arguments(values)

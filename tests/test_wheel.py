@@ -24,6 +24,7 @@ import httpx
 import pytest
 from packaging.requirements import Requirement
 
+from persistence.embedded.postgres import Postgres
 from tests.conftest import HASH_SECRET, ROOT, new_database, run_sql
 from tests.people import SESSION_TABLES
 from tests.servers import free_port
@@ -227,6 +228,27 @@ async def test_check_migrate_and_serve_run(production: Environment, unmigrated: 
     assert (migrated.returncode, migrated.stdout) == (0, "The schema is up to date.\n")
     assert after.status_code == 200
     assert [page.status_code for page in pages] == [200] * 5
+
+
+async def test_stamp_runs_outside_a_checkout(production: Environment, postgres: Postgres) -> None:
+    url = await new_database(postgres, "stamped")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        result = production.run(production.twofold, *arguments, DATABASE_URL=url)
+        return result.returncode, result.stdout, result.stderr
+
+    await asyncio.to_thread(run, "migrate")
+    await run_sql(url, "DROP TABLE twofold_alembic_version")
+    refused, _, reason = await asyncio.to_thread(run, "migrate")
+    stamped, said, _ = await asyncio.to_thread(run, "stamp", "head")
+    wrong, _, sentence = await asyncio.to_thread(run, "stamp", "tail")
+    migrated, _, _ = await asyncio.to_thread(run, "migrate")
+
+    assert refused == wrong == 1
+    [newest] = re.findall(r"twofold stamp (\S+),", reason)
+    assert (stamped, said) == (0, f"The revision of the schema is {newest}.\n")
+    assert sentence.startswith("There is no revision 'tail'. There are: head, ")
+    assert migrated == 0
 
 
 @asynccontextmanager

@@ -68,6 +68,6 @@ def require_no_other_table() -> None:
             "To adopt its rows, rename it (ALTER TABLE tasks RENAME TO tasks_before), migrate "
             "again, and copy them over (user_id, title, description, completed). If it is "
             "Twofold's own, restored without its twofold_alembic_version, say which revision it "
-            f"has: alembic stamp {context.script.get_current_head()}, or an earlier one, if the "
+            f"has: twofold stamp {context.script.get_current_head()}, or an earlier one, if the "
             "back-up is of an earlier release."
         )

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_26_trash"
-down_revision = "2026_11_26_idempotency_keys"
+down_revision = "2026_11_26_task_search"
 branch_labels = None
 depends_on = None
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -10,7 +13,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from api.commands.errors import CommandError
 from api.dotenv import read_variable
-from persistence import migrations
+from persistence import migrations, search_texts
+from persistence.database import Database
+from persistence.errors import Unavailable
+from persistence.pool import Pool, PoolSettings
 from persistence.tables import require_schema_name
 from persistence.urls import parse_database_url
 
@@ -18,12 +24,28 @@ from persistence.urls import parse_database_url
 def migrate() -> None:
     """Upgrade the database in ``DATABASE_URL``, in the schema ``DATABASE_SCHEMA``.
 
+    Then compute what searches need of tasks that the release before wrote, in steps, while
+    instances serve.
+
     Raises:
         CommandError: a variable is missing or invalid, or the upgrade failed.
     """
-    url, schema = read_database()
-    upgrade(url, schema)
+    database = read_database()
+    upgrade(*database)
     print("The schema is up to date.")
+    try:
+        amount = asyncio.run(_compute_search_texts(database))
+    except (Unavailable, asyncpg.PostgresError) as error:
+        raise CommandError(f"Searches are slow until this is repeated: {error}") from None
+    if amount:
+        print(f"Searches are fast for {amount} more {'task' if amount == 1 else 'tasks'}.")
+
+
+BATCH: Final = 1000
+"""Tasks whose text one statement stores: their rows are locked for a fraction of a second."""
+
+SECONDS: Final = 60.0
+"""How long one batch may take."""
 
 
 class DatabaseVariables(NamedTuple):
@@ -61,6 +83,22 @@ def read_database() -> DatabaseVariables:
     return DatabaseVariables(url, schema)
 
 
+async def _compute_search_texts(database: DatabaseVariables) -> int:
+    """Compute the text of all tasks that lack it; how many they are."""
+    pool = Pool(database.url, PoolSettings(1, 1, timeout=SECONDS, recycle=-1, pre_ping=False))
+    amount = 0
+    after: int | None = 0
+    try:
+        while after is not None:
+            db = Database(pool, SECONDS, schema=database.schema)
+            done = await search_texts.compute(db, after, BATCH)
+            amount += done.amount
+            after = done.last
+    finally:
+        await pool.close()
+    return amount
+
+
 DATABASE_ERRORS: Final = (
     OSError,
     SQLAlchemyError,
@@ -80,12 +118,26 @@ def upgrade(url: str, schema: str | None = None) -> None:
     Raises:
         CommandError: the upgrade failed; the message gives the reason in one line.
     """
-    try:
+    with one_sentence("migrated"):
         migrations.upgrade(url, schema)
+
+
+@contextmanager
+def one_sentence(done: str) -> Iterator[None]:
+    """Raise what migrations can raise as a sentence.
+
+    Args:
+        done: what could not be done to the database: ``"migrated"``.
+
+    Raises:
+        CommandError: instead of any of these errors.
+    """
+    try:
+        yield
     except DBAPIError as error:
-        raise CommandError(f"The database could not be migrated: {error.orig}") from None
+        raise CommandError(f"The database could not be {done}: {error.orig}") from None
     except migrations.CannotMigrate as error:
         raise CommandError(str(error)) from None
     except (*DATABASE_ERRORS, AlembicError) as error:
         reason = str(error) or type(error).__name__
-        raise CommandError(f"The database could not be migrated: {reason}") from None
+        raise CommandError(f"The database could not be {done}: {reason}") from None

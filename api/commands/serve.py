@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -14,11 +15,12 @@ from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.config import STARTUP_FAILURE
 
+from api.commands.misspellings import misspellings
 from api.dotenv import DotenvVariables
 from api.server.interrupts import accept_interrupts
 from api.server.listener import base_url, listening
+from api.server.server import Server
 from api.server.workers import Workers
 from api.settings import Settings, load
 
@@ -59,16 +61,22 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
             WEB_CONCURRENCY=str(settings.web_concurrency),
         )
         config = _configure(settings)
+        for note in misspellings():
+            _log.warning("%s", note)
         if config.workers > 1:
             _log.info("listening on %s", base_url(listener))
-            _serve_with_workers(Workers(config, [listener], dotenv, _configure))
+            if code := Workers(config, listener, dotenv, _configure).run():
+                raise SystemExit(code)
         else:
+            if sys.platform != "win32":
+                # There is nothing to replace; the default would end the requests under way.
+                signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
             with suppress(KeyboardInterrupt):
                 _Server(config).run([listener])
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, which logs the address once it is served."""
+class _Server(Server):
+    """A server that logs the address once it is served."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the app, then listen."""
@@ -83,7 +91,7 @@ def app() -> FastAPI:
     from api.app import create_app
 
     accept_interrupts()
-    app = create_app(load(_env_file=None))
+    app = create_app(load(dotenv=False))
     _shorten_garbage_collection()
     return app
 
@@ -115,13 +123,6 @@ def _configure(settings: Settings) -> uvicorn.Config:
     chosen = ", ".join(f"{name}={value}" for name, value in settings.chosen().items())
     _log.info("twofold %s with %s", version("twofold"), chosen)
     return config
-
-
-def _serve_with_workers(workers: Workers) -> None:
-    workers.run()
-    # uvicorn does not report by its exit code that no worker could start.
-    if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
-        raise SystemExit(STARTUP_FAILURE)
 
 
 def server_options(settings: Settings) -> dict[str, Any]:

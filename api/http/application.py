@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
-import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
+from types import SimpleNamespace
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -62,6 +63,8 @@ class Application(FastAPI):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        # Starlette's own state is a dictionary behind attributes, read several times a request.
+        self.state = SimpleNamespace(twofold=None)  # type: ignore[assignment]
         self._answer = answer
         self._hosts = hosts
         self._cors = CORSMiddleware(self._serve, origins, origin_pattern)
@@ -189,7 +192,10 @@ def _request_id(scope: Scope) -> str:
     values = header_values(scope, b"x-request-id")
     if len(values) == 1 and _ACCEPTABLE_ID.fullmatch(values[0]):
         return values[0].decode()
-    return secrets.token_hex(16)
+    return f"{_ids.getrandbits(128):032x}"
+
+
+_ids: Final = random.Random()  # An id is unique, and no secret.
 
 
 _ACCEPTABLE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope
 from api.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from api.headers import header_values
 from persistence.errors import FieldError, InvalidInput
+from persistence.timers import LazyTimeout
 
 MAX_BODY: Final = 64 * 1024
 """The largest request body, in bytes."""
@@ -100,23 +101,26 @@ def _require_media_type(scope: Scope, media_types: Sequence[str]) -> None:
     if any(encoding.strip().lower() != b"identity" for encoding in encodings):
         raise UnsupportedMediaType("A request body must not have a Content-Encoding")
     declared = header_values(scope, b"content-type")
-    media_type, *parameters = _parts(declared[0]) if len(declared) == 1 else [""]
-    if media_type not in media_types:
-        raise UnsupportedMediaType(f"The request body must be {' or '.join(media_types)}")
+    problem = _problem(declared[0] if len(declared) == 1 else b"", tuple(media_types))
+    if problem is not None:
+        raise UnsupportedMediaType(problem)
+
+
+@lru_cache(maxsize=64)
+def _problem(content_type: bytes, media_types: tuple[str, ...]) -> str | None:
+    """Why a body of this type is not read; ``None`` if it is."""
+    media_type, *parameters = [part.strip() for part in content_type.decode("latin-1").split(";")]
+    if media_type.lower() not in media_types:
+        return f"The request body must be {' or '.join(media_types)}"
     for parameter in parameters:
-        name, _, charset = parameter.partition("=")
+        name, _, charset = parameter.lower().partition("=")
         if name.strip() == "charset" and charset.strip(' "') not in _CHARSETS:
-            raise UnsupportedMediaType(
-                f"The request body must be UTF-8, and not {charset.strip()[:50]}"
-            )
+            return f"The request body must be UTF-8, and not {charset.strip()[:50]}"
+    return None
 
 
 # ASCII is a part of UTF-8.
 _CHARSETS: Final = ("utf-8", "utf8", "us-ascii", "ascii")
-
-
-def _parts(content_type: bytes) -> list[str]:
-    return [part.strip().lower() for part in content_type.decode("latin-1").split(";")]
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:
@@ -125,7 +129,7 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
             raise too_large()
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        with LazyTimeout(BODY_SECONDS):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":

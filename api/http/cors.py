@@ -28,9 +28,11 @@ EXPOSED_HEADERS: Final = (
     "Idempotency-Replayed",
     "Link",
     "Location",
+    "Preference-Applied",
     "Retry-After",
     "WWW-Authenticate",
     "X-Request-ID",
+    "X-Total-Count",
 )
 """The response headers that a page may read, beside those that every page may."""
 

@@ -33,6 +33,7 @@ class TrustedHosts:
         self._names = {name for name in names if not name.startswith("*.")}
         self._suffixes = tuple(name[1:] for name in names if name.startswith("*."))
         self._logged: set[str] = set()
+        self._accepted: set[bytes] = set()
 
     def require(self, scope: Scope) -> None:
         """Require that a request is meant for this server.
@@ -43,15 +44,18 @@ class TrustedHosts:
             UnknownHost: the request is meant for another host.
         """
         values = header_values(scope, b"host")
+        # Clients send the same few values again and again.
+        if len(values) == 1 and values[0] in self._accepted:
+            return
         if len(values) != 1 and (values or scope["http_version"] != "1.0"):
             raise _invalid_host("Should be given once")
         if values and not _HOST.fullmatch(values[0]):
             raise _invalid_host("Should be a host, and perhaps a port")
-        if self._is_open:
-            return
         host = _without_port(values[0]) if values else ""
-        is_known = host in self._names or host.endswith(self._suffixes)
-        if not is_known and not _is_health(path_in_app(scope)):
+        if self._is_open or host in self._names or host.endswith(self._suffixes):
+            if values and len(self._accepted) < _MAX_ACCEPTED:
+                self._accepted.add(values[0])
+        elif not _is_health(path_in_app(scope)):
             self._log_refusal(host)
             raise UnknownHost
 
@@ -63,6 +67,9 @@ class TrustedHosts:
 
 
 _MAX_LOGGED: Final = 20
+
+_MAX_ACCEPTED: Final = 100
+"""Values of ``Host`` that are remembered as accepted: with and without a port, in any case."""
 
 
 def _is_health(path: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 from starlette.types import Scope
@@ -14,7 +15,7 @@ MAX_ACCEPT: Final = 2048
 """How much of a header of negotiation is read, in bytes; browsers send 150."""
 
 
-def best_media_type(scope: Scope, offers: Sequence[str]) -> str | None:
+def best_media_type(scope: Scope, offers: tuple[str, ...]) -> str | None:
     """The offer that the client prefers; ``None`` if it accepts none of them (RFC 9110, 12.5.1).
 
     Of equally preferred offers, the one that the client names first; without a preference, the
@@ -24,8 +25,12 @@ def best_media_type(scope: Scope, offers: Sequence[str]) -> str | None:
         offers: media types, at least one.
     """
     accept = _bounded(scope, b"accept")
-    if accept is None:
-        return offers[0]
+    return offers[0] if accept is None else _best(accept, offers)
+
+
+# All clients of one kind send the same, and parsing it costs 20 µs. At most 0.5 MB.
+@lru_cache(maxsize=256)
+def _best(accept: str, offers: tuple[str, ...]) -> str | None:
     ranges = dict(_media_ranges(accept))
     preferences = {offer: _preference(ranges, offer) for offer in offers}
     best = max(offers, key=lambda offer: preferences[offer])

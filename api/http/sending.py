@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.types import Message, Scope, Send
@@ -55,16 +56,15 @@ class ResponseSender:
             return
         await self._send(message)
 
-    def _with_common(self, sent: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        headers = [_varied(pair) for pair in sent]
-        present = {name for name, _ in headers}
-        if b"vary" not in present:
-            headers.append((b"vary", b"Origin"))
+    def _with_common(self, sent: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        context = self._context
+        present = dict(sent)
+        headers = [_varied(pair) for pair in sent] if b"vary" in present else [*sent, _VARY]
         headers += [pair for pair in self._defaults if pair[0] not in present]
-        headers.append((b"x-request-id", self._context.request_id.encode()))
-        for charge in self._context.charges:
+        headers.append((b"x-request-id", context.request_id.encode()))
+        for charge in context.charges:
             headers += charge.headers
-        if (once := self._context.once.get("")) and once.is_replayed:
+        if context.once and (once := context.once.get("")) and once.is_replayed:
             headers.append((b"idempotency-replayed", b"true"))
         if is_draining(self._scope):
             headers.append((b"connection", b"close"))
@@ -76,6 +76,9 @@ class ResponseSender:
             piece = body[start : start + PIECE]
             more = message.get("more_body", False) or start + PIECE < len(body)
             await self._send({**message, "body": piece, "more_body": more})
+
+
+_VARY: Final = (b"vary", b"Origin")
 
 
 def _varied(pair: tuple[bytes, bytes]) -> tuple[bytes, bytes]:

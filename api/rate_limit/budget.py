@@ -43,6 +43,7 @@ class Budget:
             kind: Limit(configured.limit.amount, configured.limit.get_expiry())
             for kind, configured in self._limits.items()
         }
+        self._headers = {kind: _limit_headers(kind, limit) for kind, limit in self._amounts.items()}
         self._windows: SlidingWindow = LocalSlidingWindow()
         if settings.redis_url is not None:
             self._windows = RedisSlidingWindow(
@@ -89,7 +90,7 @@ class Budget:
             self.require_funds(payer, cost.kind)
         window = await self._windows.hit(
             _key(payer, cost.kind),
-            self.limit(cost.kind),
+            self._amounts[cost.kind],
             cost.amount,
             anonymous=_is_anonymous(payer),
         )
@@ -145,18 +146,23 @@ class Budget:
 
         https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
         """
-        kind, (amount, seconds), remaining = cost.kind.encode(), window.limit, window.remaining
+        kind, remaining = cost.kind.encode(), window.remaining
         reset = math.ceil(window.now + window.full_in)
         # In a refusal, t is when this cost fits.
         t = math.ceil(window.full_in) if window.allowed else _retry_after(window)
         headers = [
-            (b"x-ratelimit-limit", b"%d" % amount),
+            *self._headers[cost.kind],
             (b"x-ratelimit-remaining", b"%d" % remaining),
             (b"x-ratelimit-reset", b"%d" % reset),
-            (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (kind, amount, seconds)),
             (b"ratelimit", b'"%b";r=%d;t=%d' % (kind, remaining, t)),
         ]
         return Charge(cost, window, reset, headers)
+
+
+def _limit_headers(kind: Kind, limit: Limit) -> list[tuple[bytes, bytes]]:
+    """The headers that every response has alike."""
+    policy = b'"%b";q=%d;w=%d' % (kind.encode(), limit.amount, limit.seconds)
+    return [(b"x-ratelimit-limit", b"%d" % limit.amount), (b"ratelimit-policy", policy)]
 
 
 def viewer_payer(viewer: Viewer) -> str:

@@ -23,7 +23,7 @@ _log = logging.getLogger("twofold.budget")
 
 # The hits of a window are a list of times in microseconds, newest first. Redis's own clock
 # decides, so that the clocks of the instances may differ.
-_SCRIPT: Final = """
+SCRIPT: Final = """
 local key, amount, window, cost = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]) * 1000000, tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -206,7 +206,7 @@ class RedisSlidingWindow:
         except ReplyError as error:
             if not str(error).startswith("NOSCRIPT"):  # Redis was restarted or flushed.
                 raise
-        return await connection.call("EVAL", _SCRIPT, *arguments)
+        return await connection.call("EVAL", SCRIPT, *arguments)
 
     async def _connected(self) -> RedisConnection:
         """The connection; if there is none, all who need it wait for the same new one."""
@@ -264,7 +264,7 @@ class RedisSlidingWindow:
             _log.info("Redis answers again; one budget for all instances")
 
     async def _prepare(self, connection: RedisConnection) -> None:
-        self._script = await connection.call("SCRIPT", "LOAD", _SCRIPT)
+        self._script = await connection.call("SCRIPT", "LOAD", SCRIPT)
         for key in self._probe_keys:
             # A Redis that is full, or a replica, fails only when it has to write.
             _state(await self._run(connection, key, _PROBE, 1), _PROBE, 1)
@@ -280,14 +280,13 @@ def _is_elsewhere(error: Exception) -> bool:
 
 def _state(reply: Any, limit: Limit, cost: int) -> WindowState:
     """What the script's reply says."""
-    allowed, remaining, *micros = reply
-    fits_in, full_in, now, one_fits_in = (int(number) / 1e6 for number in micros)
+    allowed, remaining, fits_in, full_in, now, one_fits_in = reply
     return WindowState(
         allowed == 1,
         limit,
         max(remaining, 0),
-        math.inf if cost > limit.amount else fits_in,
-        full_in,
-        now,
-        one_fits_in,
+        math.inf if cost > limit.amount else int(fits_in) / 1e6,
+        int(full_in) / 1e6,
+        int(now) / 1e6,
+        int(one_fits_in) / 1e6,
     )

@@ -1,12 +1,16 @@
-"""Which request heads are refused before the app is called. Pure functions on heads."""
+"""Request heads: which are refused before the app is called, and what the app gets of others."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 import httptools
 from httptools import HttpParserError
 from starlette.responses import PlainTextResponse
+
+if TYPE_CHECKING:
+    from uvicorn._types import HTTPScope
 
 INVALID: Final = "Invalid HTTP request received."
 
@@ -71,3 +75,15 @@ def head_without_upgrade(method: bytes, target: bytes, version: str, headers: He
     lines = [b"%s %s HTTP/%s" % (method, target, version.encode())]
     lines += [b"%s: %s" % header for header in headers if header[0] != b"upgrade"]
     return b"\r\n".join([*lines, b"", b""])
+
+
+def complete_scope(scope: HTTPScope, method: bytes, target: bytes, version: str) -> None:
+    """Add to a scope what the request line says. Its target begins with a slash."""
+    url = httptools.parse_url(target)
+    path = url.path.decode("ascii")
+    root = scope["root_path"]
+    scope["method"] = method.decode("ascii")
+    scope["http_version"] = version
+    scope["path"] = root + (unquote(path) if "%" in path else path)
+    scope["raw_path"] = root.encode("ascii") + url.path
+    scope["query_string"] = url.query or b""

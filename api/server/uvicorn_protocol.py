@@ -16,10 +16,19 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.server.connections import INVALID_REQUESTS, REFUSED_CONNECTIONS, descriptors_for_clients
+from api.server.cycle import Cycle
 from api.server.flow import Flow, close_without_continue
-from api.server.framing import INVALID, head_without_upgrade, refusal, with_authority
+from api.server.framing import (
+    INVALID,
+    complete_scope,
+    head_without_upgrade,
+    refusal,
+    with_authority,
+)
 from api.server.interrupts import until_cancelled
 from api.server.listener import as_ipv4
+from api.server.unread import UnreadResponses
+from persistence.timers import LazyTimer
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -76,6 +85,7 @@ class Protocol(HttpToolsProtocol):
         self._is_refused = False
         self._in_headers = True
         self._begun = False  # Whether a request line has begun.
+        self._idle = LazyTimer(self.loop, self._close)
         self._framing = 0  # Bytes of the current message outside its body.
         self._unused = 0  # Bytes of its body after its response.
         self._body_left = 0  # Bytes of a body of known length that are still to come.
@@ -83,13 +93,10 @@ class Protocol(HttpToolsProtocol):
         self._arrival_timer: asyncio.TimerHandle | None = None
         # Writing
         self._answered: RequestResponseCycle | None = None  # The current cycle, or the last one.
-        self._slow_since = 0.0  # When this response first waited for its client; 0 if it never did.
-        self._read_bytes = 0  # Bytes that the client has read since.
-        self._unread = 0
-        self._unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Apply the keep-alive time-out to the first request, too."""
+        self._unread = UnreadResponses(transport, self.unread_seconds, self.unread_rate)
         limit = descriptors_for_clients()
         socket = transport.get_extra_info("socket")
         if limit is not None and socket.fileno() >= limit:
@@ -101,13 +108,13 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.client = as_ipv4(self.client)
         self.flow = Flow(transport, self.must_not_read)
-        self._keep_alive()
+        self._idle.start(self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers, and mark every request as disconnected."""
-        self._unset_keepalive_if_required()
+        self._idle.close()
         self._stop_arrival_timer()
-        self._stop_watching_reads()
+        self._unread.stop()
         self._drop_packet()
         for cycle in (self._answered, *(cycle for cycle, _ in self.pipeline)):
             if cycle and not cycle.response_complete:
@@ -118,13 +125,13 @@ class Protocol(HttpToolsProtocol):
 
     def eof_received(self) -> None:
         """The transport closes when the client has read its response."""
-        self._watch_reads()
+        self._unread.watch()
 
     def shutdown(self) -> None:
         """Finish the current response, then close."""
         self._drop_packet()
         super().shutdown()
-        self._watch_reads()
+        self._unread.watch()
 
     # --- Reading ------------------------------------------------------------------------------
 
@@ -140,7 +147,7 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse a packet, in pieces if it may contain too many requests."""
-        self._unset_keepalive_if_required()
+        self._idle.stop()
         if not self._is_refused:
             self._packet += data  # A rest is only there while reading is paused.
             self._parse_packet()
@@ -214,30 +221,41 @@ class Protocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Store a header; ignore a trailer."""
         if self._in_headers:
-            super().on_header(name, value)
+            name = name.lower()
+            self.headers.append((name, value))
+            if name == b"content-length":
+                self._body_left = int(value)
+            elif name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         """Continue with the body; for an upgrade, prepare to parse the headers again."""
-        version = self.parser.get_http_version()
+        method, version = self.parser.get_method(), self.parser.get_http_version()
         if self.parser.should_upgrade():
-            self._plain_head = head_without_upgrade(
-                self.parser.get_method(), self.url, version, self.headers
-            )
+            self._plain_head = head_without_upgrade(method, self.url, version, self.headers)
             return
         self._in_headers = False
         self._stop_arrival_timer()
-        if response := refusal(self.parser.get_method(), self.url, version, self.headers):
+        if response := refusal(method, self.url, version, self.headers):
             # The connection is closed after this response.
             self.app = response
             self.url = b"/"
         elif self.url[:1] != b"/":
             self.url = with_authority(self.url, self.headers)
-        for name, value in self.headers:
-            if name == b"content-length":
-                self._body_left = int(value)
-        super().on_headers_complete()
+        complete_scope(self.scope, method, self.url, version)
+        self._begin_cycle(keep_alive=version != "1.0" and self.parser.should_keep_alive())
         if self.expect_100_continue:
             close_without_continue(self.cycle)
+
+    def _begin_cycle(self, *, keep_alive: bool) -> None:
+        """Start the request whose headers are complete, or let it wait for the ones before."""
+        before = self.cycle
+        self.cycle = Cycle(self, keep_alive=keep_alive)
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         """Store a part of a body; if its request was answered, only count it."""
@@ -281,7 +299,7 @@ class Protocol(HttpToolsProtocol):
             self._close()  # A response that has started cannot become a 400.
         elif not self.transport.is_closing():
             self.send_400_response(INVALID)
-            self._watch_reads()
+            self._unread.watch()
 
     def _drop_packet(self) -> None:
         self._packet, self._at = b"", 0
@@ -295,11 +313,6 @@ class Protocol(HttpToolsProtocol):
         cycle = self._answered
         return bool(cycle and not cycle.response_complete and not cycle.disconnected)
 
-    def _keep_alive(self) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
-
     def _start_arrival_timer(self) -> None:
         """Start the time-out for the rest of a head, or of a body whose request was answered.
 
@@ -312,8 +325,8 @@ class Protocol(HttpToolsProtocol):
             self._arrival_timer = self.loop.call_later(self.body_seconds, self._close)
         elif self._begun or self._framing:
             self._arrival_timer = self.loop.call_later(self.head_seconds, self._too_slow)
-        elif not self.timeout_keep_alive_task:
-            self._keep_alive()
+        elif not self._idle.is_running:
+            self._idle.start(self.timeout_keep_alive)
 
     def _stop_arrival_timer(self) -> None:
         if self._arrival_timer:
@@ -329,17 +342,19 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answered = cycle
-        self._slow_since = 0.0
-        self._read_bytes = 0
+        self._unread.begin_response()
         super()._start_asgi_task(cycle, until_cancelled(app))
 
     def on_response_complete(self) -> None:
         """Start the next waiting request; if there is none, resume reading."""
-        super().on_response_complete()
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
             self._drop_packet()
-            self._watch_reads()
-        elif not self.pipeline:
+            self._unread.watch()
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        if not self.pipeline:
             if self._packet and not self._next_parse:
                 self._next_parse = self.loop.call_soon(self._parse_packet)
             self.flow.resume_reading()
@@ -352,48 +367,16 @@ class Protocol(HttpToolsProtocol):
     def _close(self) -> None:
         """Close when the client has read what is written."""
         self.transport.close()
-        self._watch_reads()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close when the client has read its response."""
-        super().timeout_keep_alive_handler()
-        self._watch_reads()
+        self._unread.watch()
 
     def pause_writing(self) -> None:
         """Stop writing until the client has read some of its response."""
         super().pause_writing()
-        self._watch_reads()
+        self._unread.watch()
 
     def resume_writing(self) -> None:
         """Continue to write."""
-        self._stop_watching_reads()
+        self._unread.stop()
         super().resume_writing()
         if self.transport.is_closing():
-            self._watch_reads()
-
-    def _watch_reads(self) -> None:
-        """Abort the connection if the client reads nothing, or reads too slowly."""
-        self._stop_watching_reads()
-        self._unread = self.transport.get_write_buffer_size()
-        if self._unread:
-            self._slow_since = self._slow_since or self.loop.time()
-            if self._is_read_too_slowly():
-                self.transport.abort()
-            else:
-                self._unread_timer = self.loop.call_later(self.unread_seconds, self._check_reads)
-
-    def _check_reads(self) -> None:
-        if self.transport.get_write_buffer_size() < self._unread:
-            self._watch_reads()
-        else:
-            self.transport.abort()
-
-    def _stop_watching_reads(self) -> None:
-        if self._unread_timer:
-            self._unread_timer.cancel()
-            self._unread_timer = None
-            self._read_bytes += max(0, self._unread - self.transport.get_write_buffer_size())
-
-    def _is_read_too_slowly(self) -> bool:
-        seconds = self.loop.time() - self._slow_since - self.unread_seconds
-        return self._read_bytes < seconds * self.unread_rate
+            self._unread.watch()

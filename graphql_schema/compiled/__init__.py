@@ -12,7 +12,14 @@ knows nothing of HTTP, and nothing of one schema.
 from .document import Answer, Call, Document, Operation
 from .leaves import Leaf
 from .limits import Limits
-from .list_sizes import ConstantSize, DeclaredSize, InputList, SlicingArgument, list_fields
+from .list_sizes import (
+    ConstantSize,
+    DeclaredSize,
+    InputList,
+    LeafList,
+    SlicingArgument,
+    list_fields,
+)
 from .rejections import RequestRejected, Stage
 from .schema import CompiledSchema
 
@@ -25,6 +32,7 @@ __all__ = [
     "Document",
     "InputList",
     "Leaf",
+    "LeafList",
     "Limits",
     "Operation",
     "RequestRejected",

@@ -123,10 +123,17 @@ def _custom(leaf: Leaf, value: str, constant: Constant) -> list[str]:
 def _enum(type_: CustomGraphQLEnumType, value: str, constant: Constant) -> list[str]:
     members: Iterable[Enum] = type_.wrapped_cls
     names = {member.name: type_.coerce_output_value(member) for member in members}
+    # Like graphql-core, Strawberry also takes the value of a member for the member.
+    by_value = {member.value: names[member.name] for member in members if _is_text(member)}
     return [
-        f"if type({value}) is not {constant(type_.wrapped_cls)}: raise UnexpectedValue",
-        f"{value} = {constant(names)}[{value}._name_]",
+        f"if type({value}) is str: {value} = {constant(by_value)}[{value}]",
+        f"elif type({value}) is not {constant(type_.wrapped_cls)}: raise UnexpectedValue",
+        f"else: {value} = {constant(names)}[{value}._name_]",
     ]
+
+
+def _is_text(member: Enum) -> bool:
+    return type(member.value) is str
 
 
 def _serialized(type_: GraphQLLeafType, value: str, constant: Constant) -> list[str]:

@@ -16,7 +16,9 @@ from graphql import (
     ListValueNode,
     ValueNode,
     VariableNode,
+    get_named_type,
     get_nullable_type,
+    is_leaf_type,
     is_list_type,
 )
 from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_literal
@@ -75,7 +77,14 @@ class ConstantSize:
     most: int
 
 
-DeclaredSize: TypeAlias = SlicingArgument | InputList | ConstantSize
+@dataclass(frozen=True, slots=True)
+class LeafList:
+    """The list has at most `most` short leaves. It counts like one leaf: with its object."""
+
+    most: int
+
+
+DeclaredSize: TypeAlias = SlicingArgument | InputList | ConstantSize | LeafList
 
 
 class ListSizes:
@@ -114,6 +123,9 @@ class ListSizes:
         if isinstance(size, ConstantSize):
             self.constants[name] = size.most
             return
+        if isinstance(size, LeafList):
+            _require_leaves(schema, name)
+            return
         type_name, _, field_name = size.field.partition(".")
         type_ = schema.get_type(type_name)
         field = type_.fields.get(field_name) if isinstance(type_, GraphQLObjectType) else None
@@ -130,6 +142,14 @@ class ListSizes:
             raise ValueError(f"{name}: {size.field} is not a root field")
         if self.slicing.setdefault(size.field, size) != size:
             raise ValueError(f"{name}: {size.field} has another slicing argument already")
+
+
+def _require_leaves(schema: GraphQLSchema, name: str) -> None:
+    type_name, _, field_name = name.partition(".")
+    type_ = schema.get_type(type_name)
+    assert isinstance(type_, GraphQLObjectType)
+    if not is_leaf_type(get_named_type(type_.fields[field_name].type)):
+        raise ValueError(f"{name}: its items are not leaves")
 
 
 def list_fields(schema: GraphQLSchema) -> Iterator[str]:

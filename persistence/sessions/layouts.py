@@ -78,7 +78,7 @@ class TableLookup:
 
     Attributes:
         signing_secrets: a token's signature must be right under one of them, if there are any.
-        statement: takes ``key``.
+        statement: takes what ``keys`` returns, a parameter each.
         table: the auth server's, as SQL writes it.
         joined: the statements that do the look-up along the way (``persistence.sessions.checks``),
             by the SQL that they began as.
@@ -92,25 +92,26 @@ class TableLookup:
     async def find(self, db: Database, token: bytes) -> SessionRecord | None:
         """See ``SessionLookup.find``."""
         presented = parse_token(token)
-        key = self.key(presented)
-        return self.session(await db.read(self.statement, key=key), key, presented)
+        keys = self.keys(presented)
+        values = dict(zip(self.statement.parameters, keys, strict=True))
+        return self.session(await db.read(self.statement, **values), keys, presented)
 
     def session(
-        self, records: Sequence[Record], key: str, presented: PresentedToken
+        self, records: Sequence[Record], keys: Sequence[str], presented: PresentedToken
     ) -> SessionRecord | None:
         """The valid session among the statement's records, if one belongs to the token.
 
         The signature is checked after the query, so that a wrong one takes as long as a right one.
         """
-        session = _match(records, self.stored(key, presented))
+        session = _match(records, self.stored(keys, presented))
         return session if is_signature_right(presented, self.signing_secrets) else None
 
-    def key(self, presented: PresentedToken) -> str:
-        """The statement's ``key`` for a token."""
+    def keys(self, presented: PresentedToken) -> Sequence[str]:
+        """The statement's values for a token."""
         raise NotImplementedError
 
-    def stored(self, key: str, presented: PresentedToken) -> bytes:
-        """What the table has of a token."""
+    def stored(self, keys: Sequence[str], presented: PresentedToken) -> Sequence[bytes]:
+        """What the table may have of a token."""
         raise NotImplementedError
 
 
@@ -118,39 +119,39 @@ class TableLookup:
 class HashedSessionLookup(TableLookup):
     """Lookup in rows that carry the hex HMAC-SHA256 of the token, and ``revoked``."""
 
-    secret: bytes
+    secrets: Sequence[bytes]
 
-    def key(self, presented: PresentedToken) -> str:
-        """The hash."""
-        return hash_token(self.secret, presented.raw)
+    def keys(self, presented: PresentedToken) -> Sequence[str]:
+        """The hash under each secret."""
+        return [hash_token(secret, presented.raw) for secret in self.secrets]
 
-    def stored(self, key: str, presented: PresentedToken) -> bytes:
-        """The hash."""
-        return key.encode()
+    def stored(self, keys: Sequence[str], presented: PresentedToken) -> Sequence[bytes]:
+        """The hashes."""
+        return [key.encode() for key in keys]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BetterAuthSessionLookup(TableLookup):
     """Lookup in a stock better-auth server's rows: plain tokens, deleted when revoked."""
 
-    def key(self, presented: PresentedToken) -> str:
+    def keys(self, presented: PresentedToken) -> Sequence[str]:
         """The token, as far as PostgreSQL can store it.
 
         The query runs with every token, also one that no row can have, so that all take the same
         time.
         """
-        return presented.raw.decode(errors="replace").replace("\0", "\ufffd")
+        return [presented.raw.decode(errors="replace").replace("\0", "\ufffd")]
 
-    def stored(self, key: str, presented: PresentedToken) -> bytes:
+    def stored(self, keys: Sequence[str], presented: PresentedToken) -> Sequence[bytes]:
         """The token itself."""
-        return presented.raw
+        return [presented.raw]
 
 
-def _match(records: Sequence[Record], key: bytes) -> SessionRecord | None:
+def _match(records: Sequence[Record], keys: Sequence[bytes]) -> SessionRecord | None:
     # Compared again here, in constant time and byte for byte. The auth server's column may have
     # an equality of its own (a collation, citext, padding).
     for row_key, user_id, expires_at, seconds_left in records:
-        if hmac.compare_digest(row_key.encode(), key):
+        if any(hmac.compare_digest(row_key.encode(), key) for key in keys):
             return SessionRecord(Viewer(user_id, expires_at), seconds_left)
     return None
 
@@ -160,14 +161,14 @@ async def find_session_lookup(
     store: SessionStore,
     *,
     table: str | None,
-    hash_secret: bytes,
+    hash_secrets: Sequence[bytes],
     signing_secrets: Sequence[bytes],
 ) -> TableLookup:
     """Inspect the auth server's table and prepare the lookup for it.
 
     Args:
         table: the table's name as SQL writes it; ``None`` means the layout's usual names.
-        hash_secret: for ``SessionStore.HASHED``.
+        hash_secrets: for ``SessionStore.HASHED``; a token may be hashed with any of them.
         signing_secrets: better-auth's own; if there are none, signatures go unchecked.
 
     Raises:
@@ -177,14 +178,18 @@ async def find_session_lookup(
     """
     layout = await _find_table(db, store, (table,) if table else _TABLES[store])
     is_hashed = store is SessionStore.HASHED
-    statement = _hashed_statement(layout) if is_hashed else _better_auth_statement(layout)
+    statement = (
+        _hashed_statement(layout, len(hash_secrets))
+        if is_hashed
+        else _better_auth_statement(layout)
+    )
     problem = (
         f"The session table {layout.name} cannot be read as SESSION_STORE={store} describes it"
     )
-    await _probe(db, statement, problem, key="")
+    await _probe(db, statement, problem, **dict.fromkeys(statement.parameters, ""))
     if is_hashed:
         return HashedSessionLookup(
-            secret=hash_secret,
+            secrets=hash_secrets,
             signing_secrets=signing_secrets,
             statement=statement,
             table=layout.name,
@@ -287,11 +292,11 @@ async def _find_table(db: Database, store: SessionStore, names: Sequence[str]) -
     return _Table(name, columns)
 
 
-def _hashed_statement(table: _Table) -> Statement:
+def _hashed_statement(table: _Table, secrets: int) -> Statement:
     expires = table.column("expires_at")
     return _statement(
         table, table.column("token_hash"), table.column("user_id"), expires,
-        f"AND {table.column('revoked')} IS NOT TRUE",
+        f"AND {table.column('revoked')} IS NOT TRUE", secrets,
     )  # fmt: skip
 
 
@@ -301,10 +306,14 @@ def _better_auth_statement(table: _Table) -> Statement:
     return _statement(table, table.column("token"), user_id, expires, "")
 
 
-def _statement(table: _Table, key: str, user_id: str, expires: str, condition: str) -> Statement:
+def _statement(
+    table: _Table, key: str, user_id: str, expires: str, condition: str, keys: int = 1
+) -> Statement:
     # No cast for other types of text: they have an equality of their own (char ignores padding,
     # citext ignores case), and a cast would not use their indexes.
     typed = table.columns[key.strip('"')] in ("text", "character varying")
+    # A parameter for each key: asyncpg would have to ask for the type of a list of another type.
+    values = ", ".join(f"${number}{'::text' if typed else ''}" for number in range(1, keys + 1))
     # Seconds since 1970 are the same for a timestamp with a time zone and for one without, in UTC,
     # also if the column becomes the other one while this statement is in use. Text has none.
     end, now = (f"extract(epoch FROM {instant})::float8" for instant in (expires, "now()"))
@@ -315,8 +324,8 @@ def _statement(table: _Table, key: str, user_id: str, expires: str, condition: s
         f"SELECT {key}::text, {user_id}::text,"  # noqa: S608
         f" least(to_timestamp(least({end}, 253402300800)), {last}),"
         f" least({end} - {now}, {MAX_SECONDS_LEFT}) FROM {table.name}"
-        f" WHERE {key} = $1{'::text' if typed else ''} AND {end} > {now}"
+        f" WHERE {key} IN ({values}) AND {end} > {now}"
         f" AND {user_id} IS NOT NULL {condition}",
-        ("key",),
+        tuple(f"session_key_{number}" for number in range(1, keys + 1)),
         typed=typed,
     )

@@ -14,7 +14,11 @@ const options = {
   session: { ...common.session, ...session },
   user: { ...common.user, modelName: "users" },
   advanced: { database: { generateId: "uuid" } },
-  database: hashedSessions(adapter, process.env.SESSION_HASH_SECRET),
+  database: hashedSessions(
+    adapter,
+    process.env.SESSION_HASH_SECRET,
+    process.env.OLD_SESSION_HASH_SECRET,
+  ),
 };
 
 // better-auth migrates what it connects to itself, hence the database in another form.

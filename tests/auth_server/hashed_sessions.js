@@ -25,30 +25,38 @@ export const session = {
 // a bearer token with a dot for a signed one, and nobody can sign it.
 const HANDLE = "hashed.";
 
-/** Wrap any better-auth adapter: betterAuth({ database: hashedSessions(adapter, secret) }). */
-export function hashedSessions(adapter, secret) {
-  const hash = (token) =>
-    token.startsWith(HANDLE)
-      ? token.slice(HANDLE.length)
-      : createHmac("sha256", secret).update(token).digest("hex");
+/**
+ * Wrap any better-auth adapter: betterAuth({ database: hashedSessions(adapter, secret) }).
+ * Sessions whose tokens were hashed with an old secret are found as well.
+ */
+export function hashedSessions(adapter, secret, ...oldSecrets) {
+  const secrets = [secret, ...oldSecrets.filter(Boolean)];
 
-  const hashAll = (value) => (Array.isArray(value) ? value.map(hash) : hash(value));
+  const hashes = (token) =>
+    token.startsWith(HANDLE)
+      ? [token.slice(HANDLE.length)]
+      : secrets.map((each) => createHmac("sha256", each).update(token).digest("hex"));
+
+  const named = (clause) => {
+    const value = [clause.value].flat().flatMap(hashes);
+    return value.length > 1 || clause.operator === "in"
+      ? { ...clause, operator: "in", value }
+      : { ...clause, value: value[0] };
+  };
 
   const live = (where = []) => [
-    ...where.map((clause) =>
-      clause.field === "token" ? { ...clause, value: hashAll(clause.value) } : clause,
-    ),
+    ...where.map((clause) => (clause.field === "token" ? named(clause) : clause)),
     { field: "revoked", value: false },
   ];
 
-  const hidden = (data) => ("token" in data ? { ...data, token: hash(data.token) } : data);
+  const hidden = (data) => ("token" in data ? { ...data, token: hashes(data.token)[0] } : data);
 
   /** A row as better-auth knows it: with the raw token, where this request has shown it. */
   const shown = (row, where = []) => {
     if (!row?.token) return row;
     const current = tryGetCurrentAuthEndpointContext()?.context.session?.session.token;
     const asked = where.filter(({ field }) => field === "token").flatMap(({ value }) => value);
-    const raw = [current, ...asked].find((token) => token && hash(token) === row.token);
+    const raw = [current, ...asked].find((token) => token && hashes(token).includes(row.token));
     return { ...row, token: raw ?? HANDLE + row.token };
   };
 

@@ -13,6 +13,7 @@ from graphql_schema.compiled import (
     ConstantSize,
     DeclaredSize,
     InputList,
+    LeafList,
     Limits,
     RequestRejected,
     SlicingArgument,
@@ -149,6 +150,7 @@ def test_the_schema_of_tasks_has_a_declaration_for_each_list_field(name: str) ->
         ("Book.authors", InputList("Room.search", "names"), "Room.search has no argument 'names'"),
         ("Book.authors", InputList("Shed.find", "names"), "Shed.find has no argument 'names'"),
         ("Book.authors", SlicingArgument("Room.find", "last", 9), "Room.find has no argument"),
+        ("Room.find", LeafList(3), "Room.find: its items are not leaves"),
     ],
 )
 def test_a_declaration_that_does_not_fit_the_schema_is_rejected(
@@ -197,6 +199,18 @@ def test_only_one_argument_of_a_root_field_is_counted(
 )
 def test_a_list_of_constant_size_multiplies_the_items_around_it(selected: str, count: int) -> None:
     sizes: dict[str, DeclaredSize] = {"Cupboard.things": SLICED, "Book.authors": ConstantSize(3)}
+    engine = CompiledSchema(strawberry.Schema(Kitchen), limits=Limits(items=3), list_sizes=sizes)
+    text = f"{{ cupboard(first: 4) {{ things {{ ... on Book {{ {selected} }} }} }} }}"
+
+    with pytest.raises(RequestRejected, match=f"asks for {count}, "):
+        engine.prepare(text).operation().bind()
+
+
+@pytest.mark.parametrize(
+    ("selected", "count"), [("title", 4), ("authors", 4), ("authors a: authors", 8)]
+)
+def test_a_list_of_leaves_counts_like_one_leaf(selected: str, count: int) -> None:
+    sizes: dict[str, DeclaredSize] = {"Cupboard.things": SLICED, "Book.authors": LeafList(20)}
     engine = CompiledSchema(strawberry.Schema(Kitchen), limits=Limits(items=3), list_sizes=sizes)
     text = f"{{ cupboard(first: 4) {{ things {{ ... on Book {{ {selected} }} }} }} }}"
 

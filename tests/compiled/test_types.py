@@ -26,7 +26,10 @@ SCHEMA: Final[GraphQLSchema] = schema()._schema
 ARGUMENTS: Final = {
     "task": '(id: "%s")',
     "node": '(id: "%s")',
-    "createTask": '(input: {title: "water the plants", description: "all of them"})',
+    "createTask": (
+        '(input: {title: "water the plants", description: "all of them", completed: true,'
+        ' due: "2025-12-10", priority: HIGH, tags: "home"})'
+    ),
     "updateTask": '(id: "%s", input: {})',
     "deleteTask": '(id: "%s")',
     "createTasks": '(inputs: [{title: "water the plants", description: "all of them"}])',
@@ -38,6 +41,15 @@ ARGUMENTS: Final = {
 
 ``%s`` stands for the id of a task, ``%d`` for the id of a deleted one.
 """
+
+TASK: Final = {
+    "title": "sow",
+    "description": "in rows",
+    "completed": True,
+    "due": "2025-12-10T12:30:00Z",
+    "tags": ["garden"],
+}
+"""A task without nulls."""
 
 
 def leaf_paths(type_: GraphQLObjectType) -> Iterator[tuple[str, ...]]:
@@ -80,8 +92,8 @@ def leaf(data: Any, path: tuple[str, ...]) -> Any:
 async def test_a_field_without_a_resolver_is_compiled(
     kind: str, path: tuple[str, ...], ada_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = await ada_client.post("/tasks", json={"title": "sow", "description": "in rows"})
-    deleted = await ada_client.post("/tasks", json={"title": "reap", "description": "by hand"})
+    task = await ada_client.post("/tasks", json=TASK)
+    deleted = await ada_client.post("/tasks", json=TASK)
     await ada_client.delete(f"/tasks/{deleted.json()['id']}")
     root, *below = path
     selection = "".join(f" {{ {name}" for name in below) + " }" * len(below)

@@ -57,10 +57,10 @@ LONG_DRAIN = "300"
     [
         pytest.param(COMMAND, 0.5, id="twofold serve"),
         pytest.param(
-            (*COMMAND, *WORKERS), 1.0, marks=pytest.mark.drill, id="twofold serve --workers"
+            (*COMMAND, *WORKERS), 0.5, marks=pytest.mark.drill, id="twofold serve --workers"
         ),
         pytest.param(UVICORN, 0.5, marks=pytest.mark.drill, id="uvicorn"),
-        # uvicorn's parent process handles signals twice a second.
+        # uvicorn's parent process handles signals twice a second, ours at once.
         pytest.param((*UVICORN, *WORKERS), 1.0, marks=pytest.mark.drill, id="uvicorn --workers"),
     ],
 )

@@ -11,13 +11,14 @@ import sys
 import asyncpg
 import httpx
 import pytest
+from alembic.script import ScriptDirectory
 
 from persistence.embedded.postgres import Postgres
-from persistence.migrations import CannotMigrate, upgrade
+from persistence.migrations import CannotMigrate, config, upgrade
 from tests.conftest import ROOT, new_database, run_sql
 from tests.neighbours.databases import both_adas, client_of, new_installation
 
-OURS = "2026_11_26_idempotency_keys"
+OURS = ScriptDirectory.from_config(config()).get_current_head()
 THEIRS = "27c6a30d7c24"
 THEIR_ROW = "INSERT INTO alembic_version VALUES ('27c6a30d7c24')"
 SHARED = "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"

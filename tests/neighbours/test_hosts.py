@@ -108,9 +108,9 @@ def test_what_is_no_host_is_a_problem_of_the_settings(
 
     if host:
         with pytest.raises(SettingsError, match=r"ALLOWED_HOSTS: .* is not a host"):
-            load(_env_file=None)
+            load(dotenv=False)
     else:
-        assert load(_env_file=None).allowed_hosts == []
+        assert load(dotenv=False).allowed_hosts == []
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -290,7 +290,7 @@ def test_a_file_that_cannot_be_used_is_one_sentence_without_a_secret(
     monkeypatch.setenv("DATABASE_URL", url)
 
     with pytest.raises(SettingsError) as refused:
-        load(_env_file=None)
+        load(dotenv=False)
 
     problems = [text for text in refused.value.problems if text.startswith("DATABASE_URL")]
     assert problems == [f"DATABASE_URL: {in_files(sentence, certificates)}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from statistics import median
 from typing import Any
 
 import asyncpg
@@ -15,6 +16,7 @@ from api.charges import Limit
 from api.rate_limit.redis_sliding_window import RedisSlidingWindow
 from persistence.embedded.valkey import Valkey
 from tests.conftest import HASH_SECRET
+from tests.control import GIVE_UP, Control
 from tests.people import sign_in
 from tests.rate_limit.servers import instance, opened
 from tests.surfaces import RestSurface
@@ -23,19 +25,23 @@ MINUTE = Limit(100, 60)
 
 
 async def test_a_stopped_redis_holds_up_nobody_for_long(lonely: Valkey) -> None:
-    async with opened(lonely.url, waiting=0.3, probe_every=0.1) as windows:
+    async with (
+        Control.running() as control,
+        opened(lonely.url, waiting=0.3, probe_every=0.1) as windows,
+    ):
         lonely.process.send_signal(signal.SIGSTOP)
 
         waits = [await timed(windows) for _ in range(20)]
         lonely.process.send_signal(signal.SIGCONT)
 
-        assert max(waits) < 0.45
-        assert sum(wait > 0.1 for wait in waits) == 3
+        assert max(waits) < control.bound(0.35)
+        # The first three wait as long as they may, the others not at all.
+        assert min(waits[:3]) > 0.25 > median(waits[3:])
         await until(lambda: not windows.is_degraded)
 
 
 async def test_those_who_wait_together_are_released_together(lonely: Valkey) -> None:
-    async with opened(lonely.url, waiting=0.5) as windows:
+    async with Control.running() as control, opened(lonely.url, waiting=0.5) as windows:
         lonely.process.send_signal(signal.SIGSTOP)
         early = [asyncio.create_task(timed(windows)) for _ in range(3)]
         await asyncio.sleep(0.4)
@@ -45,17 +51,20 @@ async def test_those_who_wait_together_are_released_together(lonely: Valkey) -> 
         waits = await asyncio.gather(*late)
         lonely.process.send_signal(signal.SIGCONT)
 
-        assert max(waits) < 0.3
+        assert max(waits) < control.bound(0.2)
 
 
 async def test_time_that_runs_out_for_all_at_once_is_nobodys_error(lonely: Valkey) -> None:
-    async with opened(lonely.url, waiting=0.3, probe_every=0.1) as windows:
+    async with (
+        Control.running() as control,
+        opened(lonely.url, waiting=0.3, probe_every=0.1) as windows,
+    ):
         lonely.process.send_signal(signal.SIGSTOP)
 
         waits = await asyncio.gather(*(timed(windows) for _ in range(30)))
         lonely.process.send_signal(signal.SIGCONT)
 
-        assert max(waits) < 1
+        assert max(waits) < control.bound(0.5)
         await until(lambda: not windows.is_degraded)
 
 
@@ -65,7 +74,7 @@ async def timed(windows: RedisSlidingWindow) -> float:
     return time.perf_counter() - began
 
 
-async def until(done: Any, seconds: float = 5.0) -> None:
+async def until(done: Any, seconds: float = GIVE_UP) -> None:
     async with asyncio.timeout(seconds):
         while not done():  # noqa: ASYNC110  # what is waited for has no event
             await asyncio.sleep(0.02)

@@ -13,6 +13,7 @@ from api.rate_limit import redis_connection
 from api.rate_limit.redis_connection import RedisConnection
 from persistence.embedded.valkey import Valkey
 from persistence.redis_url import RedisServer, parse_redis_url
+from tests.control import GIVE_UP
 
 TIMEOUT = 0.5
 
@@ -130,6 +131,6 @@ async def test_more_calls_than_may_wait_fail_at_once(
 async def test_a_server_that_breaks_the_protocol_is_left(reply: bytes) -> None:
     async with connected_to(lambda _: reply) as connection:
         await asyncio.wait([connection.call("PING")])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(GIVE_UP):
             while not connection.is_closed():  # noqa: ASYNC110  # the end has no event
                 await asyncio.sleep(0.01)

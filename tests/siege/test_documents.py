@@ -10,6 +10,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -119,7 +120,8 @@ def test_conditions_beyond_what_is_kept_leave_nothing(documents: CompiledSchema)
 
     bind(0, 1)
     kept = traced(lambda: bind(1, 16))
-    after = traced(lambda: bind(16, 1016))
+    # What binding leaves, it leaves each time; what another thread allocates, once.
+    after = min(traced(partial(bind, 16, 1016)) for _ in range(5))
 
     assert after < kept / 5
 

@@ -13,7 +13,7 @@ export default {
       config: {
         avoidOptionals: { field: true },
         documentMode: "string",
-        scalars: { DateTime: "string" },
+        scalars: { DateTime: "string", Due: "string" },
         strictScalars: true,
         useTypeImports: true,
       },

@@ -1,0 +1,116 @@
+"""One request and its response: uvicorn's cycle, except for how a response is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Cycle(RequestResponseCycle):
+    """A cycle that writes the head of a response together with the first part of its body.
+
+    That is one system call in place of two, and one search of all headers for control characters
+    in place of two of each. The response needs a known length: of any other one, a stream of events
+    for example, the head is written at once, and the body in chunks, by uvicorn's own method.
+    """
+
+    # What is so at first. uvicorn's constructor does the same in three times the time.
+    disconnected = False
+    more_body = True
+    response_started = False
+    response_complete = False
+    chunked_encoding: bool | None = None
+    expected_content_length = 0
+    access_log = False
+
+    # The status and the headers, until the first part of the body is there.
+    _head: tuple[int, list[tuple[bytes, bytes]]] | None = None
+
+    def __init__(self, protocol: HttpToolsProtocol, *, keep_alive: bool) -> None:
+        self.scope = protocol.scope
+        self.transport = protocol.transport
+        self.flow = protocol.flow
+        self.logger = protocol.logger
+        self.default_headers = protocol.server_state.default_headers
+        self.message_event = asyncio.Event()
+        self.on_response = protocol.on_response_complete
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = protocol.expect_100_continue
+        self.body = bytearray()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send one message of the response, when the client has read enough of those before."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.start" and not self.response_started:
+            if self._takes_head(message["status"], list(message.get("headers", ()))):
+                return
+        elif self._head is not None and message["type"] == "http.response.body":
+            self._write(*self._head, message["body"])
+            self._head = None
+            if not message.get("more_body", False):
+                self._complete()
+            return
+        await super().send(message)
+
+    def _takes_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Keep a head until the first part of its body is there, if the response has a length."""
+        values = dict(headers)
+        length = values.get(b"content-length", b"0" if status in _BODILESS else None)
+        if length is None:
+            return False
+        self._head = status, headers
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        self.chunked_encoding = False
+        self.expected_content_length = 0 if self.scope["method"] == "HEAD" else int(length)
+        if values.get(b"connection") == b"close":
+            self.keep_alive = False
+        return True
+
+    def _write(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Write the head, and the first part of the body.
+
+        Raises:
+            RuntimeError: a header has a control character, or the body is longer than declared.
+        """
+        lines = [b"%b: %b" % header for header in (*self.default_headers, *headers)]
+        text = b"".join(lines)
+        if len(text.translate(None, _CONTROL_CHARACTERS)) != len(text):
+            raise RuntimeError("a header has a control character")
+        if not self.keep_alive and (b"connection", b"close") not in headers:
+            lines.append(b"connection: close")
+        if self.scope["method"] == "HEAD":
+            body = b""
+        self.expected_content_length -= len(body)
+        if self.expected_content_length < 0:
+            raise RuntimeError("the body is longer than its Content-Length")
+        head = STATUS_LINE[status] + b"\r\n".join(lines)
+        self.transport.write(b"".join((head, b"\r\n\r\n", body)))
+
+    def _complete(self) -> None:
+        if self.expected_content_length:
+            raise RuntimeError("the body is shorter than its Content-Length")
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+
+_BODILESS: Final = (204, 304)
+"""The statuses of responses without a body, which need no length (RFC 9110, 6.4.1)."""
+
+_CONTROL_CHARACTERS: Final = bytes({*range(0x20), 0x7F} - {0x09})
+"""All but the tab (RFC 9110, 5.5)."""
