@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -96,34 +96,26 @@ tasks = Table(
     # Of the release before, which does not know the mark, and serves while this one is rolled out.
     # The next release drops it.
     Index(None, "user_id", "created_at", "id"),
-    # The other orders (``task_lists.KEYS``).
-    Index(None, "user_id", "updated_at", "id"),
-    Index(None, "user_id", "priority", "id"),
-    Index(
-        "ix_tasks_user_id_due_id",
-        "user_id",
-        text(
-            "coalesce(due_at, timezone('UTC', due_day::timestamp),"
-            " 'infinity'::timestamp with time zone)"
-        ),
-        "id",
-    ),
 )
 
 LIVES: Final = tasks.c.deleted_at.is_(None)
 """Whether a task is not in the trash."""
 
+DUE_KEY: Final = text(
+    "coalesce(due_at, timezone('UTC', due_day::timestamp), 'infinity'::timestamp with time zone)"
+)
+"""When a task is due, for orders: a day counts as its beginning in UTC, and none comes last."""
+
+_LIVING: Final[dict[str, Any]] = {"postgresql_where": LIVES, "postgresql_concurrently": True}
+
 ONLINE_INDEXES: Final = (
-    # The list's order for each owner. PostgreSQL reads the index backwards for newest first. It has
-    # only what lives, so that a page costs the same however full the trash is.
-    Index(
-        "ix_tasks_living",
-        tasks.c.user_id,
-        tasks.c.created_at,
-        tasks.c.id,
-        postgresql_where=LIVES,
-        postgresql_concurrently=True,
-    ),
+    # The orders of each owner's list (``task_lists.KEYS``). PostgreSQL reads an index in both
+    # directions. They have only what lives, so that a page costs the same however full the
+    # trash is.
+    Index("ix_tasks_living", tasks.c.user_id, tasks.c.created_at, tasks.c.id, **_LIVING),
+    Index("ix_tasks_living_updated", tasks.c.user_id, tasks.c.updated_at, tasks.c.id, **_LIVING),
+    Index("ix_tasks_living_priority", tasks.c.user_id, tasks.c.priority, tasks.c.id, **_LIVING),
+    Index("ix_tasks_living_due", tasks.c.user_id, DUE_KEY, tasks.c.id, **_LIVING),
     # The order of the trash.
     Index(
         "ix_tasks_trash",

@@ -184,6 +184,8 @@ async def test_the_schema_itself_refuses_what_no_task_can_be(database_url: str, 
     ("query", "index"),
     [
         ("deleted_at IS NULL ORDER BY created_at DESC, id DESC", "ix_tasks_living"),
+        ("deleted_at IS NULL ORDER BY updated_at DESC, id DESC", "ix_tasks_living_updated"),
+        ("deleted_at IS NULL ORDER BY priority DESC, id DESC", "ix_tasks_living_priority"),
         ("deleted_at IS NOT NULL ORDER BY deleted_at DESC, id DESC", "ix_tasks_trash"),
         # The release before, which does not know the trash.
         ("true ORDER BY created_at DESC, id DESC", "ix_tasks_user_id_created_at_id"),
@@ -214,6 +216,9 @@ WHERE indrelid = 'tasks'::regclass ORDER BY 1
 EVERY_INDEX = {
     "ix_tasks_deleted_at": True,
     "ix_tasks_living": True,
+    "ix_tasks_living_due": True,
+    "ix_tasks_living_priority": True,
+    "ix_tasks_living_updated": True,
     "ix_tasks_trash": True,
     "ix_tasks_user_id_created_at_id": True,
     "pk_tasks": True,

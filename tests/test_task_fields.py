@@ -16,7 +16,7 @@ from graphql_schema.schema import schema
 from persistence import task_sql
 from persistence.tables import tasks as table
 from persistence.task_columns import DERIVED, STORED
-from persistence.task_fields import EDITABLE, READ_ONLY, EditableFields, Task
+from persistence.task_fields import EDITABLE, READ_ONLY, DeletedTask, EditableFields, Task
 from persistence.task_inputs import NewTask, TaskChanges
 from rest.task_documents import TaskDocument
 from tests import model, operations, surfaces
@@ -54,7 +54,7 @@ FIELDS_OF_COLUMNS: Final = {
 
 EVERY_FIELD: Final[dict[str, Iterable[str]]] = {
     "persistence/tables.py, tasks": [FIELDS_OF_COLUMNS[column.name] for column in table.c],
-    "persistence/task_fields.py, Task": Task.__struct_fields__,
+    "persistence/task_fields.py, DeletedTask": DeletedTask.__struct_fields__,
     "rest/task_documents.py, TaskDocument": TaskDocument.model_fields,
     "rest/task_documents.py, TaskDocument's example": {*example(TaskDocument), "deleted_at"},
     "graphql_schema/task_types.py, Task": members("Task"),

@@ -32,7 +32,10 @@ ARGUMENTS: Final = {
     ),
     "updateTask": '(id: "%s", input: {})',
     "deleteTask": '(id: "%s")',
-    "createTasks": '(inputs: [{title: "water the plants", description: "all of them"}])',
+    "createTasks": (
+        '(inputs: [{title: "water the plants", description: "all of them", completed: true,'
+        ' due: "2025-12-10", priority: HIGH, tags: "home"}])'
+    ),
     "updateTasks": '(ids: ["%s", "0"], input: {})',
     "deleteTasks": '(ids: ["%s", "0"])',
     "restoreTask": '(id: "%d")',
