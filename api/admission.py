@@ -173,7 +173,7 @@ async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
 
 async def _spend(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
     try:
-        charged = await budget.spend(payer, cost)
+        charged = await budget.spend(payer, cost, context_of(scope).usage)
     except BudgetExceeded as error:
         context_of(scope).charges.append(error.charge)
         raise

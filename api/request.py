@@ -18,6 +18,7 @@ from persistence.database import Database
 from persistence.errors import Unavailable
 from persistence.idempotency import Once
 from persistence.sessions.layouts import UnusableSessions
+from persistence.usage import Usage
 from persistence.viewer import Viewer
 
 _log = logging.getLogger("twofold.error")
@@ -32,6 +33,7 @@ class RequestContext:
     Attributes:
         request_id: the id in ``X-Request-ID``, in the log and in errors.
         answering: the request's share of the responses that its payer may have under way.
+        usage: what it used of PostgreSQL and Redis.
         charges: what was charged for it, or refused; the response reports them in its headers.
         error_types: the types of the errors that its response contains, for the access log. A
             GraphQL response has them beneath status 200.
@@ -44,6 +46,7 @@ class RequestContext:
 
     request_id: str
     answering: Answering
+    usage: Usage = field(default_factory=Usage)
     charges: list[Charge] = field(default_factory=list)
     error_types: list[str] = field(default_factory=list)
     status: int = 0

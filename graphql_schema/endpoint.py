@@ -73,7 +73,7 @@ class GraphQLEndpoint:
         if media_type is None:
             raise NotAcceptable(f"An answer is {GRAPHQL_JSON} or {JSON}")
         state = state_of(scope)
-        db = state.database()
+        db = state.database(context_of(scope).usage)
         admission = scope, state.authenticator, state.budget, db
         # The session of a token that was valid before is looked up as late as possible.
         known = state.authenticator.known_viewer(scope)
