@@ -21,6 +21,7 @@ from api.server.graceful_shutdown import graceful_shutdown
 from api.server.readiness import require_ready
 from api.settings import Settings, load
 from api.state import State, opened
+from api.telemetry.request_log import RequestLog
 from graphql_schema import endpoint as graphql_http
 from graphql_schema import routes as graphql_routes
 from persistence.migrations import UnusableTables
@@ -53,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         origins=settings.origins,
         origin_pattern=LOOPBACK_ORIGIN if settings.cors_origins is None else None,
         headers=_headers(settings),
+        log=RequestLog(settings),
     )
     app.add_routes(
         [

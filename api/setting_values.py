@@ -32,6 +32,15 @@ def _rate_limit(text: str) -> str:
     return text
 
 
+def _commit(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{7,64}", text):
+        raise ValueError("It is not a Git commit: 7 to 64 hexadecimal digits.")
+    return text
+
+
+Commit = Annotated[str, AfterValidator(_commit)]
+"""A Git commit."""
+
 # `limits` reads 100/0 minute as 100/minute.
 _NO_TIME: Final = re.compile(r"(/|per)\s*0")
 

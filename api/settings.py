@@ -20,6 +20,7 @@ from api.dotenv_file import DotenvError, environment_variables, read_lines
 from api.setting_values import (
     MINIMUM_SECRET_LENGTH,
     CommaSeparated,
+    Commit,
     RateLimit,
     allowed_host,
     hash_secrets,
@@ -127,8 +128,11 @@ class Settings(BaseSettings):
     demo_token: SecretStr | None = None
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_format: Literal["json", "human"] | None = None
+    log_client_address: bool = False
+    build_commit: Commit | None = None
 
-    @field_validator("environment", "session_store", mode="before")
+    @field_validator("environment", "session_store", "log_format", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
@@ -226,6 +230,13 @@ class Settings(BaseSettings):
         return self.environment is Environment.PRODUCTION
 
     @property
+    def logs_json(self) -> bool:
+        """Whether log lines are JSON: except in development, unless set otherwise."""
+        if self.log_format is not None:
+            return self.log_format == "json"
+        return self.environment is not Environment.DEVELOPMENT
+
+    @property
     def drain(self) -> float:
         """Seconds between SIGTERM and closing the listener; 0 outside production, unless set."""
         if self.drain_seconds is not None:
@@ -274,6 +285,7 @@ class Settings(BaseSettings):
             "SQLALCHEMY_POOL_SIZE": pool.size,
             "SQLALCHEMY_MAX_OVERFLOW": pool.max_overflow,
             "GRAPHQL_INTROSPECTION": self.is_introspectable,
+            "LOG_FORMAT": "json" if self.logs_json else "human",
         }
         # The last secret of a list is the list itself.
         if count := len(self.hash_secrets[:-1]):

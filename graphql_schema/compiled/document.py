@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from graphql import (
     DocumentNode,
+    FieldNode,
     GraphQLError,
     GraphQLSchema,
     MiddlewareManager,
@@ -30,6 +31,9 @@ from .variables import VariableReader
 
 MAX_SELECTIONS: Final = 16
 """Combinations of conditions compiled for one operation; others run on the stock executor."""
+
+MAX_LABEL: Final = 100
+"""Characters of an operation's label."""
 
 
 @dataclass(slots=True)
@@ -118,13 +122,25 @@ def _no_operation(message: str) -> RequestRejected:
     return RequestRejected(Stage.OPERATION, [GraphQLError(message)])
 
 
+def _label(node: OperationDefinitionNode) -> str:
+    if node.name:
+        return node.name.value[:MAX_LABEL]
+    fields = [each.name.value for each in node.selection_set.selections if type(each) is FieldNode]
+    return ",".join(dict.fromkeys(fields))[:MAX_LABEL]
+
+
 class Operation:
-    """One operation of a document."""
+    """One operation of a document.
+
+    Attributes:
+        label: its name, or the names of its root fields; what people know it by.
+    """
 
     def __init__(
         self, runtime: Runtime, document: DocumentNode, node: OperationDefinitionNode, grow: Grow
     ) -> None:
         fragments = fragments_of(document)
+        self.label = _label(node)
         self._runtime = runtime
         self._grow = grow
         self._variables = VariableReader(runtime.schema, node, runtime.hide_suggestions)
