@@ -21,6 +21,7 @@ from api.server.graceful_shutdown import graceful_shutdown
 from api.server.readiness import require_ready
 from api.settings import Settings, load
 from api.state import State, opened
+from api.telemetry.build import build_of
 from api.telemetry.request_log import RequestLog
 from graphql_schema import endpoint as graphql_http
 from graphql_schema import routes as graphql_routes
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         headers=_headers(settings),
         log=RequestLog(settings),
     )
+    app.state.build = build_of(settings)
     app.add_routes(
         [
             *tasks.router.routes,

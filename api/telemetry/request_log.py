@@ -12,7 +12,7 @@ import os
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import msgspec
 import structlog
@@ -35,6 +35,29 @@ MAX_REASON: Final = 300
 """Characters of the reason of a failure."""
 
 
+class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
+    """The members of a line that differ from request to request. Empty ones are left out."""
+
+    timestamp: datetime
+    level: str
+    method: str
+    route: str
+    status: int
+    ms: float
+    database_ms: float
+    waiting_ms: float
+    redis_ms: float
+    database_trips: int
+    redis_trips: int
+    request_id: str
+    operation: str = ""
+    user: str = ""
+    client: str = ""
+    errors: list[str] = msgspec.field(default_factory=list)
+    reason: str = ""
+    exception: str = ""
+
+
 class RequestLog:
     """Writes a line for each request: INFO, or ERROR if something of ours failed.
 
@@ -44,18 +67,19 @@ class RequestLog:
 
     def __init__(self, settings: Settings, file: BinaryIO | None = None) -> None:
         self._writes_all = settings.log_level in ("DEBUG", "INFO")
-        self._is_critical_only = settings.log_level == "CRITICAL"
+        self._writes_failures = settings.log_level != "CRITICAL"
         self._with_address = settings.log_client_address
+        self._with_messages = not settings.logs_json
         self._user_hash = hashlib.blake2b(key=_user_key(settings), digest_size=8)
-        self._file = file or _standard_error()
-        logger = structlog.wrap_logger(
-            structlog.BytesLogger(self._file),
-            processors=[_json if settings.logs_json else _human()],
+        same = {"logger": LOGGER, "event": "request", "instance": instance_name()}
+        render = _json_renderer(same | constants(settings)) if settings.logs_json else _human()
+        # structlog's path without the standard library: a call, a renderer, bytes.
+        self._log = structlog.wrap_logger(
+            structlog.BytesLogger(file or _standard_error()),
+            processors=[render],
             wrapper_class=structlog.make_filtering_bound_logger("INFO"),
             context_class=dict,
-        )
-        same = {"instance": instance_name(), **constants(settings)} if settings.logs_json else {}
-        self._log = logger.bind(**same)
+        ).bind()
 
     def write(self, scope: Scope, context: RequestContext, seconds: float) -> None:
         """Write the line of a request that has ended.
@@ -64,76 +88,92 @@ class RequestLog:
             seconds: how long it took.
         """
         is_failed = context.status >= 500 or context.failures or context.reasons
-        if self._is_critical_only or not (is_failed or self._writes_all):
+        if not (self._writes_failures if is_failed else self._writes_all):
             return
         usage, method = context.usage, scope["method"]
-        fields: dict[str, Any] = {
-            "method": method if method in METHODS else "OTHER",
-            "route": context.route,
-            "status": context.status,
-            "ms": round(seconds * 1e3, 1),
-            "database_ms": round(usage.database * 1e3, 1),
-            "waiting_ms": round(usage.waiting * 1e3, 1),
-            "redis_ms": round(usage.redis * 1e3, 1),
-            "database_trips": usage.statements,
-            "redis_trips": usage.commands,
-            "request_id": context.request_id,
-        }
+        line = RequestLine(
+            datetime.now(UTC),
+            "error" if is_failed else "info",
+            method if method in METHODS else "OTHER",
+            context.route,
+            context.status,
+            _milliseconds(seconds),
+            _milliseconds(usage.database),
+            _milliseconds(usage.waiting),
+            _milliseconds(usage.redis),
+            usage.statements,
+            usage.commands,
+            context.request_id,
+        )
         if context.operation:
-            fields["operation"] = context.operation
+            line.operation = context.operation
         if viewer := context.known_viewer:
             digest = self._user_hash.copy()
             digest.update(viewer.user_id.encode())
-            fields["user"] = digest.hexdigest()
+            line.user = digest.hexdigest()
         if self._with_address and (client := scope.get("client")):
-            fields["client"] = printable(client[0][:64])
+            line.client = printable(client[0][:64])
         if context.error_types:
-            fields["errors"] = sorted(set(context.error_types))
+            line.errors = sorted(set(context.error_types))
         try:
             if is_failed:
-                self._log.error("request", **fields, **_failure(context))
+                self._add_failure(line, context)
+                self._log.error("request", line=line)
             else:
-                self._log.info("request", **fields)
+                self._log.info("request", line=line)
         except OSError:
             pass  # The disk is full, or nobody reads: no reason to fail requests.
 
-
-def _failure(context: RequestContext) -> dict[str, Any]:
-    """Why a request failed. The exceptions are released: their frames refer to the context."""
-    fields: dict[str, Any] = {}
-    if context.reasons:
+    def _add_failure(self, line: RequestLine, context: RequestContext) -> None:
         reasons = dict.fromkeys(printable(reason[:MAX_REASON]) for reason in context.reasons)
-        fields["reason"] = "; ".join(reasons)
-    if context.failures:
-        fields["exceptions"] = [*context.failures]
+        line.reason = "; ".join(reasons)
+        describe = _with_message if self._with_messages else frames
+        line.exception = "\n".join(map(describe, context.failures))
+        # Their frames refer to the context.
         context.failures.clear()
-    return fields
 
 
-def _json(_: WrappedLogger, level: str, event: EventDict) -> bytes:
-    if "exceptions" in event:
-        event["exception"] = "\n".join(map(frames, event.pop("exceptions")))
-    return _encode({"timestamp": datetime.now(UTC), "level": level, "logger": LOGGER, **event})
+def _milliseconds(seconds: float) -> float:
+    # Rounded to tenths; ``round`` takes three times as long.
+    return int(seconds * 1e4 + 0.5) / 10
 
 
-_encode: Final = msgspec.json.Encoder().encode
+def _with_message(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)).rstrip()
 
 
-def _human() -> Callable[[WrappedLogger, str, EventDict], bytes]:
+Renderer = Callable[[WrappedLogger, str, EventDict], bytes]
+
+
+def _json_renderer(same: dict[str, str]) -> Renderer:
+    """The renderer of lines as JSON.
+
+    Args:
+        same: members that all lines have.
+    """
+    encode = msgspec.json.Encoder().encode
+    end = b"," + encode(same)[1:]
+
+    def render(_: WrappedLogger, __: str, event: EventDict) -> bytes:
+        return encode(event["line"])[:-1] + end
+
+    return render
+
+
+def _human() -> Renderer:
     renderer = human_renderer()
 
     def render(logger: WrappedLogger, level: str, event: EventDict) -> bytes:
-        what = f"{event.pop('method')} {event.pop('route') or '(no route)'}"
-        errors: list[BaseException] = event.pop("exceptions", [])
-        fields = {name: value for name, value in event.items() if value not in (0, [])}
-        fields |= {
-            "timestamp": rfc3339(datetime.now(UTC).timestamp()),
-            "level": level,
-            "event": f"{what} {fields.pop('status', 0)} {fields.pop('ms', 0)} ms",
+        line: RequestLine = event["line"]
+        fields = {
+            name: value
+            for name, value in msgspec.structs.asdict(line).items()
+            if value and name not in ("method", "route", "status", "ms", "exception")
         }
-        lines = [renderer(logger, level, fields)]
-        lines += ["".join(traceback.format_exception(error)).rstrip() for error in errors]
-        return "\n".join(lines).encode(errors="backslashreplace")
+        fields["timestamp"] = rfc3339(line.timestamp.timestamp())
+        what = f"{line.method} {line.route or '(no route)'} {line.status} {line.ms} ms"
+        text = renderer(logger, level, {"event": what, **fields})
+        return "\n".join(filter(None, (text, line.exception))).encode(errors="backslashreplace")
 
     return render
 
