@@ -25,6 +25,7 @@ from api.telemetry.build import build_of
 from api.telemetry.request_log import RequestLog
 from graphql_schema import endpoint as graphql_http
 from graphql_schema import routes as graphql_routes
+from graphql_schema.schema import engine
 from persistence.migrations import UnusableTables
 from persistence.sessions.layouts import UnusableSessions
 from rest import docs_page, health, index_page, openapi, tasks
@@ -58,10 +59,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         log=RequestLog(settings),
     )
     app.state.build = build_of(settings)
+    app.state.documents = documents = engine(settings)
     app.add_routes(
         [
             *tasks.router.routes,
-            *graphql_routes.routes(settings),
+            *graphql_routes.routes(settings, documents),
             *health.router.routes,
             index_page.route(settings),
             *docs_page.routes(settings),

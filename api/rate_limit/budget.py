@@ -59,6 +59,11 @@ class Budget:
         """The state of Redis; ``None`` if the instances share none."""
         return self._windows.redis_status
 
+    @property
+    def degraded_decisions(self) -> int:
+        """Decisions of this process alone, because Redis did not answer."""
+        return self._windows.degraded_hits
+
     async def open(self) -> None:
         """Connect to Redis, if there is one.
 

@@ -26,6 +26,7 @@ from .leaves import Leaf
 from .limits import fragments_of, over_limit
 from .list_sizes import ListSizes
 from .rejections import RequestRejected, Stage
+from .statistics import Statistics
 from .usages import find_usages
 from .variables import VariableReader
 
@@ -55,6 +56,7 @@ class Runtime(NamedTuple):
     hide_suggestions: bool
     refuse_nulls: bool
     max_items: int
+    statistics: Statistics
 
 
 Grow = Callable[[int], None]
@@ -192,6 +194,7 @@ class Operation:
         selection = self._selections.get(conditions)
         if selection is None:
             is_kept = len(self._selections) < MAX_SELECTIONS
+            self._runtime.statistics.fallbacks += not is_kept
             selection = self._new_selection(values, compiles=is_kept)
             if is_kept:
                 self._selections[conditions] = selection
@@ -199,7 +202,7 @@ class Operation:
 
     def _new_selection(self, values: VariableValues, *, compiles: bool) -> Selection:
         grow = self._grow if compiles else _ignore
-        selection = Selection(self._runtime.leaves, compiles, grow)
+        selection = Selection(self._runtime.leaves, compiles, grow, self._runtime.statistics)
         self._executor.fork(values, selection, None).select(self._runtime.list_sizes)
         return selection
 
