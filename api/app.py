@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -22,9 +22,11 @@ from api.server.readiness import require_ready
 from api.settings import Settings, load
 from api.state import State, opened
 from api.telemetry.build import build_of
+from api.telemetry.metrics import Metrics, metrics_folder
 from api.telemetry.request_log import RequestLog
 from graphql_schema import endpoint as graphql_http
 from graphql_schema import routes as graphql_routes
+from graphql_schema.errors import Code
 from graphql_schema.schema import engine
 from persistence.migrations import UnusableTables
 from persistence.sessions.layouts import UnusableSessions
@@ -69,6 +71,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             *docs_page.routes(settings),
         ]
     )
+    if folder := metrics_folder():
+        app.metrics = Metrics(
+            folder, app.routes, documents, app.state.build, error_types=map(str.lower, Code)
+        )
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
@@ -109,10 +115,15 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
         async with opened(settings) as state:
             app.state.twofold = state
             await _require_usable_tables(state)
-            with graceful_shutdown(state):
+            with _read(app, state), graceful_shutdown(state):
                 yield
 
     return lifespan
+
+
+def _read(app: FastAPI, state: State) -> AbstractContextManager[None]:
+    assert isinstance(app, Application)
+    return app.metrics.reading(state) if app.metrics else nullcontext()
 
 
 async def _require_usable_tables(state: State) -> None:

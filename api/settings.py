@@ -130,6 +130,8 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_format: Literal["json", "human"] | None = None
     log_client_address: bool = False
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int | None, Field(ge=1, le=65535)] = None
     build_commit: Commit | None = None
 
     @field_validator("environment", "session_store", "log_format", mode="before")

@@ -20,6 +20,7 @@ from api.commands.misspellings import misspellings
 from api.dotenv import DotenvVariables
 from api.server.interrupts import accept_interrupts
 from api.server.listener import base_url, listening
+from api.server.metrics_listener import metrics_served
 from api.server.server import Server
 from api.server.workers import Workers
 from api.settings import Settings, load
@@ -54,12 +55,14 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
             os.environ[name] = str(value)
     dotenv = DotenvVariables()
     settings = dotenv.reload()
-    with listening(settings.host, settings.port) as listener:
+    with listening(settings.host, settings.port) as listener, metrics_served(settings):
         # SIGHUP does not change these.
         dotenv.pin(
             HOST=settings.host,
             PORT=str(settings.port),
             WEB_CONCURRENCY=str(settings.web_concurrency),
+            METRICS_HOST=settings.metrics_host,
+            METRICS_PORT=str(settings.metrics_port or ""),
         )
         config = _configure(settings)
         for note in misspellings():

@@ -25,6 +25,7 @@ from api.http.sending import ResponseSender
 from api.rate_limit.answers import Answering, Answers
 from api.rate_limit.redis_connection import UnusableRedis
 from api.request import RequestContext, context_of, set_context
+from api.telemetry.metrics import Metrics
 from api.telemetry.request_log import RequestLog
 from persistence.errors import Unavailable
 from persistence.migrations import UnusableTables
@@ -49,6 +50,9 @@ class Application(FastAPI):
         headers: added to every response that does not have them already.
         log: has a line of each request.
         options: FastAPI's.
+
+    Attributes:
+        metrics: count requests, if somebody reads them.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Application(FastAPI):
         self._answer = answer
         self._hosts = hosts
         self._log = log
+        self.metrics: Metrics | None = None
         self._cors = CORSMiddleware(self._serve, origins, origin_pattern)
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._answers = Answers()
@@ -109,7 +114,10 @@ class Application(FastAPI):
             await serve(scope, receive, ResponseSender(send, scope, context, self._headers))
         finally:
             context.answering.end()
-            self._log.write(scope, context, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._log.write(scope, context, seconds)
+            if self.metrics:
+                self.metrics.record(scope, context, seconds)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request whose origin was checked, if it has one."""
