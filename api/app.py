@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -24,6 +24,7 @@ from api.state import State, opened
 from api.telemetry.build import build_of
 from api.telemetry.metrics import Metrics, metrics_folder
 from api.telemetry.request_log import RequestLog
+from api.telemetry.traces import Traces
 from graphql_schema import endpoint as graphql_http
 from graphql_schema import routes as graphql_routes
 from graphql_schema.errors import Code
@@ -75,6 +76,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.metrics = Metrics(
             folder, app.routes, documents, app.state.build, error_types=map(str.lower, Code)
         )
+    if settings.otel_exporter_otlp_endpoint:
+        app.traces = Traces(settings, app.state.build)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
@@ -115,15 +118,23 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
         async with opened(settings) as state:
             app.state.twofold = state
             await _require_usable_tables(state)
-            with _read(app, state), graceful_shutdown(state):
-                yield
+            async with _told(app, state):
+                with graceful_shutdown(state):
+                    yield
 
     return lifespan
 
 
-def _read(app: FastAPI, state: State) -> AbstractContextManager[None]:
+@asynccontextmanager
+async def _told(app: FastAPI, state: State) -> AsyncIterator[None]:
+    """Read the parts of the app for its metrics; send the last traces at the end."""
     assert isinstance(app, Application)
-    return app.metrics.reading(state) if app.metrics else nullcontext()
+    try:
+        with app.metrics.reading(state) if app.metrics else nullcontext():
+            yield
+    finally:
+        if app.traces:
+            await app.traces.close()
 
 
 async def _require_usable_tables(state: State) -> None:

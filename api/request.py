@@ -36,6 +36,8 @@ class RequestContext:
             GraphQL response has them beneath status 200.
         status: of the response; 0 until it starts.
         route: the template of the route's path; empty if there is no route.
+        admitted_at: when its cost was charged or refused, by ``time.monotonic``; 0 before.
+        trace_id: of its trace, if there are traces; set when it has ended.
         kind: of a GraphQL operation: ``query`` or ``mutation``.
         operation: of a GraphQL document: its name, or its fields.
         reasons: why something that the request needs was not available. For the log only.
@@ -53,6 +55,8 @@ class RequestContext:
     error_types: list[str] = field(default_factory=list)
     status: int = 0
     route: str = ""
+    admitted_at: float = 0.0
+    trace_id: str = ""
     kind: str = ""
     operation: str = ""
     reasons: list[str] = field(default_factory=list)

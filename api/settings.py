@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -23,6 +24,7 @@ from api.setting_values import (
     Commit,
     RateLimit,
     allowed_host,
+    collector,
     hash_secrets,
     mask,
     normalized_origin,
@@ -132,6 +134,7 @@ class Settings(BaseSettings):
     log_client_address: bool = False
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int | None, Field(ge=1, le=65535)] = None
+    otel_exporter_otlp_endpoint: Annotated[SecretStr, AfterValidator(collector)] | None = None
     build_commit: Commit | None = None
 
     @field_validator("environment", "session_store", "log_format", mode="before")

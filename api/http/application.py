@@ -27,9 +27,11 @@ from api.rate_limit.redis_connection import UnusableRedis
 from api.request import RequestContext, context_of, set_context
 from api.telemetry.metrics import Metrics
 from api.telemetry.request_log import RequestLog
+from api.telemetry.traces import TracedUsage, Traces
 from persistence.errors import Unavailable
 from persistence.migrations import UnusableTables
 from persistence.sessions.layouts import UnusableSessions
+from persistence.usage import Usage
 
 Answer = Callable[[Scope, Exception], Response]
 """Makes the response to a request that ended in an exception."""
@@ -53,6 +55,7 @@ class Application(FastAPI):
 
     Attributes:
         metrics: count requests, if somebody reads them.
+        traces: are made of requests, if there is a collector.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Application(FastAPI):
         self._hosts = hosts
         self._log = log
         self.metrics: Metrics | None = None
+        self.traces: Traces | None = None
         self._cors = CORSMiddleware(self._serve, origins, origin_pattern)
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._answers = Answers()
@@ -107,7 +111,8 @@ class Application(FastAPI):
             await self._serve_lifespan(scope, receive, send)
             return
         started = time.perf_counter()
-        context = RequestContext(_request_id(scope), Answering(self._answers))
+        usage = TracedUsage() if self.traces else Usage()
+        context = RequestContext(_request_id(scope), Answering(self._answers), usage)
         set_context(scope, context)
         serve = self._cors if header_values(scope, b"origin") else self._serve
         try:
@@ -115,6 +120,8 @@ class Application(FastAPI):
         finally:
             context.answering.end()
             seconds = time.perf_counter() - started
+            if self.traces:
+                self.traces.record(scope, context, seconds)
             self._log.write(scope, context, seconds)
             if self.metrics:
                 self.metrics.record(scope, context, seconds)

@@ -50,6 +50,7 @@ class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
     database_trips: int
     redis_trips: int
     request_id: str
+    trace_id: str = ""
     operation: str = ""
     user: str = ""
     client: str = ""
@@ -105,6 +106,8 @@ class RequestLog:
             usage.commands,
             context.request_id,
         )
+        if context.trace_id:
+            line.trace_id = context.trace_id
         if context.operation:
             line.operation = context.operation
         if viewer := context.known_viewer:
