@@ -201,6 +201,22 @@ async def test_without_info_only_failures_have_a_line(
     assert [(line["level"], line["status"]) for line in log.requests()] == [("error", 500)]
 
 
+@pytest.mark.usefixtures("_defect")
+async def test_for_a_person_a_line_is_text_and_a_defect_has_its_traceback(
+    database_url: str, ada_client: httpx.AsyncClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    app = create_app(settings_of_tests(database_url=database_url, log_format="human"))
+    async with app.router.lifespan_context(app), new_client(app) as client:
+        await client.get("/health", headers={"X-Request-ID": "the-request"})
+        await client.get("/tasks", headers=ada_client.headers)
+
+    healthy, failed, *traceback = capfd.readouterr().err.splitlines()
+    assert re.search(r"Z \[info +\] GET /health 200 [0-9.]+ ms +request_id=the-request$", healthy)
+    assert " [error    ] GET /tasks 500 " in failed
+    assert traceback[0] == "Traceback (most recent call last):"
+    assert traceback[-1] == f"KeyError: {SECRET!r}"
+
+
 # Failures
 
 

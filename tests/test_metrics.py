@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,7 +22,7 @@ from api.telemetry.series import FOLDER_VARIABLE, Collector, Family, Sheet
 from tests.conftest import ROOT, new_client, settings_of_tests
 from tests.control import GIVE_UP
 from tests.people import HASH_SECRET, sign_in
-from tests.servers import free_port, served
+from tests.servers import COMMAND, free_port, served
 from tests.surfaces import RestSurface
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -329,6 +331,28 @@ async def test_metrics_of_two_workers_are_one_and_a_worker_that_is_killed_loses_
         after = await until(lambda samples: total(samples, "twofold_workers") == 2, port)
 
     assert total(before, name, **labels) == total(after, name, **labels) == 60
+
+
+@pytest.mark.slow
+def test_a_port_of_metrics_that_is_taken_is_one_sentence(database_url: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        environment = os.environ | {
+            "DATABASE_URL": database_url,
+            "SESSION_HASH_SECRET": HASH_SECRET,
+            "PORT": str(free_port()),
+            "METRICS_PORT": str(port),
+        }
+        done = subprocess.run(
+            COMMAND, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Port {port} of 127.0.0.1 is in use: stop what uses it, or set METRICS_PORT.\n"
+    )
 
 
 async def test_one_worker_has_its_metrics_on_a_port_of_their_own(database_url: str) -> None:

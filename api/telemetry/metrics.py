@@ -127,7 +127,7 @@ class Metrics:
                 values[self._errors.get(name) or self._errors[OTHER]] += 1
         if "authentication_error" in context.error_types:
             values[self._refused] += 1
-        elif context.known_viewer is not None:
+        elif context.known_viewer is not None and not context.reasons:
             values[self._accepted] += 1
         for once in context.once.values():
             values[self._replays] += once.is_replayed
