@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         headers=_headers(settings),
         log=RequestLog(settings),
     )
-    app.state.build = build_of(settings)
+    app.state.build = build_of(settings.build_commit)
     app.state.documents = documents = engine(settings)
     app.add_routes(
         [

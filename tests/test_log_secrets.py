@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from typing import Any, Final
 
 import asyncpg
@@ -13,7 +16,7 @@ import pytest
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
 from persistence.sessions.tokens import hash_token
-from tests.conftest import HASH_SECRET, new_database, run_sql
+from tests.conftest import HASH_SECRET, ROOT, new_database, run_sql
 from tests.people import SESSION_TABLES, sign_in
 from tests.servers import served
 from tests.surfaces import RestSurface
@@ -117,6 +120,29 @@ async def send_writes(client: httpx.AsyncClient) -> list[int]:
     rest = await client.post("/tasks", json=task)
     body = {"query": create, "variables": {"a": task}}
     return [rest.status_code, (await client.post("/graphql", json=body)).status_code]
+
+
+async def test_lines_of_a_migration_have_the_same_form(postgres: Postgres) -> None:
+    url = await new_database(postgres, "migrated_with_a_log")
+
+    migrated, stamped = await command(url, "migrate"), await command(url, "stamp", "head")
+
+    lines = [json.loads(line) for line in migrated.stderr.splitlines()]
+    assert migrated.stdout == "The schema is up to date.\n"
+    assert {line["logger"] for line in lines} == {"alembic.runtime.migration"}
+    assert [line for line in lines if line["event"].startswith("Running upgrade")]
+    lines = [json.loads(line) for line in stamped.stderr.splitlines()]
+    assert {line["logger"] for line in lines} == {"alembic.runtime.migration"}
+
+
+async def command(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command on a database, with its log as JSON."""
+    environment = os.environ | {"DATABASE_URL": url, "LOG_LEVEL": "INFO", "LOG_FORMAT": "json"}
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "api.cli", *arguments],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
 
 
 async def test_lines_of_other_loggers_have_the_same_form(

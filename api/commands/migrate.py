@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging.config import dictConfig
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from api.commands.errors import CommandError
 from api.dotenv import read_variable
+from api.telemetry.log_lines import command_log_config
 from persistence import migrations
 from persistence.tables import require_schema_name
 from persistence.urls import parse_database_url
@@ -23,9 +25,16 @@ def migrate() -> None:
     Raises:
         CommandError: a variable is missing or invalid, or the upgrade failed.
     """
+    set_up_logging()
     url, schema = read_database()
     upgrade(url, schema)
     print("The schema is up to date.")
+
+
+def set_up_logging() -> None:
+    """Log what Alembic does, if ``LOG_LEVEL`` is set; otherwise only the command says something."""
+    if read_variable("LOG_LEVEL"):
+        dictConfig(command_log_config(read_variable))
 
 
 class DatabaseVariables(NamedTuple):

@@ -8,8 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from api.settings import Settings
-
 _ROOT: Final = Path(__file__).parent.parent.parent
 
 UNKNOWN: Final = "unknown"
@@ -28,9 +26,13 @@ class Build(NamedTuple):
     commit: str
 
 
-def build_of(settings: Settings) -> Build:
-    """The build of this process: its commit is that of the settings, or of the checkout."""
-    return Build(version("twofold"), settings.build_commit or commit_of(_ROOT) or UNKNOWN)
+def build_of(commit: str | None) -> Build:
+    """The build of this process.
+
+    Args:
+        commit: from the settings; ``None`` for the checkout's, if it is one.
+    """
+    return Build(version("twofold"), commit or commit_of(_ROOT) or UNKNOWN)
 
 
 def instance_name() -> str:

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -38,30 +39,45 @@ def log_config(settings: Settings, server_level: str | None = None) -> dict[str,
     Args:
         server_level: the lowest level of uvicorn's own messages; ``None`` for ``LOG_LEVEL``.
     """
+    config = _config(settings.log_level, settings.logs_json, constants(settings))
+    config["loggers"]["uvicorn"] = {"level": server_level or settings.log_level}
+    return config
+
+
+def command_log_config(read: Callable[[str], str | None]) -> dict[str, Any]:
+    """The same for a command that reads no settings but a few variables.
+
+    Args:
+        read: the value of a variable.
+    """
+    level, form = (read("LOG_LEVEL") or "").upper(), (read("LOG_FORMAT") or "").lower()
+    is_json = form == "json" if form else (read("ENVIRONMENT") or "").lower() == "production"
+    # The command itself says what it did.
+    level = level if level in logging.getLevelNamesMapping() else "WARNING"
+    return _config(level, is_json, build_of(read("BUILD_COMMIT"))._asdict())
+
+
+def _config(level: str, is_json: bool, build: dict[str, str]) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
             "line": {
                 "()": "api.telemetry.log_lines.formatter",
-                "is_json": settings.logs_json,
-                "build": constants(settings),
+                "is_json": is_json,
+                "build": build,
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"level": settings.log_level, "handlers": ["stderr"]},
-        "loggers": {
-            "uvicorn": {"level": server_level or settings.log_level},
-            # Lists its plugins each time that it is imported.
-            "alembic.runtime.plugins": {"level": "WARNING"},
-        },
+        "root": {"level": level, "handlers": ["stderr"]},
+        # It lists its plugins each time that it is imported.
+        "loggers": {"alembic.runtime.plugins": {"level": "WARNING"}},
     }
 
 
 def constants(settings: Settings) -> dict[str, str]:
     """What every line of a build has in common."""
-    build = build_of(settings)
-    return {"version": build.version, "commit": build.commit}
+    return build_of(settings.build_commit)._asdict()
 
 
 def formatter(is_json: bool, build: dict[str, str]) -> logging.Formatter:
