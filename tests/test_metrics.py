@@ -310,6 +310,14 @@ async def until(condition: Callable[[Samples], bool], port: int) -> Samples:
     return samples
 
 
+def test_a_worker_starts_although_its_folder_was_cleaned_away(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    sheet = Sheet(folder, FAMILIES)
+    sheet.values[sheet.place("open")] = 1
+
+    assert Reading(folder)("open") == 1
+
+
 @pytest.mark.slow
 async def test_metrics_of_two_workers_are_one_and_a_worker_that_is_killed_loses_none(
     database_url: str, sql: asyncpg.Connection

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,9 @@ from api.telemetry.series import FOLDER_VARIABLE, Collector
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 SCRAPE_SECONDS: Final = 2.0
+
+STOP_SECONDS: Final = 0.1
+"""Seconds that the end of the process may wait for the listener."""
 
 
 @contextmanager
@@ -44,7 +48,8 @@ def metrics_served(settings: Settings) -> Iterator[None]:
     ):
         os.environ[FOLDER_VARIABLE] = folder
         server = _Server(listener, Collector(Path(folder)))
-        thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+        serve = partial(server.serve_forever, poll_interval=STOP_SECONDS)
+        thread = threading.Thread(target=serve, name="metrics", daemon=True)
         thread.start()
         try:
             yield

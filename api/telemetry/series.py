@@ -71,6 +71,8 @@ class Sheet:
                 self._places[family.name, labels] = total
                 total += family.width
         head = _head(families)
+        # A cleaner of temporary files may have removed it. Without it no worker could start.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
         hidden = folder / f"{name}.new"
         # Open for as long as the process: its lock says that the process runs.
