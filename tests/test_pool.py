@@ -72,14 +72,14 @@ async def test_who_waits_is_counted_however_the_wait_ends(pool: Pool) -> None:
     before = pool.waits, pool.waiting, pool.wait_seconds
     async with holding(pool, "ada", "bob"):
         waiting = [asyncio.create_task(Database(pool, 5).read(NUMBER, number=7)) for _ in range(3)]
-        await asyncio.sleep(0.02)
-        during = pool.waiting
+        while pool.waiting < 3:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0)
         waiting[0].cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
 
     assert before == (0, 0, 0)
-    assert (during, pool.waiting, pool.waits) == (3, 0, 3)
-    assert pool.wait_seconds >= 3 * 0.02
+    assert (pool.waiting, pool.waits) == (0, 3)
+    assert pool.wait_seconds > 0
 
 
 # --- A rush -------------------------------------------------------------------------------
