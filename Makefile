@@ -103,7 +103,7 @@ graphiql: ## With Node: build GraphiQL's files anew, the same bytes every time
 	@cd graphql_schema/graphiql && npm ci && npm run --silent build && rm -r node_modules
 
 lock: .venv/bin/uv ## Write requirements.lock: hashes, and no host (ARGS=--upgrade)
-	$(UV) pip compile pyproject.toml --extra embedded --group dev --quiet \
+	$(UV) pip compile pyproject.toml --extra embedded --extra otel --group dev --quiet \
 		--output-file requirements.lock --python-version 3.11 --universal --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate $(ARGS)
 

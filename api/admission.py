@@ -11,6 +11,7 @@ lets the work confirm the identity, and charges before anything is sent.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -172,10 +173,13 @@ async def charge(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
 
 
 async def _spend(scope: Scope, budget: Budget, payer: str, cost: Cost) -> None:
+    context = context_of(scope)
     try:
-        charged = await budget.spend(payer, cost)
+        charged = await budget.spend(payer, cost, context.usage)
     except BudgetExceeded as error:
-        context_of(scope).charges.append(error.charge)
+        context.charges.append(error.charge)
         raise
+    finally:
+        context.admitted_at = time.monotonic()
     if charged is not None:
-        context_of(scope).charges.append(charged)
+        context.charges.append(charged)

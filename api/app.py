@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -22,8 +22,14 @@ from api.server.readiness import require_ready
 from api.server.sweeper import sweeping
 from api.settings import Settings, load
 from api.state import State, opened
+from api.telemetry.build import build_of
+from api.telemetry.metrics import Metrics, metrics_folder
+from api.telemetry.request_log import RequestLog
+from api.telemetry.traces import Traces
 from graphql_schema import endpoint as graphql_http
 from graphql_schema import routes as graphql_routes
+from graphql_schema.errors import Code
+from graphql_schema.schema import engine
 from persistence.migrations import UnusableTables
 from persistence.sessions.layouts import UnusableSessions
 from rest import docs_page, health, index_page, openapi, tasks
@@ -54,16 +60,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         origins=settings.origins,
         origin_pattern=LOOPBACK_ORIGIN if settings.cors_origins is None else None,
         headers=_headers(settings),
+        log=RequestLog(settings),
     )
+    app.state.build = build_of(settings.build_commit)
+    app.state.documents = documents = engine(settings)
     app.add_routes(
         [
             *tasks.router.routes,
-            *graphql_routes.routes(settings),
+            *graphql_routes.routes(settings, documents),
             *health.router.routes,
             index_page.route(settings),
             *docs_page.routes(settings),
         ]
     )
+    if folder := metrics_folder():
+        app.metrics = Metrics(
+            folder, app.routes, documents, app.state.build, error_types=map(str.lower, Code)
+        )
+    if settings.otel_exporter_otlp_endpoint:
+        app.traces = Traces(settings, app.state.build)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
@@ -104,11 +119,24 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
         async with opened(settings) as state:
             app.state.twofold = state
             await _require_usable_tables(state)
-            with graceful_shutdown(state):
-                async with sweeping(state):
-                    yield
+            async with _observed(app, state):
+                with graceful_shutdown(state):
+                    async with sweeping(state):
+                        yield
 
     return lifespan
+
+
+@asynccontextmanager
+async def _observed(app: FastAPI, state: State) -> AsyncIterator[None]:
+    """Read the parts of the app for its metrics; send the last traces at the end."""
+    assert isinstance(app, Application)
+    try:
+        with app.metrics.reading(state) if app.metrics else nullcontext():
+            yield
+    finally:
+        if app.traces:
+            await app.traces.close()
 
 
 async def _require_usable_tables(state: State) -> None:

@@ -5,7 +5,6 @@ A middleware that copies the scope copies the reference, so that all copies shar
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,9 +17,8 @@ from persistence.database import Database
 from persistence.errors import Unavailable
 from persistence.idempotency import Once
 from persistence.sessions.layouts import UnusableSessions
+from persistence.usage import Usage
 from persistence.viewer import Viewer
-
-_log = logging.getLogger("twofold.error")
 
 _SCOPE_KEY: Final = "twofold"
 
@@ -32,10 +30,18 @@ class RequestContext:
     Attributes:
         request_id: the id in ``X-Request-ID``, in the log and in errors.
         answering: the request's share of the responses that its payer may have under way.
+        usage: what it used of PostgreSQL and Redis.
         charges: what was charged for it, or refused; the response reports them in its headers.
         error_types: the types of the errors that its response contains, for the access log. A
             GraphQL response has them beneath status 200.
         status: of the response; 0 until it starts.
+        route: the template of the route's path; empty if there is no route.
+        admitted_at: when its cost was charged or refused, by ``time.monotonic``; 0 before.
+        trace_id: of its trace, if there are traces; set when it has ended.
+        kind: of a GraphQL operation: ``query`` or ``mutation``.
+        operation: of a GraphQL document: its name, or its fields.
+        reasons: why something that the request needs was not available. For the log only.
+        failures: defects of ours that the request met. For the log only.
         once: what has an idempotency key: the whole request (``""``), or fields of a document by
             their names in the response.
         viewer: the authenticated viewer; set by ``api.admission.authenticate``.
@@ -44,12 +50,25 @@ class RequestContext:
 
     request_id: str
     answering: Answering
+    usage: Usage = field(default_factory=Usage)
     charges: list[Charge] = field(default_factory=list)
     error_types: list[str] = field(default_factory=list)
     status: int = 0
+    route: str = ""
+    admitted_at: float = 0.0
+    trace_id: str = ""
+    kind: str = ""
+    operation: str = ""
+    reasons: list[str] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
     once: dict[str, Once] = field(default_factory=dict)
     viewer: Viewer = field(init=False, repr=False)
     database: Database = field(init=False, repr=False)
+
+    @property
+    def known_viewer(self) -> Viewer | None:
+        """The viewer, if the request has come so far."""
+        return getattr(self, "viewer", None)
 
 
 def set_context(scope: Scope, context: RequestContext) -> None:
@@ -67,24 +86,18 @@ def context_of(scope: Scope) -> RequestContext:
     return context
 
 
+MAX_REPORTED: Final = 3
+"""Defects, and reasons, of one request that are logged: a document can have many fields."""
+
+
 def report(scope: Scope, error: Exception, problem: Problem) -> None:
-    """Log an error that an operator must know of.
+    """Note an error that an operator must know of, for the line of the request in the log.
 
-    A defect is logged with its traceback, an unavailable server with the reason. Nothing else is.
+    A defect is noted with its traceback, an unavailable server with the reason. Nothing else is.
     """
-    if problem.is_internal:
-        level, event, traceback = logging.ERROR, "unhandled exception", error
-    elif isinstance(error, Unavailable | UnusableSessions):
-        level, event, traceback = logging.WARNING, f"unavailable: {error}", None
-    else:
-        return
-    request = f"{scope['method']} {path_for_logs(scope)}"
-    request_id = context_of(scope).request_id
-    _log.log(level, "%s %s request_id=%s", request, event, request_id, exc_info=traceback)
-
-
-def path_for_logs(scope: Scope) -> str:
-    """The path of a request without its query: printable ASCII, cut at 200 bytes."""
-    # The raw path, because the decoded one may contain a line break.
-    path: bytes = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
-    return path.partition(b"?")[0][:200].decode("ascii", "backslashreplace")
+    context = context_of(scope)
+    is_ours = isinstance(error, Unavailable | UnusableSessions) or problem.type.status >= 500
+    if problem.is_internal and len(context.failures) < MAX_REPORTED:
+        context.failures.append(error)
+    elif is_ours and not problem.is_internal and len(context.reasons) < MAX_REPORTED:
+        context.reasons.append(str(error))

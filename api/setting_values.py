@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from limits import parse_many as parse_limits
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -31,6 +33,33 @@ def _rate_limit(text: str) -> str:
         raise ValueError(f"It holds {len(limits)} limits; it must be one, like 100/minute.")
     return text
 
+
+def collector(value: SecretStr) -> SecretStr:
+    """The base URL of an OpenTelemetry collector. The extra that sends to it has to be installed.
+
+    Raises:
+        ValueError: it is not a URL, or the extra is not installed.
+    """
+    url = urlsplit(value.get_secret_value())
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("It is not a URL like http://localhost:4318.")
+    try:
+        is_installed = find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        is_installed = False
+    if not is_installed:
+        raise ValueError("It needs the extra `otel`: pip install 'twofold[otel]'.")
+    return value
+
+
+def _commit(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{7,64}", text):
+        raise ValueError("It is not a Git commit: 7 to 64 hexadecimal digits.")
+    return text
+
+
+Commit = Annotated[str, AfterValidator(_commit)]
+"""A Git commit."""
 
 # `limits` reads 100/0 minute as 100/minute.
 _NO_TIME: Final = re.compile(r"(/|per)\s*0")

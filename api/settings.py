@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -21,9 +22,11 @@ from api.setting_values import (
     MINIMUM_SECRET_LENGTH,
     TRASH_DAYS,
     CommaSeparated,
+    Commit,
     RateLimit,
     TrashDays,
     allowed_host,
+    collector,
     hash_secrets,
     mask,
     normalized_origin,
@@ -130,8 +133,14 @@ class Settings(BaseSettings):
     demo_token: SecretStr | None = None
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_format: Literal["json", "human"] | None = None
+    log_client_address: bool = False
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int | None, Field(ge=1, le=65535)] = None
+    otel_exporter_otlp_endpoint: Annotated[SecretStr, AfterValidator(collector)] | None = None
+    build_commit: Commit | None = None
 
-    @field_validator("environment", "session_store", mode="before")
+    @field_validator("environment", "session_store", "log_format", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
@@ -229,6 +238,13 @@ class Settings(BaseSettings):
         return self.environment is Environment.PRODUCTION
 
     @property
+    def logs_json(self) -> bool:
+        """Whether log lines are JSON: except in development, unless set otherwise."""
+        if self.log_format is not None:
+            return self.log_format == "json"
+        return self.environment is not Environment.DEVELOPMENT
+
+    @property
     def drain(self) -> float:
         """Seconds between SIGTERM and closing the listener; 0 outside production, unless set."""
         if self.drain_seconds is not None:
@@ -277,6 +293,7 @@ class Settings(BaseSettings):
             "SQLALCHEMY_POOL_SIZE": pool.size,
             "SQLALCHEMY_MAX_OVERFLOW": pool.max_overflow,
             "GRAPHQL_INTROSPECTION": self.is_introspectable,
+            "LOG_FORMAT": "json" if self.logs_json else "human",
         }
         # The last secret of a list is the list itself.
         if count := len(self.hash_secrets[:-1]):

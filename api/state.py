@@ -15,6 +15,7 @@ from api.rate_limit.budget import Budget
 from api.settings import Settings
 from persistence.database import Database
 from persistence.pool import UNIDENTIFIED, Pool
+from persistence.usage import Usage
 
 PROBE_SECONDS: Final = 2.0
 """How long a readiness probe waits for the database, in seconds."""
@@ -54,9 +55,9 @@ class State:
     failing: str = ""
     probing: asyncio.Task[ProbeResult] | None = None
 
-    def database(self) -> Database:
+    def database(self, usage: Usage | None = None) -> Database:
         """A request's access to the database, with the request's deadline."""
-        return self._database(self.settings.request_deadline_seconds)
+        return self._database(self.settings.request_deadline_seconds, usage=usage)
 
     def maintenance(self) -> Database:
         """The background's access to the database: a request's deadline, and a share of its own."""
@@ -66,8 +67,10 @@ class State:
         """A readiness probe's access to the database: a short deadline, and a share of its own."""
         return self._database(PROBE_SECONDS, share="probe")
 
-    def _database(self, seconds: float, share: str = UNIDENTIFIED) -> Database:
-        return Database(self.pool, seconds, share, self.settings.database_schema)
+    def _database(
+        self, seconds: float, share: str = UNIDENTIFIED, usage: Usage | None = None
+    ) -> Database:
+        return Database(self.pool, seconds, share, self.settings.database_schema, usage)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -138,7 +138,16 @@ async def _fill(url: str, tasks: int, others: int) -> None:
 @contextmanager
 def running_service(database_url: str, **environment: str) -> Iterator[Service]:
     """The service with one worker, on a free port. ``environment`` has further settings."""
-    port = _free_port()
+    with logging_service(database_url, None, environment) as service:
+        yield service
+
+
+@contextmanager
+def logging_service(
+    database_url: str, log: IO[bytes] | None, environment: dict[str, str]
+) -> Iterator[Service]:
+    """The same, with its standard error going to ``log``."""
+    port = free_port()
     command = [sys.executable, "-m", "api.cli", "serve", "--port", str(port)]
     settings = {
         "ENVIRONMENT": "testing",
@@ -146,14 +155,14 @@ def running_service(database_url: str, **environment: str) -> Iterator[Service]:
         "LOG_LEVEL": "WARNING",
         **environment,
     }
-    with _running(command, port, database_url, settings) as service:
+    with _running(command, port, database_url, settings, log) as service:
         yield service
 
 
 @contextmanager
 def running_floor(database_url: str) -> Iterator[Service]:
     """The floor under the uvicorn that it shares with the service, on a free port."""
-    port = _free_port()
+    port = free_port()
     command = [
         sys.executable,
         "-m",
@@ -173,7 +182,7 @@ def running_floor(database_url: str) -> Iterator[Service]:
 @contextmanager
 def running_fastify(database_url: str, **environment: str) -> Iterator[Service]:
     """The service in ``benchmarks/fastify``, on a free port."""
-    port = _free_port()
+    port = free_port()
     command = ["node", str(FASTIFY / "server.mjs")]
     settings = {"NODE_ENV": "production", "PORT": str(port), **environment}
     with _running(command, port, database_url, settings) as service:
@@ -182,12 +191,17 @@ def running_fastify(database_url: str, **environment: str) -> Iterator[Service]:
 
 @contextmanager
 def _running(
-    command: list[str], port: int, database_url: str, settings: dict[str, str]
+    command: list[str],
+    port: int,
+    database_url: str,
+    settings: dict[str, str],
+    log: IO[bytes] | None = None,
 ) -> Iterator[Service]:
     with ExitStack() as stack:
         began = time.monotonic()
         process = subprocess.Popen(
             command,
+            stderr=log,
             env={
                 **os.environ,
                 "DATABASE_URL": database_url,
@@ -209,7 +223,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
     raise RuntimeError(f"the service ended with exit code {process.returncode}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -36,7 +36,7 @@ from api.http.negotiation import best_media_type
 from api.rate_limit.budget import Budget, viewer_payer
 from api.request import context_of, report
 from api.state import state_of
-from graphql_schema.compiled import Answer, CompiledSchema, RequestRejected
+from graphql_schema.compiled import Answer, CompiledSchema, Operation, RequestRejected
 from graphql_schema.context import KEY_ARGUMENT, Context
 from graphql_schema.errors import field_error, not_persisted, rejection_errors, request_error
 from persistence.errors import FieldError, InvalidInput, Unavailable
@@ -73,7 +73,7 @@ class GraphQLEndpoint:
         if media_type is None:
             raise NotAcceptable(f"An answer is {GRAPHQL_JSON} or {JSON}")
         state = state_of(scope)
-        db = state.database()
+        db = state.database(context_of(scope).usage)
         admission = scope, state.authenticator, state.budget, db
         # The session of a token that was valid before is looked up as late as possible.
         known = state.authenticator.known_viewer(scope)
@@ -88,6 +88,7 @@ class GraphQLEndpoint:
                 payer, known = viewer_payer(await authenticate(*admission, ONE_READ)), None
             require_funds(scope, state.budget, payer, kind)
             operation = self._engine.prepare(request.query).operation(request.operation_name)
+            _note(scope, operation)
             call = operation.bind(request.variables)
             cost = _cost(operation.kind, call.cost)
             key = _key(scope, cost.kind, call.fields)
@@ -252,6 +253,11 @@ def _cost_of_failure(budget: Budget, payer: str, kind: Kind) -> Cost:
         except BudgetExceeded:
             return ONE_WRITE
     return ONE_READ
+
+
+def _note(scope: Scope, operation: Operation) -> None:
+    context = context_of(scope)
+    context.kind, context.operation = operation.kind.value, operation.label
 
 
 def _cost(kind: OperationType, amount: int) -> Cost:

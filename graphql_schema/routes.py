@@ -7,13 +7,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.settings import Settings
 from graphql_schema import graphiql_page
+from graphql_schema.compiled import CompiledSchema
 from graphql_schema.endpoint import PATH, GraphQLEndpoint
-from graphql_schema.schema import engine
 
 
-def routes(settings: Settings) -> list[BaseRoute]:
-    """The routes under ``/graphql``."""
-    endpoint = GraphQLEndpoint(engine(settings), max_page=settings.graphql_max_page_size)
+def routes(settings: Settings, engine: CompiledSchema) -> list[BaseRoute]:
+    """The routes under ``/graphql``.
+
+    Args:
+        engine: runs the documents.
+    """
+    endpoint = GraphQLEndpoint(engine, max_page=settings.graphql_max_page_size)
     if settings.is_production:
         return [_route(endpoint)]
     return [

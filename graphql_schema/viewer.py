@@ -66,8 +66,8 @@ async def _budget(context: Context, viewer: persistence.viewer.Viewer, kind: Kin
     if check := context.db.check:
         # What is left is told after this request is charged, and it is not yet.
         raise check.refuse()
-    look = context.budget.look
-    window = await context.once_a_request(kind, lambda: look(viewer_payer(viewer), kind))
+    look, usage = context.budget.look, context.db.usage
+    window = await context.once_a_request(kind, lambda: look(viewer_payer(viewer), kind, usage))
     return Budget.of(viewer.user_id, kind, window)
 
 

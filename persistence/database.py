@@ -15,6 +15,7 @@ from persistence.errors import Unavailable, connection_lost, server_at_fault
 from persistence.pool import UNIDENTIFIED, Lease, Pool
 from persistence.slots import Slots
 from persistence.sql import Record, Statement
+from persistence.usage import Usage
 
 WAITING: Final = "waiting for a connection"
 """The step in which a statement waits until it may have a connection."""
@@ -67,6 +68,7 @@ class Database:
             The time between statements does not count; concurrent statements count once.
         share: the share that the connections belong to (``persistence.pool.Pool``).
         schema: of our tables; ``None`` for the one that the connections find by themselves.
+        usage: where the time and the trips are added to.
 
     Attributes:
         share: may be changed when the request is authenticated.
@@ -84,6 +86,7 @@ class Database:
         "losses",
         "schema",
         "share",
+        "usage",
     )
 
     def __init__(
@@ -92,7 +95,9 @@ class Database:
         seconds: float,
         share: str = UNIDENTIFIED,
         schema: str | None = None,
+        usage: Usage | None = None,
     ) -> None:
+        self.usage = Usage() if usage is None else usage
         self.share = share
         self.schema = schema
         self.check: SessionCheck | None = None
@@ -161,7 +166,8 @@ class Database:
         if not self._running:
             self._since = time.monotonic()
         self._running += 1
-        attempt = _Attempt(self._pool, self.share, self._since + self._seconds_left)
+        deadline = self._since + self._seconds_left
+        attempt = _Attempt(self._pool, self.share, deadline, self.usage, statement.sql)
         try:
             # No time-out: the statements that hold these slots have the same deadline.
             if not self._slots.acquire_at_once():
@@ -210,13 +216,19 @@ class _Attempt:
         "_failure",
         "_give_up_at",
         "_lease",
+        "_leased_at",
         "_pause",
         "_pool",
         "_share",
+        "_sql",
+        "_usage",
         "step",
     )
 
-    def __init__(self, pool: Pool, share: str, deadline: float) -> None:
+    def __init__(self, pool: Pool, share: str, deadline: float, usage: Usage, sql: str) -> None:
+        self._usage = usage
+        self._sql = sql
+        self._leased_at = 0.0
         self._pool = pool
         self._share = share
         self._deadline = deadline
@@ -230,7 +242,12 @@ class _Attempt:
         # Without time the step remains the one that failed before.
         seconds = self.seconds_left()
         self.step = WAITING
-        lease = self._lease = await self._pool.lease(self._share, seconds)
+        began = time.monotonic()
+        try:
+            lease = self._lease = await self._pool.lease(self._share, seconds)
+        finally:
+            self._leased_at = time.monotonic()
+            self._usage.add_wait(began, self._leased_at)
         connection = lease.connection
         if connection is None:
             self.step = CONNECTING
@@ -239,16 +256,21 @@ class _Attempt:
                     connection = await lease.connect()
             except BaseException:
                 lease.give_back()
+                self._add_usage()
                 raise
         self.step = RUNNING
         return connection
 
     async def __aexit__(self, _: object, error: BaseException | None, traceback: object) -> None:
         assert self._lease is not None
+        self._add_usage()
         if error is None or _is_reusable_after(error):
             self._lease.give_back()
         else:
             self._lease.discard()
+
+    def _add_usage(self) -> None:
+        self._usage.add_statement(self._sql, self._leased_at, time.monotonic())
 
     def seconds_left(self) -> float:
         """The time until the deadline.

@@ -71,6 +71,10 @@ class Pool:
     Args:
         url: in any form that ``persistence.urls`` accepts. No connection is opened yet.
 
+    Attributes:
+        waits: statements that had to wait for a connection, so far.
+        wait_seconds: the seconds that they waited.
+
     Raises:
         ValueError: the URL is invalid; the message says why.
     """
@@ -78,12 +82,14 @@ class Pool:
     def __init__(self, url: str, settings: PoolSettings) -> None:
         self._database = parse_database_url(url)
         self._settings = settings
-        most = settings.size + settings.max_overflow
-        self._slots = Slots(most)
-        self._share_size = max(1, most // 2)
+        self._slots = Slots(self.most)
+        self._share_size = max(1, self.most // 2)
         self._shares: dict[str, _Share] = {}
         self._idle: deque[Connection] = deque()
         self._leases = 0
+        self._waiting = 0
+        self.waits = 0
+        self.wait_seconds = 0.0
         self._is_closed = False
         # References to running tasks; the event loop itself keeps only weak ones.
         self._closing: set[asyncio.Task[None]] = set()
@@ -102,6 +108,16 @@ class Pool:
     def in_use(self) -> int:
         """The number of leases: connections in use, being opened or being closed."""
         return self._leases
+
+    @property
+    def waiting(self) -> int:
+        """The number of statements that wait for a connection."""
+        return self._waiting
+
+    @property
+    def most(self) -> int:
+        """The most connections that may be open."""
+        return self._settings.size + self._settings.max_overflow
 
     async def lease(self, share: str, seconds: float) -> Lease:
         """Wait for the right to use one connection, in the order of arrival.
@@ -142,6 +158,8 @@ class Pool:
         return True
 
     async def _wait(self, share: _Share, seconds: float) -> None:
+        began = time.monotonic()
+        self._waiting += 1
         try:
             async with asyncio.timeout(min(seconds, self._settings.timeout)):
                 # The share's first, so that a statement that waits for it holds no slot of others.
@@ -155,6 +173,10 @@ class Pool:
             if seconds < self._settings.timeout:
                 raise
             raise PoolExhausted(f"no connection within {self._settings.timeout:g} s") from None
+        finally:
+            self._waiting -= 1
+            self.waits += 1
+            self.wait_seconds += time.monotonic() - began
 
     def _join(self, name: str) -> _Share:
         share = self._shares.get(name)

@@ -14,6 +14,7 @@ from api.errors import NotReady
 from api.http.json import encode_json, now_to_the_second
 from api.server.readiness import require_ready
 from api.state import state_of
+from api.telemetry.build import Build
 from rest.problem_documents import COMMON_ERRORS, error_responses
 from rest.route import PublicRoute
 
@@ -32,6 +33,8 @@ class HealthDocument(BaseModel):
 
     status: Literal["ok"]
     timestamp: datetime
+    version: Annotated[str, Field(description="Of the build.")]
+    commit: Annotated[str, Field(description="The build's Git commit; `unknown` if nothing says.")]
 
 
 class ReadinessDocument(BaseModel):
@@ -52,9 +55,10 @@ class ReadinessDocument(BaseModel):
 
 
 @router.get("/health", response_model=HealthDocument, response_description="The process runs.")
-async def health() -> Response:
-    """Say that the process runs. Touches nothing."""
-    return _ok()
+async def health(request: Request) -> Response:
+    """Say that the process runs, and which build. Touches nothing."""
+    build: Build = request.app.state.build
+    return _ok(version=build.version, commit=build.commit)
 
 
 @router.get(

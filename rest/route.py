@@ -126,7 +126,8 @@ class AuthenticatedRoute(APIRoute):
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = state_of(scope)
         request = Request(scope, receive)
-        admission = scope, state.authenticator, state.budget, state.database(), self._inputs.cost
+        db = state.database(context_of(scope).usage)
+        admission = scope, state.authenticator, state.budget, db, self._inputs.cost
         if self._inputs.cost.kind is Kind.READ:
             response = await answer_reader(*admission, partial(self._respond, request))
         else:

@@ -47,6 +47,8 @@ def test_the_service_is_measured_beside_fastify() -> None:
         ("latency", "1"),
         ("compiled", "0.1"),
         ("scale", "1000"),
+        ("request_log", "0.01"),
+        ("telemetry", "0.01"),
     ],
 )
 def test_the_other_benchmarks_run(module: str, argument: str) -> None:

@@ -247,7 +247,9 @@ def test_serve_answers_without_naming_its_server_and_ends_on_sigterm() -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_serve_says_once_what_it_serves_with(workers: str, tmp_path: Path) -> None:
-    Path(".env").write_text(f"DATABASE_URL={NOWHERE}\nSESSION_HASH_SECRET={SECRET}\nPORT=8000\n")
+    Path(".env").write_text(
+        f"DATABASE_URL={NOWHERE}\nSESSION_HASH_SECRET={SECRET}\nPORT=8000\nLOG_FORMAT=json\n"
+    )
     command = [sys.executable, "-m", "api.cli", "serve", "--port", "0", "--workers", workers]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
@@ -259,16 +261,16 @@ def test_serve_says_once_what_it_serves_with(workers: str, tmp_path: Path) -> No
     said += process.communicate(timeout=GIVE_UP)[1].splitlines()
 
     several = ", WEB_CONCURRENCY=2" if workers == "2" else ""
-    [line] = [line for line in said if "twofold 0." in line]
-    assert re.fullmatch(
-        rf"\S+ \S+ {process.pid} INFO    twofold  twofold {version('twofold')} with "
-        r"DATABASE_URL=postgresql://\*{8}@127.0.0.1:1/tasks, SESSION_HASH_SECRET=\*{8}, PORT=0"
-        + several,
-        line.strip(),
+    lines = [json.loads(line) for line in said]
+    [line] = [line for line in lines if line["event"].startswith("twofold 0.")]
+    assert line["instance"].endswith(f"/{process.pid}")
+    assert line["event"] == (
+        f"twofold {version('twofold')} with DATABASE_URL=postgresql://********@127.0.0.1:1/tasks, "
+        f"SESSION_HASH_SECRET=********, PORT=0{several}, LOG_FORMAT=json"
     )
     assert "ever" not in "".join(said)
     # Whose line it is, of several processes.
-    started = {line.split()[2] for line in said if "startup complete" in line}
+    started = {line["instance"] for line in lines if "startup complete" in line["event"]}
     assert len(started) == int(workers)
 
 

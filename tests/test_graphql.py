@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import asyncpg
@@ -11,6 +10,7 @@ import pytest
 
 from persistence import tasks
 from tests.graphql_client import ask, codes
+from tests.log_lines import LogLines
 from tests.trips import TripCounter
 
 
@@ -170,8 +170,12 @@ async def test_a_field_is_one_trip_and_the_session_another_for_writes(
 
 
 async def test_a_defect_is_logged_once_and_masked(
-    ada_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ada_client: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    log = LogLines(capfd)
+
     async def broken(*_: Any) -> None:
         raise RuntimeError("the secret cause")
 
@@ -182,8 +186,9 @@ async def test_a_defect_is_logged_once_and_masked(
     assert answer.status_code == 200
     assert codes(answer) == ["INTERNAL_ERROR"]
     assert "secret" not in answer.text
-    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert answer.headers["x-request-id"] in record.getMessage()
+    [line] = log.all()
+    assert (line["level"], line["request_id"]) == ("error", answer.headers["x-request-id"])
+    assert line["exception"].startswith("builtins.RuntimeError")
 
 
 async def test_a_row_that_breaks_the_schema_is_masked_too(

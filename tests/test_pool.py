@@ -67,6 +67,21 @@ async def test_who_gives_up_waiting_holds_up_nobody(pool: Pool) -> None:
         pass
 
 
+async def test_who_waits_is_counted_however_the_wait_ends(pool: Pool) -> None:
+    await Database(pool, 5).read(NUMBER, number=7)
+    before = pool.waits, pool.waiting, pool.wait_seconds
+    async with holding(pool, "ada", "bob"):
+        waiting = [asyncio.create_task(Database(pool, 5).read(NUMBER, number=7)) for _ in range(3)]
+        while pool.waiting < 3:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0)
+        waiting[0].cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert before == (0, 0, 0)
+    assert (pool.waiting, pool.waits) == (0, 3)
+    assert pool.wait_seconds > 0
+
+
 # --- A rush -------------------------------------------------------------------------------
 
 

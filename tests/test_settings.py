@@ -115,6 +115,22 @@ def test_names_of_values_are_read_in_any_case(monkeypatch: pytest.MonkeyPatch) -
     assert (settings.log_level, settings.session_store) == ("DEBUG", SessionStore.BETTER_AUTH)
 
 
+@pytest.mark.parametrize(
+    ("variables", "is_json"),
+    [
+        ({}, False),
+        ({"ENVIRONMENT": "testing"}, True),
+        (PRODUCTION, True),
+        (PRODUCTION | {"LOG_FORMAT": "human"}, False),
+        ({"LOG_FORMAT": "JSON"}, True),
+    ],
+)
+def test_lines_of_the_log_are_for_a_person_in_development(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], is_json: bool
+) -> None:
+    assert read(monkeypatch, **variables).logs_json == is_json
+
+
 # --- .env ---------------------------------------------------------------------------------
 
 
@@ -281,6 +297,12 @@ def test_a_list_of_secrets_is_told_from_one_with_commas(text: str, secrets: list
             {"BETTER_AUTH_SECRETS": "2:new,1:"},
             "BETTER_AUTH_SECRETS",
             "The secret of version 1 is empty.",
+        ),
+        ({"LOG_FORMAT": "xml"}, "LOG_FORMAT", "It must be json or human."),
+        (
+            {"BUILD_COMMIT": "HEAD"},
+            "BUILD_COMMIT",
+            "It is not a Git commit: 7 to 64 hexadecimal digits.",
         ),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL", "It must be DEBUG, INFO, WARNING, ERROR or CRITICAL."),
         ({"PORT": "http"}, "PORT", "'http' is not a whole number."),

@@ -27,11 +27,12 @@ from uvicorn.supervisors.statreload import StatReload
 from api.app import create_app
 from api.commands.errors import CommandError
 from api.commands.migrate import DATABASE_ERRORS, upgrade
-from api.commands.serve import log_config, server_options
+from api.commands.serve import server_options
 from api.dotenv import read_variable
 from api.server.interrupts import accept_interrupts, interrupts_deferred
 from api.server.listener import base_url, listening
 from api.settings import Settings, load
+from api.telemetry.log_lines import log_config
 from persistence.embedded import demo
 from persistence.embedded.errors import EmbeddedError, describe
 from persistence.embedded.postgres import Postgres, postgres
@@ -244,7 +245,7 @@ def _serve_with_reload(settings: Settings, listener: socket.socket, message: str
         reload_dirs=[str(ROOT / package) for package in PACKAGES],
         timeout_graceful_shutdown=2,
         # uvicorn's own messages are hidden, except for reloads, which are warnings.
-        **server_options(settings) | {"log_config": log_config(settings.log_level, "WARNING")},
+        **server_options(settings) | {"log_config": log_config(settings, "WARNING")},
     )
     os.environ["TWOFOLD_DEV"] = str(os.getpid())
     threading.Thread(target=_announce, args=(listener, message), daemon=True).start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging.config import dictConfig
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -13,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from api.commands.errors import CommandError
 from api.dotenv import read_variable
+from api.telemetry.log_lines import command_log_config
 from persistence import migrations, search_texts
 from persistence.database import Database
 from persistence.errors import Unavailable
@@ -30,6 +32,7 @@ def migrate() -> None:
     Raises:
         CommandError: a variable is missing or invalid, or the upgrade failed.
     """
+    set_up_logging()
     database = read_database()
     upgrade(*database)
     print("The schema is up to date.")
@@ -46,6 +49,12 @@ BATCH: Final = 1000
 
 SECONDS: Final = 60.0
 """How long one batch may take."""
+
+
+def set_up_logging() -> None:
+    """Log what Alembic does, if ``LOG_LEVEL`` is set; otherwise only the command says something."""
+    if read_variable("LOG_LEVEL"):
+        dictConfig(command_log_config(read_variable))
 
 
 class DatabaseVariables(NamedTuple):

@@ -20,9 +20,11 @@ from api.commands.misspellings import misspellings
 from api.dotenv import DotenvVariables
 from api.server.interrupts import accept_interrupts
 from api.server.listener import base_url, listening
+from api.server.metrics_listener import metrics_served
 from api.server.server import Server
 from api.server.workers import Workers
 from api.settings import Settings, load
+from api.telemetry.log_lines import log_config
 
 _log = logging.getLogger("twofold")
 
@@ -53,12 +55,14 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
             os.environ[name] = str(value)
     dotenv = DotenvVariables()
     settings = dotenv.reload()
-    with listening(settings.host, settings.port) as listener:
+    with listening(settings.host, settings.port) as listener, metrics_served(settings):
         # SIGHUP does not change these.
         dotenv.pin(
             HOST=settings.host,
             PORT=str(settings.port),
             WEB_CONCURRENCY=str(settings.web_concurrency),
+            METRICS_HOST=settings.metrics_host,
+            METRICS_PORT=str(settings.metrics_port or ""),
         )
         config = _configure(settings)
         for note in misspellings():
@@ -138,30 +142,5 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "access_log": False,
         # By default uvicorn trusts the forwarding headers of every local client.
         "forwarded_allow_ips": settings.forwarded_allow_ips,
-        "log_config": log_config(settings.log_level),
-    }
-
-
-# With the process id, because several workers write to the same log.
-_LINE: Final = "%(asctime)s %(process)d %(levelname)-7s %(name)s  %(message)s"
-
-
-def log_config(level: str, server_level: str | None = None) -> dict[str, Any]:
-    """The logging configuration: everything to standard error, in one format.
-
-    Args:
-        level: the lowest level that is logged.
-        server_level: the same for uvicorn's own messages; None for ``level``.
-    """
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"line": {"format": _LINE}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"level": level, "handlers": ["stderr"]},
-        "loggers": {
-            "uvicorn": {"level": server_level or level},
-            # Lists its plugins each time that it is imported.
-            "alembic.runtime.plugins": {"level": "WARNING"},
-        },
+        "log_config": log_config(settings),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.commands.migrate import one_sentence, read_database
+from api.commands.migrate import one_sentence, read_database, set_up_logging
 from persistence import migrations
 
 
@@ -18,6 +18,7 @@ def stamp(revision: str) -> None:
         CommandError: a variable is missing or invalid, there is no such revision, or the database
             cannot be reached.
     """
+    set_up_logging()
     url, schema = read_database()
     with one_sentence("stamped"):
         stamped = migrations.stamp(url, revision, schema)

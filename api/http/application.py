@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import re
 import time
@@ -25,12 +24,14 @@ from api.http.links import path_in_app
 from api.http.sending import ResponseSender
 from api.rate_limit.answers import Answering, Answers
 from api.rate_limit.redis_connection import UnusableRedis
-from api.request import RequestContext, context_of, path_for_logs, set_context
+from api.request import RequestContext, context_of, set_context
+from api.telemetry.metrics import Metrics
+from api.telemetry.request_log import RequestLog
+from api.telemetry.traces import TracedUsage, Traces
 from persistence.errors import Unavailable
 from persistence.migrations import UnusableTables
 from persistence.sessions.layouts import UnusableSessions
-
-access_log = logging.getLogger("twofold.access")
+from persistence.usage import Usage
 
 Answer = Callable[[Scope, Exception], Response]
 """Makes the response to a request that ended in an exception."""
@@ -40,7 +41,7 @@ class Application(FastAPI):
     """FastAPI without its stack of middleware, of which nothing here uses a layer.
 
     Measured with it: 40 µs of CPU more for each request. In its place every request passes this
-    class. It gets its context with an id, and a line in the access log. Its host is checked, and
+    class. It gets its context with an id, and a line in the log. Its host is checked, and
     its origin. Every exception, expected or not, becomes a response.
 
     Args:
@@ -49,7 +50,12 @@ class Application(FastAPI):
         origins: the origins that may read responses.
         origin_pattern: a regular expression for further ones.
         headers: added to every response that does not have them already.
+        log: has a line of each request.
         options: FastAPI's.
+
+    Attributes:
+        metrics: count requests, if somebody reads them.
+        traces: are made of requests, if there is a collector.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Application(FastAPI):
         origins: Collection[str],
         origin_pattern: str | None,
         headers: dict[str, str],
+        log: RequestLog,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -67,6 +74,9 @@ class Application(FastAPI):
         self.state = SimpleNamespace(twofold=None)  # type: ignore[assignment]
         self._answer = answer
         self._hosts = hosts
+        self._log = log
+        self.metrics: Metrics | None = None
+        self.traces: Traces | None = None
         self._cors = CORSMiddleware(self._serve, origins, origin_pattern)
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._answers = Answers()
@@ -101,15 +111,20 @@ class Application(FastAPI):
             await self._serve_lifespan(scope, receive, send)
             return
         started = time.perf_counter()
-        context = RequestContext(_request_id(scope), Answering(self._answers))
+        usage = TracedUsage() if self.traces else Usage()
+        context = RequestContext(_request_id(scope), Answering(self._answers), usage)
         set_context(scope, context)
         serve = self._cors if header_values(scope, b"origin") else self._serve
         try:
             await serve(scope, receive, ResponseSender(send, scope, context, self._headers))
         finally:
             context.answering.end()
-            if access_log.isEnabledFor(logging.INFO):
-                _log_access(scope, context, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            if self.traces:
+                self.traces.record(scope, context, seconds)
+            self._log.write(scope, context, seconds)
+            if self.metrics:
+                self.metrics.record(scope, context, seconds)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request whose origin was checked, if it has one."""
@@ -136,10 +151,12 @@ class Application(FastAPI):
         method, path = scope["method"], path_in_app(scope)
         route = self._literal_routes.get((method, path))
         if route is not None:
+            context_of(scope).route = route.path_format
             return route.app
         for route in self._pattern_routes.get(method, ()):
             if match := route.path_regex.match(path):
                 scope["path_params"] = match.groupdict()
+                context_of(scope).route = route.path_format
                 return route.app
         # It refuses an unknown path, and a method that a path does not have.
         return self.router
@@ -199,16 +216,3 @@ _ids: Final = random.Random()  # An id is unique, and no secret.
 
 
 _ACCEPTABLE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-
-
-def _log_access(scope: Scope, context: RequestContext, seconds: float) -> None:
-    types = ",".join(sorted(set(context.error_types)))
-    access_log.info(
-        "%s %s %d %.1fms request_id=%s%s",
-        scope["method"],
-        path_for_logs(scope),
-        context.status,
-        seconds * 1000,
-        context.request_id,
-        f" error={types}" if types else "",
-    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import time
 from functools import lru_cache
 from typing import Literal
 
@@ -23,6 +24,7 @@ from api.rate_limit.sliding_window import LocalSlidingWindow, SlidingWindow
 from api.settings import Settings
 from persistence.errors import FieldError, InvalidInput
 from persistence.redis_url import parse_redis_url
+from persistence.usage import Usage
 from persistence.viewer import Viewer
 
 
@@ -57,6 +59,11 @@ class Budget:
         """The state of Redis; ``None`` if the instances share none."""
         return self._windows.redis_status
 
+    @property
+    def degraded_decisions(self) -> int:
+        """Decisions of this process alone, because Redis did not answer."""
+        return self._windows.degraded_hits
+
     async def open(self) -> None:
         """Connect to Redis, if there is one.
 
@@ -73,8 +80,11 @@ class Budget:
         """Disconnect."""
         await self._windows.close()
 
-    async def spend(self, payer: str, cost: Cost) -> Charge | None:
+    async def spend(self, payer: str, cost: Cost, usage: Usage | None = None) -> Charge | None:
         """Take a cost from a payer's budget, whole or not at all. At most one round trip.
+
+        Args:
+            usage: where the time and the trip are added to.
 
         Returns:
             The charge, or ``None`` if budgets are switched off.
@@ -88,12 +98,7 @@ class Budget:
         self.require_payable(cost)
         if cost.amount == 1:
             self.require_funds(payer, cost.kind)
-        window = await self._windows.hit(
-            _key(payer, cost.kind),
-            self._amounts[cost.kind],
-            cost.amount,
-            anonymous=_is_anonymous(payer),
-        )
+        window = await self._hit(payer, cost.kind, cost.amount, usage)
         if not window.allowed:
             raise self._refusal(cost, window)
         return self._charge(cost, window)
@@ -127,11 +132,20 @@ class Budget:
         if self._enabled and cost.amount > limit.amount:
             raise InvalidInput([_above_limit(cost, limit)])
 
-    async def look(self, payer: str, kind: Kind) -> WindowState:
+    async def look(self, payer: str, kind: Kind, usage: Usage | None = None) -> WindowState:
         """The state of a payer's budget; takes nothing from it. One round trip."""
-        return await self._windows.hit(
-            _key(payer, kind), self.limit(kind), 0, anonymous=_is_anonymous(payer)
-        )
+        return await self._hit(payer, kind, 0, usage)
+
+    async def _hit(self, payer: str, kind: Kind, amount: int, usage: Usage | None) -> WindowState:
+        is_counted = usage is not None and self._windows.redis_status == "ok"
+        began = time.monotonic() if is_counted else 0.0
+        try:
+            return await self._windows.hit(
+                _key(payer, kind), self._amounts[kind], amount, anonymous=_is_anonymous(payer)
+            )
+        finally:
+            if is_counted and usage is not None:
+                usage.add_command(began, time.monotonic())
 
     def limit(self, kind: Kind) -> Limit:
         """The limit of each payer for one kind of requests."""

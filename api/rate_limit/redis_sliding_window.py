@@ -90,6 +90,7 @@ class RedisSlidingWindow:
         self._timeout = timeout
         self._probe_every = probe_every
         self._local = LocalSlidingWindow()
+        self.degraded_hits = 0
         self._spent = SpentWindows()
         self._script = b""
         self._moved_key: str | None = None
@@ -176,6 +177,7 @@ class RedisSlidingWindow:
         return refusal
 
     async def _hit_locally(self, key: str, limit: Limit, cost: int, anonymous: bool) -> WindowState:
+        self.degraded_hits += 1
         refusal = self._spent.refusal(key, anonymous)
         if refusal is None:
             return await self._local.hit(key, limit, cost, anonymous=anonymous)

@@ -30,6 +30,11 @@ class SlidingWindow(Protocol):
         """The state of the Redis that the instances share; ``None`` if there is none."""
         ...
 
+    @property
+    def degraded_hits(self) -> int:
+        """Hits that were counted in this process, because Redis did not answer."""
+        ...
+
     async def open(self) -> None:
         """Connect, if there is something to connect to."""
         ...
@@ -83,6 +88,7 @@ class LocalSlidingWindow:
     """
 
     redis_status = None
+    degraded_hits = 0
 
     def __init__(
         self,

@@ -18,18 +18,19 @@ class AddressError(Exception):
 
 
 @contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening(host: str, port: int, prefix: str = "") -> Iterator[socket.socket]:
     """Bind a socket that several processes can share.
 
     Args:
         host: a name or an address, IPv6 with or without brackets. On ``::`` IPv4 is served too.
         port: the port; 0 takes any free one.
+        prefix: of the settings ``HOST`` and ``PORT`` that a message names.
 
     Raises:
         AddressError: the port is in use, or the host is not an address of this machine.
     """
     host = host.strip("[]")
-    family, address = _resolve(host, port)
+    family, address = _resolve(host, port, prefix)
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -39,13 +40,13 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         deadline = time.monotonic() + PORT_TIMEOUT
         while error := _bind(listener, address):
             if error.errno == errno.EADDRNOTAVAIL:
-                raise _no_such_address(host, error)
+                raise _no_such_address(host, error, prefix)
             # A server that was just stopped may still be answering its last request.
             if error.errno != errno.EADDRINUSE:
                 raise AddressError(f"Cannot listen on {host}:{port}: {error.strerror}.")
             if time.monotonic() > deadline:
                 raise AddressError(
-                    f"Port {port} of {host} is in use: stop what uses it, or set PORT."
+                    f"Port {port} of {host} is in use: stop what uses it, or set {prefix}PORT."
                 )
             time.sleep(0.1)
         yield listener
@@ -67,19 +68,19 @@ def as_ipv4(client: tuple[str, int] | None) -> tuple[str, int] | None:
     return client
 
 
-def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
+def _resolve(host: str, port: int, prefix: str) -> tuple[socket.AddressFamily, Any]:
     """The address of a name; if it has several, an IPv4 one, as uvicorn chooses for workers."""
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise _no_such_address(host, error) from None
+        raise _no_such_address(host, error, prefix) from None
     family, *_, address = min(addresses, key=lambda each: each[0] != socket.AF_INET)
     return family, address
 
 
-def _no_such_address(host: str, error: OSError | UnicodeError) -> AddressError:
+def _no_such_address(host: str, error: OSError | UnicodeError, prefix: str) -> AddressError:
     reason = error.strerror if isinstance(error, OSError) else error
-    return AddressError(f"HOST: {host!r} is not an address of this machine: {reason}.")
+    return AddressError(f"{prefix}HOST: {host!r} is not an address of this machine: {reason}.")
 
 
 def _bind(listener: socket.socket, address: Any) -> OSError | None:

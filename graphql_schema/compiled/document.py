@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from graphql import (
     DocumentNode,
+    FieldNode,
     GraphQLError,
     GraphQLSchema,
     MiddlewareManager,
@@ -25,11 +26,15 @@ from .leaves import Leaf
 from .limits import fragments_of, over_limit
 from .list_sizes import ListSizes
 from .rejections import RequestRejected, Stage
+from .statistics import Statistics
 from .usages import find_usages
 from .variables import VariableReader
 
 MAX_SELECTIONS: Final = 16
 """Combinations of conditions compiled for one operation; others run on the stock executor."""
+
+MAX_LABEL: Final = 100
+"""Characters of an operation's label."""
 
 
 @dataclass(slots=True)
@@ -51,6 +56,7 @@ class Runtime(NamedTuple):
     hide_suggestions: bool
     refuse_nulls: bool
     max_items: int
+    statistics: Statistics
 
 
 Grow = Callable[[int], None]
@@ -118,13 +124,25 @@ def _no_operation(message: str) -> RequestRejected:
     return RequestRejected(Stage.OPERATION, [GraphQLError(message)])
 
 
+def _label(node: OperationDefinitionNode) -> str:
+    if node.name:
+        return node.name.value[:MAX_LABEL]
+    fields = [each.name.value for each in node.selection_set.selections if type(each) is FieldNode]
+    return ",".join(dict.fromkeys(fields))[:MAX_LABEL]
+
+
 class Operation:
-    """One operation of a document."""
+    """One operation of a document.
+
+    Attributes:
+        label: its name, or the names of its root fields; what people know it by.
+    """
 
     def __init__(
         self, runtime: Runtime, document: DocumentNode, node: OperationDefinitionNode, grow: Grow
     ) -> None:
         fragments = fragments_of(document)
+        self.label = _label(node)
         self._runtime = runtime
         self._grow = grow
         self._variables = VariableReader(runtime.schema, node, runtime.hide_suggestions)
@@ -176,6 +194,7 @@ class Operation:
         selection = self._selections.get(conditions)
         if selection is None:
             is_kept = len(self._selections) < MAX_SELECTIONS
+            self._runtime.statistics.fallbacks += not is_kept
             selection = self._new_selection(values, compiles=is_kept)
             if is_kept:
                 self._selections[conditions] = selection
@@ -183,7 +202,7 @@ class Operation:
 
     def _new_selection(self, values: VariableValues, *, compiles: bool) -> Selection:
         grow = self._grow if compiles else _ignore
-        selection = Selection(self._runtime.leaves, compiles, grow)
+        selection = Selection(self._runtime.leaves, compiles, grow, self._runtime.statistics)
         self._executor.fork(values, selection, None).select(self._runtime.list_sizes)
         return selection
 

@@ -35,6 +35,7 @@ from . import weights
 from .leaves import Leaf
 from .list_sizes import ListSize, ListSizes, find_list_size
 from .selections import CompiledSelection, DeferredField, compile_selection
+from .statistics import Statistics
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,13 @@ class Selection:
     """
 
     def __init__(
-        self, leaves: Mapping[str, Leaf], compiles: bool, grow: Callable[[int], None]
+        self,
+        leaves: Mapping[str, Leaf],
+        compiles: bool,
+        grow: Callable[[int], None],
+        statistics: Statistics,
     ) -> None:
+        self.statistics = statistics
         self.leaves = leaves
         self.compiles = compiles
         self.grow = grow
@@ -228,6 +234,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
             completed = read(value, deferred.append)
         except Exception:
             # No resolver has run. The stock executor meets the same error, and reports it.
+            self.selection.statistics.fallbacks += 1
             return None
         return self._resolve_deferred(completed, deferred, path) if deferred else completed
 
@@ -257,6 +264,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         except GraphQLError:
             return None
         except Exception:
+            self.selection.statistics.fallbacks += 1
             log.exception("A selection could not be compiled; the stock executor completes it")
             return None
 
@@ -266,6 +274,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         fields = DeferredFields(self, base)
         try:
             for field in deferred:
+                self.selection.statistics.fallbacks += field.site.is_fallback
                 fields.start(field)
         except Exception:
             if fields.pending:

@@ -26,6 +26,7 @@ from .list_sizes import DeclaredSize, ListSizes, SlicingArgument
 from .rejections import RequestRejected, Stage
 from .resolvers import PreparedResolvers
 from .scan import find_kind
+from .statistics import Statistics
 from .validation import rules_for, validate
 
 KEPT_BYTES: Final = 32 * 2**20
@@ -49,6 +50,9 @@ class CompiledSchema:
         max_kept_bytes: the estimated bytes of all cached documents; the least recently used ones
             are dropped.
 
+    Attributes:
+        statistics: how often its documents were in the cache, and more.
+
     Raises:
         ValueError: the schema uses features that this executor does not support, or a list field
             has no declared size; the message names them.
@@ -68,6 +72,7 @@ class CompiledSchema:
     ) -> None:
         _check_support(schema)
         self.limits = limits or Limits()
+        self.statistics = Statistics()
         self._runtime = Runtime(
             schema._schema,
             leaves or {},
@@ -76,6 +81,7 @@ class CompiledSchema:
             hide_suggestions,
             refuse_nulls,
             self.limits.items,
+            self.statistics,
         )
         self._rules = (
             *rules_for(schema._schema),
@@ -98,6 +104,16 @@ class CompiledSchema:
             return None
         return find_kind(text, name, self.limits.tokens)
 
+    @property
+    def kept_documents(self) -> int:
+        """The number of documents in the cache."""
+        return len(self._documents)
+
+    @property
+    def kept_bytes(self) -> int:
+        """The estimated bytes of the documents in the cache."""
+        return self._documents.weight
+
     def is_kept(self, text: str) -> bool:
         """Whether the prepared document is in the cache."""
         return text in self._documents
@@ -111,7 +127,10 @@ class CompiledSchema:
             RequestRejected: at `Stage.PARSE`, `LIMITS` or `VALIDATION`.
         """
         document = self._documents.get(text)
-        if document is None:
+        if document is not None:
+            self.statistics.hits += 1
+        else:
+            self.statistics.misses += 1
             node = self._parse(text)
             self._check_limits(node)
             self._validate(node, self._rules)

@@ -28,6 +28,8 @@ class Site(NamedTuple):
     """From the compiled value to the field: key and type of a field, or None for a list index."""
     boundary: int
     """Steps up to the nearest nullable ancestor."""
+    is_fallback: bool
+    """Whether the field has no resolver, and only its type is one that is not compiled."""
 
     def path(self, base: Path, indices: Sequence[int]) -> Path:
         """The response path of one deferred field; `indices` are those of the lists above it."""
@@ -206,7 +208,8 @@ class Writer:
                 written = self._write_field(plan, field, value, below)
                 self._line(f"{result}.{attribute} = {written}")
             else:
-                site = self._site(plan, field.details, attribute, place, step)
+                is_fallback = bool(field.attribute)
+                site = self._site(plan, field.details, attribute, place, step, is_fallback)
                 indices = "".join(f"{index}, " for index in place.indices)
                 arguments = f"{site}, {result}, {value}, {place.container}, {place.key}"
                 self._line(f"report(DeferredField({arguments}, ({indices})))")
@@ -219,11 +222,11 @@ class Writer:
         attribute: str,
         place: Place,
         step: tuple[str, str],
+        is_fallback: bool,
     ) -> str:
         steps = (*place.steps, step)
-        return self._constant(
-            Site(plan.type, details, attribute, steps, len(steps) - place.boundary)
-        )
+        boundary = len(steps) - place.boundary
+        return self._constant(Site(plan.type, details, attribute, steps, boundary, is_fallback))
 
     def _write_field(self, plan: ObjectPlan, field: FieldPlan, value: str, place: Place) -> str:
         if field.plan is None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from graphql import (
     GraphQLInterfaceType,
     GraphQLObjectType,
@@ -93,8 +94,13 @@ def leaf(data: Any, path: tuple[str, ...]) -> Any:
 
 @pytest.mark.parametrize(("kind", "path"), PATHS, ids=lambda value: ".".join(value))
 async def test_a_field_without_a_resolver_is_compiled(
-    kind: str, path: tuple[str, ...], ada_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    path: tuple[str, ...],
+    app: FastAPI,
+    ada_client: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    fallbacks = app.state.documents.statistics.fallbacks
     task = await ada_client.post("/tasks", json=TASK)
     deleted = await ada_client.post("/tasks", json=TASK)
     await ada_client.delete(f"/tasks/{deleted.json()['id']}")
@@ -118,3 +124,4 @@ async def test_a_field_without_a_resolver_is_compiled(
     is_null = path[-1] == "deletedAt" and root != "trash"
     assert (leaf(answer.json()["data"], path) is None) == is_null
     assert [name for name in executed if not has_resolver(name)] == []
+    assert app.state.documents.statistics.fallbacks == fallbacks

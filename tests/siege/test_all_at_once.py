@@ -21,6 +21,7 @@ from persistence.embedded.postgres import Postgres
 from persistence.embedded.valkey import valkey as embedded_valkey
 from persistence.migrations import upgrade
 from tests.conftest import ROOT, new_database, run_sql
+from tests.log_lines import has_exception
 from tests.people import HASH_SECRET, SESSION_TABLES, sign_in
 from tests.servers import COMMAND, served
 from tests.siege.every_attack import Target
@@ -153,7 +154,7 @@ async def besiege(
         assert memory <= settled_memory + GROWTH
         await _until_resources_are(server.process, before)
         log = server.log.read_text()
-        assert "Traceback" not in log, log[-3000:]
+        assert not has_exception(log), log[-3000:]
         assert len(log.splitlines()) < 2000 + 20 * seconds
 
 
