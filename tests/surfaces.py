@@ -464,9 +464,10 @@ def _variables(operation: Operation) -> dict[str, Any]:
             expected = {} if version is None else {"expectedVersion": version}
             return {"id": task_id, **expected}
         case BulkCreate(tasks):
-            return {"inputs": tasks}
+            is_list = isinstance(tasks, list)
+            return {"inputs": [_members(each) for each in tasks] if is_list else tasks}
         case BulkUpdate(ids, members):
-            return {"ids": ids, "input": members}
+            return {"ids": ids, "input": _members(members)}
         case BulkDelete(ids):
             return {"ids": ids}
 

@@ -80,7 +80,7 @@ class Workers:
         """
         with self._signals_queued() as wakeup:
             self._workers = [self._start() for _ in range(self._config.workers)]
-            while not (self._is_told_to_stop() or self._exit_code):
+            while not (self._must_stop() or self._exit_code):
                 self._wait(wakeup)
                 if _HANGUP in self._signals:
                     self._signals.remove(_HANGUP)
@@ -112,7 +112,7 @@ class Workers:
         if wakeup in wait([wakeup, *running], CHECK_SECONDS):
             wakeup.recv(4096)
 
-    def _is_told_to_stop(self) -> bool:
+    def _must_stop(self) -> bool:
         return any(number != _HANGUP for number in self._signals)
 
     def _start(self) -> Worker:
@@ -202,7 +202,7 @@ class Workers:
         for index, old in enumerate(self._workers):
             new = self._start()
             if not self._until_serving(new):
-                if self._is_told_to_stop():
+                if self._must_stop():
                     self._workers.append(new)
                     return True
                 new.process.kill()
@@ -214,7 +214,7 @@ class Workers:
             # A signal to stop is for the old worker as well.
             while old.process.is_alive():
                 old.process.join(CHECK_SECONDS)
-                if self._is_told_to_stop():
+                if self._must_stop():
                     self._workers.append(old)
                     return True
             self._log_end(old)
@@ -223,7 +223,7 @@ class Workers:
 
     def _until_serving(self, worker: Worker) -> bool:
         """Wait until a worker serves. Returns whether it does."""
-        while worker.process.is_alive() and not self._is_told_to_stop():
+        while worker.process.is_alive() and not self._must_stop():
             worker.check()
             if worker.has_served:
                 return True
