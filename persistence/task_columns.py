@@ -188,6 +188,8 @@ def next_version() -> dict[str, Value]:
         # The clock, not the transaction's start: a statement that waited for the lock comes after
         # the one it waited for.
         "updated_at": func.greatest(func.clock_timestamp(), table.c.updated_at),
+        # What it is read as, because that may be the time of the change before.
+        "completed_at": STORED["completed_at"].read,
     }
 
 

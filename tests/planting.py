@@ -277,8 +277,9 @@ def changed_costs(edit: Callable[[Cost], Cost], *apis: Api) -> Fault:
     effects = _Effects()
     original = Budget.spend
 
-    async def spend(budget: Budget, payer: str, cost: Cost) -> Any:
+    async def spend(budget: Budget, payer: str, cost: Cost, *rest: Any) -> Any:
         api, _ = _current.get()
-        return await original(budget, payer, effects.apply(edit, cost) if api in apis else cost)
+        edited = effects.apply(edit, cost) if api in apis else cost
+        return await original(budget, payer, edited, *rest)
 
     return planted(_serving(), patch.object(Budget, "spend", spend), effects=effects)

@@ -581,7 +581,7 @@ def test_a_fault_is_caught(running_app: RunningApp, fault: str) -> None:
     kind = Retries if fault in FAULTS_OF_KEYS else Equality
     plant = (FAULTS | FAULTS_OF_KEYS)[fault]
     with plant(), pytest.raises(AssertionError):
-        prove(running_app, 100, 0, kind, phases=[Phase.generate], report_multiple_bugs=False)
+        prove(running_app, 300, 0, kind, phases=[Phase.generate], report_multiple_bugs=False)
 
 
 def test_a_fault_without_an_effect_is_an_error(running_app: RunningApp) -> None:

@@ -164,6 +164,20 @@ async def test_a_restored_task_can_be_changed_and_deleted_again(ada: Person, tas
     assert (await ada.restore_task(task.id)).version == changed.version + 1
 
 
+async def test_a_restored_task_was_completed_when_it_was(
+    ada: Person, sql: asyncpg.Connection
+) -> None:
+    # As the release before completes a task: without a time.
+    task_id = await sql.fetchval(
+        "INSERT INTO tasks (user_id, title, completed) VALUES ($1, 'one', true) RETURNING id",
+        ada.user_id,
+    )
+    before = await ada.get_task(task_id)
+    await ada.delete_task(task_id)
+
+    assert (await ada.restore_task(task_id)).completed_at == before.completed_at
+
+
 @pytest.mark.parametrize("which", ["living", "twice", "never used", *IMPOSSIBLE])
 async def test_what_is_not_in_the_trash_cannot_be_restored(
     ada: Person, task: Task, which: object
