@@ -5,8 +5,9 @@ work (404, 412). ``authenticate`` is the first step and ``charge`` the second; a
 validates the body after them. In GraphQL the document is in the body and decides the cost, so there
 ``require_funds`` checks the budget before the document is parsed, and ``charge`` follows.
 
-``answer_reader`` takes all steps for a request that only reads. Of a token that was valid before it
-lets the work confirm the identity, and charges before anything is sent.
+``answer_reader`` takes all steps for a request that only reads. If this process has seen the token
+valid before, the first statement that reads also looks the session up. The budget is charged after
+that, and before anything is sent.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ async def _answer_known(
     context.viewer, context.database = check.viewer, database
     database.share, database.check = payer, check
     if not context.answering.begin_at_once(payer, cost.amount):
-        # Who has to wait for earlier responses is somebody with a session.
+        # Only a request whose session is confirmed may wait for the viewer's earlier responses.
         raise SessionUnconfirmed
     failure: Exception | None = None
     try:

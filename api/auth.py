@@ -52,7 +52,7 @@ FAILURE_SECONDS: Final = 1.0
 """Seconds for which a table that was not as configured is not inspected again."""
 
 LOOKUP_TIMEOUT: Final = 2.0
-"""Seconds that one of them waits."""
+"""Seconds that a look-up waits for its turn, at most."""
 
 
 class LookupsExhausted(Exception):

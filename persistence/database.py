@@ -45,7 +45,7 @@ class SessionCheck(Protocol):
         ...
 
     def refuse(self) -> Exception:
-        """Note that the request has to be admitted like any other; the error that says so."""
+        """Mark the check as failed, and return the error to raise."""
         ...
 
     def join(
@@ -239,7 +239,7 @@ class _Attempt:
         self.step = WAITING
 
     async def __aenter__(self) -> Connection:
-        # Without time the step remains the one that failed before.
+        # If this raises, ``step`` still names the step that failed, for the log.
         seconds = self.seconds_left()
         self.step = WAITING
         began = time.monotonic()

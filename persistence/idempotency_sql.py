@@ -48,10 +48,11 @@ def keyed(work: Callable[[ColumnElement[bool]], Work]) -> Statement:
     that the work returned. It needs one round trip and no state of the session, so it also runs
     through a pooler in transaction mode.
 
-    The advisory lock tells a run that is still under way. It is tried, because a second request
-    must not wait for the first. It does not order the snapshots of two runs: a run whose snapshot
-    is older than the other's commit, and which tries the lock after it, finds no record. Then the
-    primary key rejects its own record and undoes its work; ``persistence.idempotency`` looks again.
+    The advisory lock tells a run that is still under way. ``pg_try_advisory_xact_lock`` does not
+    wait, so that a second request gets its 409 at once. It does not order the snapshots of two
+    runs: a run whose snapshot is older than the other's commit, and which tries the lock after it,
+    finds no record. Then the primary key rejects its own record and undoes its work;
+    ``persistence.idempotency`` looks again.
 
     Args:
         work: makes the work from a condition that each of its parts must meet. It takes the

@@ -1,4 +1,4 @@
-"""What a viewer can do with tasks. Each function runs one statement; knows no HTTP."""
+"""Reads and writes of tasks, one statement each. Knows no HTTP."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Checks:
         return cast(Result, None)
 
     def add(self, errors: Iterable[FieldError]) -> None:
-        """Add errors that were found otherwise."""
+        """Add errors that another function found."""
         self._errors += errors
 
     def finish(self) -> None:
@@ -74,7 +74,7 @@ class Checks:
 
         Raises:
             InvalidInput: with all errors, at most ``MAX_ERRORS``.
-            NotFound: there are none, but an id that no row can have.
+            NotFound: nothing else is wrong, but an id is out of range.
         """
         if self._errors:
             raise InvalidInput(self._errors[:MAX_ERRORS])

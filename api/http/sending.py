@@ -82,7 +82,7 @@ _VARY: Final = (b"vary", b"Origin")
 
 
 def _varied(pair: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-    """Of the header ``Vary`` one that names the origin; of any other itself.
+    """Add ``Origin`` to a ``Vary`` header, and return any other header unchanged.
 
     The origin's own headers are in the response to a request that has one (``api.http.cors``). A
     cache must not give the response without them to a page of another origin.

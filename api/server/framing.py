@@ -54,7 +54,7 @@ def _is_other_form(method: bytes, target: bytes) -> bool:
 
 
 def with_authority(target: bytes, headers: Headers) -> bytes:
-    """The origin form of a target in absolute form; its authority replaces ``Host``.
+    """The origin form of a target in absolute form. Its authority replaces ``Host`` in ``headers``.
 
     RFC 9112, 3.2.2. Two ``Host`` headers remain two, which is another error.
     """

@@ -29,7 +29,7 @@ class SlicingArgument:
     """Arguments of a root field say how many items the list has at most.
 
     The items count towards `Limits.items`. A length below 1 or above `most` counts nothing: the
-    resolver rejects it, or the list is empty. Of several lengths the sum counts.
+    resolver rejects it, or the list is empty. If it has several lengths, they are added.
 
     Attributes:
         field: the coordinate of the root field: `Query.books`.

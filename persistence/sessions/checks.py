@@ -50,7 +50,7 @@ class SessionCheck:
         self.is_refused = False
 
     def refuse(self) -> SessionUnconfirmed:
-        """Note that the request has to be admitted like any other; the error that says so."""
+        """Mark the check as failed, and return the error to raise."""
         self.is_refused = True
         return SessionUnconfirmed()
 
