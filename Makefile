@@ -24,6 +24,11 @@ endif
 # say so. npm writes this file last of all.
 packages = $(if $(shell command -v npm),$(foreach folder,$(1),tests/$(folder)/node_modules/.package-lock.json))
 
+fastify = $(if $(shell command -v npm),benchmarks/fastify/node_modules/.package-lock.json)
+
+benchmarks/fastify/node_modules/.package-lock.json: benchmarks/fastify/package.json benchmarks/fastify/package-lock.json
+	@cd benchmarks/fastify && npm ci
+
 tests/%/node_modules/.package-lock.json: tests/%/package.json tests/%/package-lock.json
 	@echo "Installing what tests/$*/package-lock.json names"
 	@cd tests/$* && npm ci
@@ -43,7 +48,7 @@ test-proxies: .venv/installed ## With Debian's nginx-light and apache2: behind t
 test-slow: .venv/installed ## What starts many processes or waits for real timers: the wheel, attacks, generated requests
 	@.venv/bin/pytest -n 2 -m slow $(ARGS)
 
-test-node: .venv/installed $(call packages,auth_server node) ## With Node: auth servers, typed clients, the GraphQL over HTTP audit
+test-node: .venv/installed $(call packages,auth_server node) $(fastify) ## With Node: auth servers, typed clients, the GraphQL over HTTP audit
 	@.venv/bin/pytest -n 2 -m node -rs $(ARGS)
 
 test-browser: .venv/installed $(call packages,browser) ## With Node and Chromium: GraphiQL and the docs in a browser
@@ -71,9 +76,6 @@ test-pgbouncer: .venv/installed ## With Debian's pgbouncer: the behaviour suite 
 
 bench: .venv/installed ## CPU of each request beside a bare floor, as the table of docs/benchmarks.md (ARGS=0.2: less long)
 	@.venv/bin/python -m benchmarks $(ARGS)
-
-benchmarks/fastify/node_modules/.package-lock.json: benchmarks/fastify/package-lock.json
-	@cd benchmarks/fastify && npm ci
 
 bench-node: .venv/installed benchmarks/fastify/node_modules/.package-lock.json ## With Node: CPU of each request beside Fastify and Mercurius with the same checks (ARGS=0.2)
 	@.venv/bin/python -m benchmarks.beside_fastify $(ARGS)

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from benchmarks.service import FASTIFY
+from tests.programs import require, what_is_missing
 
 
 def test_the_table_has_a_figure_for_every_operation_of_both_protocols() -> None:
@@ -25,8 +26,8 @@ def test_the_table_has_a_figure_for_every_operation_of_both_protocols() -> None:
 
 
 @pytest.mark.node
-@pytest.mark.skipif(not (FASTIFY / "node_modules").exists(), reason="npm ci in benchmarks/fastify")
 def test_the_service_is_measured_beside_fastify() -> None:
+    require(what_is_missing(FASTIFY), "TWOFOLD_REQUIRE_NODE")
     finished = subprocess.run(
         [sys.executable, "-m", "benchmarks.beside_fastify", "0.01"],
         capture_output=True,
