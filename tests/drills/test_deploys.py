@@ -376,7 +376,7 @@ async def test_no_request_fails_in_a_rolling_deploy_with_a_migration(
     assert (
         await own_sql.fetchval("SELECT version_num FROM twofold_alembic_version") == NEXT_REVISION
     )
-    assert await own_sql.fetchval("SELECT count(priority) FROM tasks") == 0
+    assert await own_sql.fetchval("SELECT count(colour) FROM tasks") == 0
 
 
 NEXT_REVISION = "2999_01_01_expand_tasks"
@@ -391,7 +391,7 @@ down_revision = "%s"
 
 def upgrade():
     op.execute("SET LOCAL lock_timeout = '2s'")
-    op.add_column("tasks", sa.Column("priority", sa.Integer(), nullable=True))
+    op.add_column("tasks", sa.Column("colour", sa.Integer(), nullable=True))
 '''
 
 
