@@ -41,7 +41,7 @@ from persistence.task_fields import (
     Tag,
     Title,
 )
-from persistence.task_orders import TaskOrder, position_values, trash_position_values
+from persistence.task_orders import TaskOrder, order_of, position_values, trash_position_values
 from persistence.validation import (
     Body,
     describe_changes,
@@ -236,9 +236,13 @@ class Page(TaskFilter):
     @field_validator("cursor")
     @classmethod
     def _require_its_order(cls, cursor: str | None, others: ValidationInfo) -> str | None:
-        if cursor is not None and "order" in others.data:
+        if cursor is not None:
+            position = decode_cursor(cursor)
             try:
-                position_values(decode_cursor(cursor), _ordered(others.data["order"]))
+                # If the order itself is invalid, the cursor may still be reported.
+                is_known = "order" in others.data
+                order = _ordered(others.data["order"]) if is_known else order_of(position)
+                position_values(position, order)
             except OverflowError:
                 raise invalid_cursor() from None
         return cursor

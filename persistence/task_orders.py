@@ -90,6 +90,18 @@ def position_of(task: Task, order: TaskOrder) -> Position:
     return Position(_ORDERS[order].key(task), task.id, _NUMBERS[order])
 
 
+def order_of(position: Position) -> TaskOrder:
+    """The order that a position belongs to.
+
+    Raises:
+        OverflowError: it belongs to no list.
+    """
+    for order, number in _NUMBERS.items():
+        if number == position.order:
+            return order
+    raise OverflowError
+
+
 def position_values(position: Position, order: TaskOrder) -> dict[str, str | int]:
     """The parameters ``key`` and ``id`` of a statement that starts at a position.
 

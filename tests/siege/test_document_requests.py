@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -43,9 +44,9 @@ def known(spent_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> s
     spent: set[Kind] = set()
     real = Budget.spend
 
-    async def spend(self: Budget, payer: str, cost: Cost) -> Charge | None:
+    async def spend(self: Budget, payer: str, cost: Cost, *rest: Any) -> Charge | None:
         try:
-            return await real(self, payer, cost)
+            return await real(self, payer, cost, *rest)
         except BudgetExceeded as error:
             errors[cost.kind] = error
             raise
@@ -102,9 +103,9 @@ async def test_a_budget_is_asked_for_once_a_request(
     looks: list[Kind] = []
     real = Budget.look
 
-    async def look(self: Budget, payer: str, kind: Kind) -> WindowState:
+    async def look(self: Budget, payer: str, kind: Kind, *rest: Any) -> WindowState:
         looks.append(kind)
-        return await real(self, payer, kind)
+        return await real(self, payer, kind, *rest)
 
     monkeypatch.setattr(Budget, "look", look)
     aliases = " ".join(f"a{n}: reads {{ limit }}" for n in range(5))
