@@ -22,9 +22,10 @@ import asyncpg
 from fastapi import FastAPI
 
 from api.app import create_app
-from tests import model, operations
+from tests import model, model_answers, operations
 from tests.conftest import settings_of_tests
-from tests.model import Answer, Expected, Failure, Model, Problem, Success, TypeFailure
+from tests.model import Model
+from tests.model_answers import Answer, Expected, Failure, Problem, Success, TypeFailure
 from tests.operations import (
     Api,
     BulkCreate,
@@ -85,8 +86,8 @@ class Client:
     token: str = field(repr=False)
     real_ids: dict[int, int] = field(default_factory=dict)
     model_ids: dict[int, int] = field(default_factory=dict)
-    cursors: dict[model.Cursor | model.Deletion, str] = field(default_factory=dict)
-    deletions: dict[tuple[int, str], model.Deletion] = field(default_factory=dict)
+    cursors: dict[model_answers.Cursor | model_answers.Deletion, str] = field(default_factory=dict)
+    deletions: dict[tuple[int, str], model_answers.Deletion] = field(default_factory=dict)
     times: dict[int, tuple[str, str, str | None]] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
     spent: Counter[str] = field(default_factory=Counter)
@@ -100,7 +101,9 @@ class Client:
         self.real_ids[model_id] = real_id
         self.model_ids[real_id] = model_id
 
-    def add_cursor(self, position: model.Cursor | model.Deletion, cursor: str) -> None:
+    def add_cursor(
+        self, position: model_answers.Cursor | model_answers.Deletion, cursor: str
+    ) -> None:
         """Register the cursor of a position, which is the same in both APIs and at any time."""
         assert self.cursors.setdefault(position, cursor) == cursor
 
@@ -109,10 +112,10 @@ class Client:
         match operation:
             case Create() | BulkCreate() | EmptyTrash():
                 return operation
-            case List({"cursor": model.Cursor() as after} as query):
+            case List({"cursor": model_answers.Cursor() as after} as query):
                 query = query | {"cursor": self.cursors[after]}
                 return replace(operation, query=query, detailed=True)
-            case ListTrash({"cursor": model.Deletion() as after} as query):
+            case ListTrash({"cursor": model_answers.Deletion() as after} as query):
                 query = query | {"cursor": self.cursors[after]}
                 return replace(operation, query=query, detailed=True)
             case List() | ListTrash():
@@ -153,7 +156,7 @@ class Client:
                 return Success([self._task(task) for task in result])
             case operations.Updated(updated, not_found):
                 tasks = [self._task(task) for task in updated]
-                return Success(model.Updated(tasks, self._model_ids(not_found)))
+                return Success(model_answers.Updated(tasks, self._model_ids(not_found)))
             case operations.Page():
                 order = None
                 if isinstance(operation, List):
@@ -194,19 +197,19 @@ class Client:
         match = re.fullmatch("Task with ID ([0-9]{1,18}) not found", text)
         return text.replace(match[1], str(self._model_ids([match[1]])[0])) if match else text
 
-    def _task(self, task: operations.Task, *, is_deleted: bool = False) -> model.Task:
+    def _task(self, task: operations.Task, *, is_deleted: bool = False) -> model_answers.Task:
         assert task.user_id == self.user_id
         assert (task.deleted_at is not None) == is_deleted
         [model_id] = self._model_ids([task.id])
         self.times[model_id] = (task.created_at, task.updated_at, task.completed_at)
         assert (task.completed_at is not None) is task.completed
         values = (getattr(task, name) for name in (*operations.EDITABLE, "version"))
-        return model.Task(model_id, *values)
+        return model_answers.Task(model_id, *values)
 
-    def _page(self, page: operations.Page, order: str | None) -> model.Page:
+    def _page(self, page: operations.Page, order: str | None) -> model_answers.Page:
         """A page in an order, or of the trash."""
         tasks = [self._task(task, is_deleted=order is None) for task in page.tasks]
-        positions: list[model.Cursor | model.Deletion]
+        positions: list[model_answers.Cursor | model_answers.Deletion]
         if order is None:
             times = [str(task.deleted_at) for task in page.tasks]
             positions = [
@@ -220,7 +223,7 @@ class Client:
         if page.next_cursor is not None:
             after = positions[-1]
             self.add_cursor(after, page.next_cursor)
-        return model.Page(tasks, after, page.total, page.has_previous)
+        return model_answers.Page(tasks, after, page.total, page.has_previous)
 
     def _model_ids(self, real_ids: list[Any]) -> list[int]:
         return [self.model_ids.get(int(each), int(each)) for each in real_ids]
@@ -269,11 +272,11 @@ class RunningApp:
             [token_hash(client.token) for client in clients],
         )
         for client in clients:
-            for model_id, row in zip(model.FOREIGN_IDS, rows, strict=True):
+            for model_id, row in zip(model_answers.FOREIGN_IDS, rows, strict=True):
                 client.add_task(row["id"], model_id)
         return dict(zip(Api, clients, strict=False)), other
 
-    async def insert(self, client: Client, tasks: list[model.Task]) -> None:
+    async def insert(self, client: Client, tasks: list[model_answers.Task]) -> None:
         """Store tasks of a client, all at the same time, without the app."""
         rows = await self._sql.fetch(
             _INSERT,
@@ -281,7 +284,7 @@ class RunningApp:
             [task.title for task in tasks],
             [task.description for task in tasks],
             [task.completed for task in tasks],
-            [model.PRIORITIES.index(task.priority) for task in tasks],
+            [model_answers.PRIORITIES.index(task.priority) for task in tasks],
             [task.due for task in tasks],
             [",".join(task.tags) for task in tasks],
         )
@@ -385,7 +388,10 @@ class Comparison:
         Raises:
             AssertionError: the APIs differ from the model.
         """
-        if isinstance(operation, List) and operation.query.get("cursor") == model.FOREIGN_CURSOR:
+        if (
+            isinstance(operation, List)
+            and operation.query.get("cursor") == model_answers.FOREIGN_CURSOR
+        ):
             await self._share_a_foreign_cursor()
         clients = self._using(swapped)
         translated = {api: client.translate(operation) for api, client in clients.items()}
@@ -454,7 +460,7 @@ class Comparison:
         assert len(self._other.cursors) == 1
         [cursor] = self._other.cursors.values()
         for client in self._clients.values():
-            client.add_cursor(model.FOREIGN_CURSOR, cursor)
+            client.add_cursor(model_answers.FOREIGN_CURSOR, cursor)
 
     def _require_same_messages(self) -> None:
         rest, graphql = (self._clients[api].messages for api in Api)
@@ -530,15 +536,15 @@ def _require_charge(api: Api, client: Client, expected: Expected, response: Resp
         }, response  # fmt: skip
 
 
-def _task(model_id: int, row: asyncpg.Record) -> model.Task:
+def _task(model_id: int, row: asyncpg.Record) -> model_answers.Task:
     assert row["tag_keys"] == [tag.casefold() for tag in row["tags"]]
-    return model.Task(
+    return model_answers.Task(
         model_id,
         row["title"],
         row["description"],
         row["completed"],
         _due(row),
-        model.PRIORITIES[row["priority"]],
+        model_answers.PRIORITIES[row["priority"]],
         row["tags"],
         row["version"],
     )

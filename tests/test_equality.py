@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
-from tests import model, operations
+from tests import model_answers, model_refusals, operations
 from tests.conftest import new_database, run_sql
 from tests.lockstep import Comparison, RunningApp
 from tests.mutants import FAULTS, FAULTS_OF_KEYS
@@ -154,7 +154,9 @@ DELETED: Final = 4
 # task, or of none.
 _MINE = st.integers(0, 3)
 WHICH: Final = mostly(
-    _MINE, st.sampled_from([DELETED, *map(str, model.FOREIGN_IDS)]), st.sampled_from(ODD_IDS)
+    _MINE,
+    st.sampled_from([DELETED, *map(str, model_answers.FOREIGN_IDS)]),
+    st.sampled_from(ODD_IDS),
 )
 # The difference from the current version, as a number; or a version, as text.
 AT_VERSION: Final = mostly(
@@ -181,7 +183,7 @@ _TIMES: Final = mostly(
     st.sampled_from([_PAST, _FUTURE, None]),
     st.sampled_from(["2020-01-01", "2020-01-01T00:00:00", "then"]),
 )
-ORDER: Final = st.sampled_from(model.ORDERS)
+ORDER: Final = st.sampled_from(model_refusals.ORDERS)
 FILTER: Final[dict[str, Strategy]] = {
     "completed": st.booleans(),
     "priority": st.lists(st.sampled_from(PRIORITIES), min_size=1, max_size=3),
@@ -249,7 +251,7 @@ TRASH_QUERY: Final = st.fixed_dictionaries(
 # Indexes as above, in both forms in which JSON has integers; or numbers that are not ids.
 _bulk_ids = mostly(
     _MINE | _MINE.map(float),
-    st.sampled_from([DELETED, *model.FOREIGN_IDS, 10**7, -1, 2**63 - 1, 2**63, 10**30]),
+    st.sampled_from([DELETED, *model_answers.FOREIGN_IDS, 10**7, -1, 2**63 - 1, 2**63, 10**30]),
     of=2,
 )
 _odd_bulk_ids = st.sampled_from(
@@ -313,7 +315,7 @@ class Sequence(RuleBasedStateMachine):
             return max({*range(created + 1)} - {*ids}, default=created)
         return ids[index % len(ids)]
 
-    def _task(self, task_id: str) -> model.Task | None:
+    def _task(self, task_id: str) -> model_answers.Task | None:
         by_id = {str(each): task for each, task in self._model.tasks.items()}
         return by_id.get(task_id)
 
@@ -478,7 +480,7 @@ class Retries(Sequence):
         task_id = self._id(which)
         version = self._version(task_id, at)
         # REST would use the key up for this one, and GraphQL refuse it before.
-        if (version or 0) <= model.MAX_INT:
+        if (version or 0) <= model_answers.MAX_INT:
             self._do(operations.Change(task_id, changes, version, whole), key=key)
 
     @rule(which=_MINE, key=KEYS)

@@ -13,7 +13,7 @@ import pytest
 from api import cli
 from persistence.cursors import Position, encode_cursor
 from persistence.search import searchable
-from tests.model import ORDERS
+from tests.model_refusals import ORDERS
 from tests.people import Person
 from tests.trips import TripCounter
 

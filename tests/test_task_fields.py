@@ -19,7 +19,7 @@ from persistence.task_columns import DERIVED, STORED
 from persistence.task_fields import EDITABLE, READ_ONLY, DeletedTask, EditableFields, Task
 from persistence.task_inputs import NewTask, TaskChanges
 from rest.task_documents import TaskDocument
-from tests import model, operations, surfaces
+from tests import model_answers, model_refusals, model_values, operations, surfaces
 
 SDL: Final = graphql.build_schema(schema().as_str())
 
@@ -77,9 +77,10 @@ EDITABLE_FIELDS: Final[dict[str, Iterable[str]]] = {
     "graphql_schema/task_inputs.py, CreateTaskInput": members("CreateTaskInput"),
     "graphql_schema/task_inputs.py, UpdateTaskInput": members("UpdateTaskInput"),
     "tests/operations.py, EDITABLE": operations.EDITABLE,
-    "tests/model.py, _STORED": model._STORED,
-    "tests/model.py, _MEMBERS": model._MEMBERS,
-    "tests/model.py, Task": {field.name for field in fields(model.Task)} - set(READ_ONLY),
+    "tests/model_values.py, STORED": model_values.STORED,
+    "tests/model_refusals.py, MEMBERS": model_refusals.MEMBERS,
+    "tests/model_answers.py, Task": {field.name for field in fields(model_answers.Task)}
+    - set(READ_ONLY),
 }
 """Where the fields are declared that a client may write."""
 
