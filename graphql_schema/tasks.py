@@ -112,7 +112,7 @@ class TaskQueries:
             page.cursor,
             page.backward,
             partial(position_of, order=page.ordered),
-            ("tasks", repr(page.given())),
+            ("tasks", repr(page.members())),
             partial(tasks.count, info.context.db, info.context.viewer, page),
         )
 

@@ -20,6 +20,9 @@ COMMAND_TIMEOUT: Final = 10.0
 PING_TIMEOUT: Final = 2.0
 """Seconds after which an unanswered ping means that the connection is lost."""
 
+MAX_STATEMENTS: Final = 256
+"""The prepared statements that one connection keeps: more than the service has."""
+
 CANCEL_TIMEOUT: Final = 0.5
 """Seconds for asking the server to cancel a statement whose connection is closed."""
 
@@ -79,15 +82,19 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
         sql = statement.sql
         if self.is_pooled and not statement.typed:
             return await self.fetch(sql, *arguments)
-        prepared = self._statements.get(sql)
-        if prepared is None:
-            prepared = self._statements[sql] = await self.prepare(sql)
+        prepared = self._statements.get(sql) or await self._keep_prepared(sql)
         try:
             return await self._execute_prepared(prepared, arguments)
         except asyncpg.InvalidCachedStatementError:
             # It has columns of other types than when it was prepared. It was not executed.
-            prepared = self._statements[sql] = await self.prepare(sql)
-            return await self._execute_prepared(prepared, arguments)
+            return await self._execute_prepared(await self._keep_prepared(sql), arguments)
+
+    async def _keep_prepared(self, sql: str) -> PreparedStatement:
+        prepared = self._statements[sql] = await self.prepare(sql)
+        if len(self._statements) > MAX_STATEMENTS:
+            # The oldest one. asyncpg closes it on the server with the next that is prepared.
+            del self._statements[next(iter(self._statements))]
+        return prepared
 
     def _execute_prepared(
         self, prepared: PreparedStatement, arguments: Sequence[Any]

@@ -73,12 +73,12 @@ def keyed(work: Callable[[ColumnElement[bool]], Work]) -> Statement:
     lock = select(func.pg_try_advisory_xact_lock(lock_id).label("acquired")).cte("lock")
     earlier = select(table.c.fingerprint, table.c.outcome).where(*own, ~is_expired).cte("earlier")
     permit = (
-        select((lock.c.acquired & ~exists(select(earlier.c.fingerprint))).label("given"))
+        select((lock.c.acquired & ~exists(select(earlier.c.fingerprint))).label("granted"))
         .select_from(lock)
         .cte("permit")
     )
     # A scalar sub-query is evaluated before the part that it is a condition of.
-    is_permitted = select(permit.c.given).scalar_subquery()
+    is_permitted = select(permit.c.granted).scalar_subquery()
 
     result = work(is_permitted).cte("result")
     expired = delete(table).where(*own, is_expired, is_permitted).returning(true()).cte("expired")

@@ -64,16 +64,16 @@ _LACKING: Final = compile_statement(
 
 
 def _store() -> Statement:
-    given = func.unnest(
+    computed = func.unnest(
         integer_list("ids", BigInteger()),
         integer_list("versions", Integer()),
         bindparam("texts", type_=ARRAY(Text)),
     ).table_valued(column("id", BigInteger), column("version", Integer), column("text", Text))
-    given = given.render_derived(name="given")
+    computed = computed.render_derived(name="computed")
     # Locked in the order of the ids, so that two writes of many tasks cannot deadlock.
     locked = (
-        select(table.c.id, given.c.version, given.c.text)
-        .join(given, (given.c.id == table.c.id) & (given.c.version == table.c.version))
+        select(table.c.id, computed.c.version, computed.c.text)
+        .join(computed, (computed.c.id == table.c.id) & (computed.c.version == table.c.version))
         .order_by(table.c.id)
         .with_for_update(of=table)
         .cte("locked")

@@ -22,8 +22,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    cast,
     false,
     func,
+    literal_column,
     text,
 )
 
@@ -101,8 +103,10 @@ tasks = Table(
 LIVES: Final = tasks.c.deleted_at.is_(None)
 """Whether a task is not in the trash."""
 
-DUE_KEY: Final = text(
-    "coalesce(due_at, timezone('UTC', due_day::timestamp), 'infinity'::timestamp with time zone)"
+DUE_KEY: Final = func.coalesce(
+    tasks.c.due_at,
+    func.timezone(literal_column("'UTC'"), cast(tasks.c.due_day, DateTime)),
+    cast(literal_column("'infinity'"), DateTime(timezone=True)),
 )
 """When a task is due, for orders: a day counts as its beginning in UTC, and none comes last."""
 

@@ -177,8 +177,10 @@ EDITABLE: Final = tuple(EditableFields.model_fields)
 """The names of the fields that a client may write."""
 
 READ_ONLY: Final[dict[str, Any]] = {
-    field.name: field.type for field in msgspec.structs.fields(Task) if field.name not in EDITABLE
-} | {"deleted_at": datetime}
+    field.name: field.type
+    for field in msgspec.structs.fields(DeletedTask)
+    if field.name not in EDITABLE
+}
 """The fields that only the server writes: the types that they have in JSON, by their names."""
 
 if lacking := set(EDITABLE).difference(Task.__struct_fields__):

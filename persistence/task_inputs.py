@@ -193,8 +193,8 @@ class TaskFilter(BaseModel):
         ),
     ] = None
 
-    def given(self) -> dict[str, Any]:
-        """The members of the filter that are not null, without those of a page."""
+    def members(self) -> dict[str, Any]:
+        """The members of the filter that are not null, without those that a page adds."""
         values = {name: getattr(self, name) for name in TaskFilter.model_fields}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -351,7 +351,7 @@ class BulkCreate(BaseModel):
         Field(
             min_length=1,
             max_length=MAX_NEW,
-            description="1 to 100 tasks, in the order given.",
+            description="1 to 100 tasks, in this order.",
         ),
     ]
 

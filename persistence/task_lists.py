@@ -35,7 +35,7 @@ from sqlalchemy.types import TypeEngine
 
 from persistence.search import patterns
 from persistence.sql import Statement, as_text, compile_statement, integer_list, parameter
-from persistence.tables import PRIORITIES
+from persistence.tables import DUE_KEY, PRIORITIES
 from persistence.tables import tasks as table
 from persistence.task_columns import IS_UNSEARCHABLE, NAMES, OWN, columns
 from persistence.task_fields import tag_keys
@@ -74,16 +74,7 @@ class Shape(NamedTuple):
 KEYS: Final[dict[str, tuple[ColumnElement[Any], TypeEngine[Any]]]] = {
     "created": (table.c.created_at, _MOMENT),
     "updated": (table.c.updated_at, _MOMENT),
-    # As in the index: a task without a due day or moment comes last, and a day counts as its
-    # beginning in UTC.
-    "due": (
-        func.coalesce(
-            table.c.due_at,
-            func.timezone(literal_column("'UTC'"), cast(table.c.due_day, DateTime)),
-            cast(literal_column("'infinity'"), _MOMENT),
-        ),
-        _MOMENT,
-    ),
+    "due": (DUE_KEY, _MOMENT),
     "priority": (table.c.priority, SmallInteger()),
 }
 """What a list can be ordered by. None is ever null: a comparison with null would lose rows."""
@@ -91,7 +82,7 @@ KEYS: Final[dict[str, tuple[ColumnElement[Any], TypeEngine[Any]]]] = {
 SHAPES: Final = tuple(
     Shape(*parts) for parts in itertools.product(Kind, KEYS, (False, True), (False, True))
 )
-"""All shapes of a list. The driver keeps a hundred statements, those of the lists in use."""
+"""All shapes of a list."""
 
 
 def shape_of(query: TaskFilter, order: TaskOrder, at_position: bool, backward: bool) -> Shape:
@@ -104,8 +95,10 @@ def kind_of(query: TaskFilter) -> Kind:
     """The least conditions that a filter needs."""
     if query.q is not None:
         return Kind.SEARCHED
-    given = query.given().keys() & CONDITIONS
-    return Kind.FILTERED if given - {"completed"} else Kind.COMPLETED if given else Kind.ALL
+    conditions = query.members().keys() & CONDITIONS
+    if conditions - {"completed"}:
+        return Kind.FILTERED
+    return Kind.COMPLETED if conditions else Kind.ALL
 
 
 def arguments(query: TaskFilter) -> dict[str, Any]:

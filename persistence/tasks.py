@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, get_type_hints
+from typing import Any, Final, Generic, NamedTuple, TypeVar, get_type_hints
 
 import msgspec
 
@@ -28,18 +28,13 @@ from persistence.task_orders import position_of, position_values
 from persistence.validation import MAX_ID
 from persistence.viewer import Viewer
 
-
-class TaskPage(NamedTuple):
-    """A part of the list, and whether there is more after it."""
-
-    tasks: list[Task]
-    has_more: bool
+Row = TypeVar("Row", bound=Task)
 
 
-class TrashedTasks(NamedTuple):
-    """A part of the trash, and whether there is more after it."""
+class TaskPage(NamedTuple, Generic[Row]):
+    """A part of the list or of the trash, and whether there is more after it."""
 
-    tasks: list[DeletedTask]
+    tasks: list[Row]
     has_more: bool
 
 
@@ -84,7 +79,7 @@ async def reassign(db: Database, old: str, new: str, after: int, limit: int) -> 
     return Reassigned(*record)
 
 
-async def list_page(db: Database, viewer: Viewer, page: Page) -> TaskPage:
+async def list_page(db: Database, viewer: Viewer, page: Page) -> TaskPage[Task]:
     """The viewer's tasks that pass a filter: a page of at most ``page.limit``, in its order.
 
     ``has_more`` tells whether there are more in the direction of reading.
@@ -137,7 +132,7 @@ async def count(db: Database, viewer: Viewer, query: TaskFilter) -> int:
     if not any(unsearchable):
         return int(total)
     # The release before wrote some of them: compare them here.
-    everything = Page.model_construct(**query.given())
+    everything = Page.model_construct(**query.members())
     return await _count_pages(db, viewer, everything)
 
 
@@ -318,7 +313,7 @@ async def remove_many(
 # --- The trash ----------------------------------------------------------------------------
 
 
-async def list_trash(db: Database, viewer: Viewer, page: TrashPage) -> TrashedTasks:
+async def list_trash(db: Database, viewer: Viewer, page: TrashPage) -> TaskPage[DeletedTask]:
     """The viewer's deleted tasks, last deleted first: at most ``page.limit``."""
     records = await db.read(
         task_sql.TRASH[page.cursor is not None],
@@ -327,7 +322,7 @@ async def list_trash(db: Database, viewer: Viewer, page: TrashPage) -> TrashedTa
         **(page.position or {}),
     )
     found = [DeletedTask(*values, deleted_at=when) for *values, when in records[: page.limit]]
-    return TrashedTasks(found, len(records) > page.limit)
+    return TaskPage(found, len(records) > page.limit)
 
 
 async def count_trash(db: Database, viewer: Viewer) -> int:

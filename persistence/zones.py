@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from importlib.resources import files
@@ -83,9 +84,8 @@ def start_of_day(day: date, zone: ZoneInfo) -> datetime | None:
     return _first(earliest, begin, lambda moment: moment.astimezone(zone).date() >= day)
 
 
-def _first(low: datetime, high: datetime, is_after: object) -> datetime:
+def _first(low: datetime, high: datetime, is_after: Callable[[datetime], bool]) -> datetime:
     """The first whole second from ``low`` to ``high`` for which the claim holds, as at ``high``."""
-    assert callable(is_after)
     while high - low > _SECOND:
         middle = low + timedelta(seconds=(high - low) // _SECOND // 2)
         low, high = (low, middle) if is_after(middle) else (middle, high)

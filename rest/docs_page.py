@@ -51,8 +51,9 @@ def routes(settings: Settings) -> list[BaseRoute]:
 
 
 def _page(settings: Settings) -> Callable[[Request], Awaitable[Response]]:
-    shown = None if settings.is_production else settings.demo_token
-    token = json.dumps({"token": shown and shown.get_secret_value()}).replace("<", "\\u003c")
+    demo_token = None if settings.is_production else settings.demo_token
+    text = demo_token and demo_token.get_secret_value()
+    token = json.dumps({"token": text}).replace("<", "\\u003c")
 
     async def page(request: Request) -> Response:
         """The page, with references that hold at ``/docs`` and at ``/docs/``."""

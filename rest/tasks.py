@@ -343,8 +343,8 @@ async def update_task(
     db: Db,
 ) -> Response:
     """Change one of your tasks, by PUT as by PATCH: what you leave out stays as it is."""
-    given = once and once(changes.provided(), _versions(if_match))
-    return _task(await tasks.change(db, viewer, task_id, changes, if_match.versions, given), 200)
+    request = once and once(changes.provided(), _versions(if_match))
+    return _task(await tasks.change(db, viewer, task_id, changes, if_match.versions, request), 200)
 
 
 @router.delete(

@@ -21,7 +21,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from alembic import command
 from api.app import create_app
-from persistence import migrations
+from persistence import migrations, task_lists, task_sql
 from persistence.database import Database
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import (
@@ -34,7 +34,9 @@ from persistence.migrations import (
 )
 from persistence.pool import Pool, PoolSettings
 from persistence.sessions.layouts import UnusableSessions
+from persistence.sql import Statement
 from persistence.tables import metadata
+from persistence.task_lists import Kind, Shape
 from tests.conftest import GIVE_UP, ROOT, new_database, run_sql, settings_of_tests, until_waiting
 from tests.drills.service import connected
 from tests.people import SESSION_TABLES
@@ -130,20 +132,21 @@ async def test_what_goes_up_comes_down_and_goes_up_again(url: str, sql: asyncpg.
 DEFINITIONS = """
 SELECT 'constraint ' || conname AS name, pg_get_constraintdef(pg_constraint.oid) AS definition
 FROM pg_constraint
-WHERE conrelid = ANY(ARRAY['tasks', 'idempotency_keys']::regclass[]) AND contype <> 'n'
+WHERE conrelid::regclass::text = ANY($1) AND contype <> 'n'
 UNION ALL
 SELECT 'index ' || indexname, indexdef FROM pg_indexes
-WHERE tablename IN ('tasks', 'idempotency_keys')
+WHERE tablename = ANY($1)
 UNION ALL
 SELECT 'column ' || table_name || '.' || column_name,
     concat_ws(' ', data_type, character_maximum_length, is_nullable, column_default, is_identity)
-FROM information_schema.columns WHERE table_name IN ('tasks', 'idempotency_keys')
+FROM information_schema.columns WHERE table_name = ANY($1)
 """
 
 
 async def definitions(sql: asyncpg.Connection) -> dict[str, str]:
     """The constraints, indexes and columns of our tables, as PostgreSQL writes them."""
-    return {each["name"]: each["definition"] for each in await sql.fetch(DEFINITIONS)}
+    ours = list(metadata.tables)
+    return {each["name"]: each["definition"] for each in await sql.fetch(DEFINITIONS, ours)}
 
 
 async def create_as_declared(sql: asyncpg.Connection) -> None:
@@ -225,29 +228,42 @@ async def test_the_schema_itself_refuses_what_no_task_can_be(database_url: str, 
         await run_sql(database_url, f"INSERT INTO tasks {row}")
 
 
+def list_of(key: str) -> Statement:
+    """The statement of a page in this order, the largest key first."""
+    return task_lists.list_statement(Shape(Kind.ALL, key, descending=True, at_position=False))
+
+
+OF_THE_RELEASE_BEFORE = Statement(
+    "SELECT * FROM tasks WHERE user_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2",
+    ("user_id", "limit"),
+)
+
+
 @pytest.mark.parametrize(
-    ("query", "index"),
+    ("statement", "index"),
     [
-        ("deleted_at IS NULL ORDER BY created_at DESC, id DESC", "ix_tasks_living"),
-        ("deleted_at IS NULL ORDER BY updated_at DESC, id DESC", "ix_tasks_living_updated"),
-        ("deleted_at IS NULL ORDER BY priority DESC, id DESC", "ix_tasks_living_priority"),
-        ("deleted_at IS NOT NULL ORDER BY deleted_at DESC, id DESC", "ix_tasks_trash"),
+        (list_of("created"), "ix_tasks_living"),
+        (list_of("updated"), "ix_tasks_living_updated"),
+        (list_of("priority"), "ix_tasks_living_priority"),
+        (list_of("due"), "ix_tasks_living_due"),
+        (task_sql.TRASH[False], "ix_tasks_trash"),
         # The release before, which does not know the trash.
-        ("true ORDER BY created_at DESC, id DESC", "ix_tasks_user_id_created_at_id"),
+        (OF_THE_RELEASE_BEFORE, "ix_tasks_user_id_created_at_id"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_a_list_is_read_in_order_from_its_index(
-    database_url: str, query: str, index: str
+    sql: asyncpg.Connection, url: str, statement: Statement, index: str
 ) -> None:
-    connection = await asyncpg.connect(database_url)
-    await connection.execute(
+    await asyncio.to_thread(upgrade, url)
+    await sql.execute(
         # In a table without rows a sort costs nothing.
         "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off"
     )
-    plan = await connection.fetch(
-        f"EXPLAIN SELECT * FROM tasks WHERE user_id = 'ada' AND {query} LIMIT 5"  # noqa: S608
+
+    plan = await sql.fetch(
+        f"EXPLAIN {statement.sql}", *statement.arguments({"user_id": "ada", "limit": 5})
     )
-    await connection.close()
 
     described = "\n".join(record[0] for record in plan)
     assert f"Index Scan Backward using {index} on" in described

@@ -6,7 +6,6 @@ Behind PgBouncer they are asked for once and kept (``persistence.connection``), 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import secrets
 from collections.abc import Iterator
 from typing import Any, Final
@@ -19,6 +18,7 @@ from sqlalchemy.sql.elements import BinaryExpression
 from sqlalchemy.sql.operators import is_, is_not
 
 from persistence import migrations, task_lists, task_sql
+from persistence.connection import MAX_STATEMENTS, connect
 from persistence.database import Database
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
@@ -29,6 +29,7 @@ from persistence.sessions.layouts import (
 )
 from persistence.sql import Statement
 from persistence.tables import tasks as table
+from persistence.urls import parse_database_url
 from tests.conftest import new_database, run_sql
 from tests.people import SESSION_TABLES
 
@@ -153,11 +154,24 @@ def statements_of_lists() -> Iterator[Statement]:
     yield from map(task_lists.count_statement, task_lists.Kind)
 
 
-def test_the_driver_keeps_more_statements_than_lists_have_shapes() -> None:
-    """The statements that asyncpg keeps for a connection, the least recently used dropped first."""
-    kept = inspect.signature(asyncpg.connect).parameters["statement_cache_size"].default
+def test_a_connection_keeps_every_statement_alone_and_with_the_look_up_of_a_session() -> None:
+    statements = [*statements_of_lists(), *statements_of(task_sql)]
 
-    assert len(list(statements_of_lists())) < kept
+    assert 2 * len(statements) <= MAX_STATEMENTS
+
+
+async def test_a_connection_keeps_so_many_statements_and_no_more(url: str) -> None:
+    connection = await connect(parse_database_url(url))
+    for number in range(MAX_STATEMENTS + 20):
+        await connection.run(Statement(f"SELECT {number}", ()), (), 5.0)
+
+    [kept] = await connection.run(
+        Statement("SELECT count(*) FROM pg_prepared_statements", ()), (), 5.0
+    )
+    await connection.close()
+
+    assert len(connection._statements) == MAX_STATEMENTS
+    assert kept[0] <= MAX_STATEMENTS + 1
 
 
 @pytest.fixture

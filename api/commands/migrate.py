@@ -6,21 +6,18 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.config import dictConfig
-from typing import Final, NamedTuple
+from typing import Final
 
 import asyncpg
 from alembic.util import CommandError as AlembicError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from api.commands.database import DatabaseVariables, batches, read_database
 from api.commands.errors import CommandError
 from api.dotenv import read_variable
 from api.telemetry.log_lines import command_log_config
 from persistence import migrations, search_texts
-from persistence.database import Database
 from persistence.errors import Unavailable
-from persistence.pool import Pool, PoolSettings
-from persistence.tables import require_schema_name
-from persistence.urls import parse_database_url
 
 
 def migrate() -> None:
@@ -47,9 +44,6 @@ def migrate() -> None:
 BATCH: Final = 1000
 """Tasks whose text one statement stores: their rows are locked for a fraction of a second."""
 
-SECONDS: Final = 60.0
-"""How long one batch may take."""
-
 
 def set_up_logging() -> None:
     """Log what Alembic does, if ``LOG_LEVEL`` is set; otherwise only the command says something."""
@@ -57,54 +51,15 @@ def set_up_logging() -> None:
         dictConfig(command_log_config(read_variable))
 
 
-class DatabaseVariables(NamedTuple):
-    """Where our tables are.
-
-    Attributes:
-        url: the database.
-        schema: of our tables; ``None`` for the one that connections find by themselves.
-    """
-
-    url: str
-    schema: str | None
-
-
-def read_database() -> DatabaseVariables:
-    """Read and check ``DATABASE_URL`` and ``DATABASE_SCHEMA``.
-
-    No other setting is read: a release step need not know the service's secrets.
-
-    Raises:
-        CommandError: the first is missing, or one of them is invalid.
-    """
-    url, schema = read_variable("DATABASE_URL"), read_variable("DATABASE_SCHEMA")
-    if not url:
-        raise CommandError("DATABASE_URL is not set: it names the database.", exit_code=2)
-    try:
-        parse_database_url(url)
-    except ValueError as error:
-        raise CommandError(f"DATABASE_URL: {error}", exit_code=2) from None
-    if schema is not None:
-        try:
-            require_schema_name(schema)
-        except ValueError as error:
-            raise CommandError(f"DATABASE_SCHEMA: {error}", exit_code=2) from None
-    return DatabaseVariables(url, schema)
-
-
 async def _compute_search_texts(database: DatabaseVariables) -> int:
     """Compute the text of all tasks that lack it; how many they are."""
-    pool = Pool(database.url, PoolSettings(1, 1, timeout=SECONDS, recycle=-1, pre_ping=False))
     amount = 0
     after: int | None = 0
-    try:
+    async with batches(database) as new_batch:
         while after is not None:
-            db = Database(pool, SECONDS, schema=database.schema)
-            done = await search_texts.compute(db, after, BATCH)
+            done = await search_texts.compute(new_batch(), after, BATCH)
             amount += done.amount
             after = done.last
-    finally:
-        await pool.close()
     return amount
 
 

@@ -8,8 +8,9 @@ from typing import Final
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
+from api.commands.database import read_database
 from api.commands.errors import CommandError
-from api.commands.migrate import DATABASE_ERRORS, read_database
+from api.commands.migrate import DATABASE_ERRORS
 from persistence import moves
 from persistence.migrations import CannotMigrate
 

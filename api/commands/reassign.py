@@ -7,18 +7,13 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from api.commands.database import DatabaseVariables, batches, read_database
 from api.commands.errors import CommandError
-from api.commands.migrate import DatabaseVariables, read_database
 from persistence import tasks
-from persistence.database import Database
 from persistence.errors import Unavailable
-from persistence.pool import Pool, PoolSettings
 
 BATCH = 1000
 """Tasks that one statement changes: their rows are locked for a fraction of a second."""
-
-SECONDS = 60.0
-"""How long one batch may take."""
 
 
 def reassign(old: str, new: str) -> None:
@@ -55,15 +50,10 @@ class _Progress:
 
 
 async def _reassign(database: DatabaseVariables, old: str, new: str, progress: _Progress) -> None:
-    settings = PoolSettings(1, 1, timeout=SECONDS, recycle=-1, pre_ping=False)
-    pool = Pool(database.url, settings)
     # From id to id, so that it ends even if somebody keeps giving tasks back to the old user.
     after: int | None = 0
-    try:
+    async with batches(database) as new_batch:
         while after is not None:
-            db = Database(pool, SECONDS, schema=database.schema)
-            done = await tasks.reassign(db, old, new, after, BATCH)
+            done = await tasks.reassign(new_batch(), old, new, after, BATCH)
             progress.count += done.amount
             after = done.last
-    finally:
-        await pool.close()

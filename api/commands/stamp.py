@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from api.commands.migrate import one_sentence, read_database, set_up_logging
+from api.commands.database import read_database
+from api.commands.migrate import one_sentence, set_up_logging
 from persistence import migrations
 
 

@@ -7,17 +7,12 @@ import asyncio
 import asyncpg
 from pydantic import TypeAdapter, ValidationError
 
+from api.commands.database import DatabaseVariables, batches, read_database
 from api.commands.errors import CommandError
-from api.commands.migrate import DatabaseVariables, read_database
 from api.dotenv import read_variable
 from api.setting_values import TRASH_DAYS, TrashDays
 from persistence import sweep as sweeps
-from persistence.database import Database
 from persistence.errors import Unavailable
-from persistence.pool import Pool, PoolSettings
-
-SECONDS = 60.0
-"""How long one batch may take, in seconds."""
 
 PAUSE = 0.1
 """Seconds to wait for a sweep of an instance, which takes milliseconds."""
@@ -49,16 +44,13 @@ def _trash_days() -> int:
 
 
 async def _sweep(database: DatabaseVariables, days: int) -> tuple[int, int]:
-    pool = Pool(database.url, PoolSettings(1, 1, timeout=SECONDS, recycle=-1, pre_ping=False))
     tasks = keys = 0
-    try:
+    async with batches(database) as new_batch:
         while True:
-            swept = await sweeps.sweep(Database(pool, SECONDS, schema=database.schema), days)
+            swept = await sweeps.sweep(new_batch(), days)
             tasks += swept.tasks
             keys += swept.keys
             if not swept.is_alone:
                 await asyncio.sleep(PAUSE)
             elif not swept.may_leave_more:
                 return tasks, keys
-    finally:
-        await pool.close()

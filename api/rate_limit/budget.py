@@ -137,14 +137,15 @@ class Budget:
         return await self._hit(payer, kind, 0, usage)
 
     async def _hit(self, payer: str, kind: Kind, amount: int, usage: Usage | None) -> WindowState:
-        is_counted = usage is not None and self._windows.redis_status == "ok"
-        began = time.monotonic() if is_counted else 0.0
+        if self._windows.redis_status != "ok":
+            usage = None
+        began = time.monotonic() if usage else 0.0
         try:
             return await self._windows.hit(
                 _key(payer, kind), self._amounts[kind], amount, anonymous=_is_anonymous(payer)
             )
         finally:
-            if is_counted and usage is not None:
+            if usage:
                 usage.add_command(began, time.monotonic())
 
     def limit(self, kind: Kind) -> Limit:

@@ -99,10 +99,10 @@ class RedisConnection(asyncio.Protocol):
             if server.password is not None:
                 await self.call("AUTH", server.password)
             return
-        facts: dict[Any, Any] = {}
+        server_info: dict[Any, Any] = {}
         if isinstance(reply, list):
-            facts = dict(zip(reply[::2], reply[1::2], strict=False))
-        if reason := _UNUSABLE.get(facts.get(b"mode", b"")):
+            server_info = dict(zip(reply[::2], reply[1::2], strict=False))
+        if reason := _UNUSABLE.get(server_info.get(b"mode", b"")):
             raise UnusableRedis(f"REDIS_URL: {server.address} {reason}")
 
     async def _select(self, server: RedisServer) -> None:
