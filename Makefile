@@ -45,7 +45,7 @@ test: .venv/installed ## The behaviour suite, on a PostgreSQL of its own (ARGS="
 test-proxies: .venv/installed ## With Debian's nginx-light and apache2: behind these proxies
 	@.venv/bin/pytest -n 2 -m proxies -rs $(ARGS)
 
-test-slow: .venv/installed ## What starts many processes or waits for real timers: the wheel, attacks, generated requests
+test-slow: .venv/installed ## What starts many processes, waits for real timers or takes long: the wheel, attacks, planted faults
 	@.venv/bin/pytest -n 2 -m slow $(ARGS)
 
 test-node: .venv/installed $(call packages,auth_server node) $(fastify) ## With Node: auth servers, typed clients, the GraphQL over HTTP audit

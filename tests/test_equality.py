@@ -578,6 +578,7 @@ def test_rest_and_graphql_are_equal_with_keys(running_app: RunningApp) -> None:
     prove(running_app, SEQUENCES // 4, FIRST_SEED + 2 * 10**6, Retries)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [*FAULTS, *FAULTS_OF_KEYS])
 def test_a_fault_is_caught(running_app: RunningApp, fault: str) -> None:
     kind = Retries if fault in FAULTS_OF_KEYS else Equality
