@@ -14,11 +14,11 @@ from graphql.pyutils import inspect
 from strawberry import ID
 
 from api.charges import TASKS_A_WRITE
-from api.http.json import rfc3339
 from graphql_schema.compiled import DeclaredSize, InputList, LeafList, SlicingArgument
 from graphql_schema.connections import DEFAULT_PAGE_SIZE, PageInfo, PageView
 from graphql_schema.context import Info
 from persistence import tasks
+from persistence.instants import rfc3339
 from persistence.tables import MAX_TAGS
 from persistence.task_fields import Priority
 from persistence.task_inputs import MAX_NEW, MAX_PAGE

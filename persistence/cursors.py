@@ -10,6 +10,8 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from persistence.instants import rfc3339
+
 LAST: Final = 2**63 - 1
 """The key of rows that come after every time."""
 
@@ -41,7 +43,7 @@ def key_time(key: int) -> str:
     """
     if key == LAST:
         return "infinity"
-    return f"{(_EPOCH + key * _MICROSECOND).replace(tzinfo=None).isoformat()}Z"
+    return rfc3339(_EPOCH + key * _MICROSECOND)
 
 
 def encode_cursor(position: Position) -> str:

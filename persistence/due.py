@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from pydantic_core import PydanticCustomError
 
+from persistence.instants import rfc3339
+
 DAY_LENGTH: Final = len("2025-12-10")
 """The length of a day; the text of a moment is longer."""
 
@@ -46,7 +48,7 @@ def canonical_due(text: str) -> str:
         if _read(f"{text}T00:00:00Z"):
             return text
     elif moment := _read_moment(text):
-        return format_moment(moment)
+        return rfc3339(moment)
     raise PydanticCustomError(
         "due_invalid",
         "Input should be a day (2025-12-10), or a time with its offset (2025-12-10T12:30:00+01:00)",
@@ -63,7 +65,7 @@ def canonical_moment(text: str) -> str:
         PydanticCustomError: it is none, or not within the years 1 to 9999 in UTC.
     """
     if moment := _read_moment(text):
-        return format_moment(moment)
+        return rfc3339(moment)
     raise PydanticCustomError(
         "moment_invalid", "Input should be a time with its offset (2025-12-10T12:30:00+01:00)"
     )
@@ -86,8 +88,3 @@ def _read(text: str) -> datetime | None:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def format_moment(moment: datetime) -> str:
-    """A moment in UTC with six fractional digits and ``Z``."""
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"

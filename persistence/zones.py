@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic_core import PydanticCustomError
 
-from persistence.due import DAY_LENGTH, format_moment
+from persistence.due import DAY_LENGTH
+from persistence.instants import rfc3339
 
 _SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
@@ -60,7 +61,7 @@ def due_bound(due: str, zone: str) -> Bound:
     zone_info = ZoneInfo(zone)
     if len(due) == DAY_LENGTH:
         begin = start_of_day(date.fromisoformat(due), zone_info)
-        return Bound(format_moment(begin) if begin else "-infinity", due)
+        return Bound(rfc3339(begin) if begin else "-infinity", due)
     moment = datetime.fromisoformat(due)
     day = first_day_from(moment, zone_info)
     return Bound(due, day.isoformat() if day else "infinity")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from persistence.due import format_moment
+from persistence.instants import rfc3339
 from persistence.zones import due_bound, first_day_from, start_of_day, zone_names
 
 ZONES: Final = sorted(zone_names())
@@ -107,7 +107,7 @@ def test_a_task_is_found_on_its_own_day_alone(zone: str, day: date, offset: int,
     moment = begin(day, zone) + timedelta(minutes=offset)
     other = day + due * ONE
 
-    is_within = start.moment <= format_moment(moment) < end.moment
+    is_within = start.moment <= rfc3339(moment) < end.moment
     has_day = start.day <= other.isoformat() < end.day
 
     assert has_day is (other == day)

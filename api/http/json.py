@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from persistence.instants import rfc3339
+
 encode_json = msgspec.json.Encoder().encode
 """Encodes any value as JSON. Timestamps have to go through ``instant`` first."""
 
@@ -18,11 +20,6 @@ def instant(value: datetime) -> datetime | str:
     Such timestamps, one in a million, are formatted here.
     """
     return value if value.microsecond else rfc3339(value)
-
-
-def rfc3339(value: datetime) -> str:
-    """A UTC timestamp as the contract writes it: ``2025-12-10T12:34:56.000000Z``."""
-    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def now_to_the_second() -> str:

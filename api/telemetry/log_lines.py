@@ -22,6 +22,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from api.settings import Settings
 from api.telemetry.build import build_of, instance_name
+from persistence.instants import rfc3339
 
 MAX_EVENT: Final = 4_000
 """Characters of a message that are written."""
@@ -114,18 +115,12 @@ def _head(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """A record's time, level, logger, text and exception. What else it carries is left out."""
     record: logging.LogRecord = event["_record"]
     head = {
-        "timestamp": rfc3339(record.created),
+        "timestamp": rfc3339(datetime.fromtimestamp(record.created, UTC)),
         "level": record.levelname.lower(),
         "logger": record.name,
         "event": printable(_without_exceptions(str(event["event"])[:MAX_EVENT].strip())),
     }
     return head | ({"exc_info": record.exc_info} if record.exc_info else {})
-
-
-def rfc3339(seconds: float) -> str:
-    """An instant in UTC, with microseconds."""
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
-    return text.replace("+00:00", "Z")
 
 
 def printable(text: str) -> str:

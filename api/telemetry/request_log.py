@@ -22,7 +22,8 @@ from structlog.typing import EventDict, WrappedLogger
 from api.request import RequestContext
 from api.settings import Settings
 from api.telemetry.build import instance_name
-from api.telemetry.log_lines import constants, frames, human_renderer, printable, rfc3339
+from api.telemetry.log_lines import constants, frames, human_renderer, printable
+from persistence.instants import rfc3339
 
 LOGGER: Final = "twofold.request"
 
@@ -173,7 +174,7 @@ def _human() -> Renderer:
             for name, value in msgspec.structs.asdict(line).items()
             if value and name not in ("method", "route", "status", "ms", "exception")
         }
-        fields["timestamp"] = rfc3339(line.timestamp.timestamp())
+        fields["timestamp"] = rfc3339(line.timestamp)
         what = f"{line.method} {line.route or '(no route)'} {line.status} {line.ms} ms"
         text = renderer(logger, level, {"event": what, **fields})
         return "\n".join(filter(None, (text, line.exception))).encode(errors="backslashreplace")
