@@ -157,13 +157,16 @@ async def test_a_version_that_is_not_the_tasks_is_refused(
 async def test_a_field_is_one_trip_and_the_session_another_for_writes(
     document: str, expected: int, ada_client: httpx.AsyncClient, trips: TripCounter
 ) -> None:
-    for _ in range(6):
+    # Concurrent fields share out the connections anew each time; one that has not run a statement
+    # yet prepares it first.
+    counts = []
+    for _ in range(12):
+        before = trips.count
         await ask(ada_client, document)
-    before = trips.count
+        counts.append(trips.count - before)
 
-    await ask(ada_client, document)
-
-    assert trips.count - before == expected
+    assert min(counts) == expected, counts
+    assert counts.count(expected) > len(counts) / 2, counts
 
 
 # Errors
