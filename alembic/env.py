@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from alembic import context
 from api.dotenv import load_database_url, read_variable
+from persistence.database_requirements import ENCODING, wrong_encoding
 from persistence.migrations import (
     MIGRATION_LOCK,
     CannotMigrate,
@@ -19,13 +20,8 @@ from persistence.migrations import (
     require_moved,
 )
 from persistence.online_indexes import build_online_indexes, offline_sql
-from persistence.tables import (
-    ENCODING,
-    VERSION_TABLE,
-    metadata,
-    require_schema_name,
-    wrong_encoding,
-)
+from persistence.schema_names import require_schema_name
+from persistence.tables import VERSION_TABLE, metadata
 
 
 def include_name(name: str | None, kind: str, parents: object) -> bool:

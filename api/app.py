@@ -30,9 +30,9 @@ from graphql_schema import endpoint as graphql_http
 from graphql_schema import routes as graphql_routes
 from graphql_schema.errors import Code
 from graphql_schema.schema import engine
-from persistence.migrations import UnusableTables
-from persistence.sessions.layouts import UnusableSessions
-from rest import docs_page, health, index_page, openapi, tasks
+from persistence.schema_check import UnusableTables
+from persistence.sessions.store import UnusableSessions
+from rest import bulk_tasks, docs_page, events, health, index_page, openapi, tasks
 from rest import errors as rest_errors
 
 
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        answer=_answer,
+        handle_exception=_error_response,
         hosts=TrustedHosts(settings.hosts),
         origins=settings.origins,
         origin_pattern=LOOPBACK_ORIGIN if settings.cors_origins is None else None,
@@ -66,7 +66,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.documents = documents = engine(settings)
     app.add_routes(
         [
+            *events.router.routes,
             *tasks.router.routes,
+            *bulk_tasks.router.routes,
             *graphql_routes.routes(settings, documents),
             *health.router.routes,
             index_page.route(settings),
@@ -95,12 +97,16 @@ def _headers(settings: Settings) -> dict[str, str]:
     return headers
 
 
-def _answer(scope: Scope, error: Exception) -> Response:
+def _error_response(scope: Scope, error: Exception) -> Response:
     """The response to an exception, in the form of the protocol that the path belongs to."""
     if isinstance(error, HTTPException) and error.status_code == 405:
         error = MethodNotAllowed(_allowed_methods(scope))
     is_graphql = path_in_app(scope).rstrip("/") == graphql_http.PATH
-    return graphql_http.answer(scope, error) if is_graphql else rest_errors.answer(scope, error)
+    return (
+        graphql_http.error_response(scope, error)
+        if is_graphql
+        else rest_errors.error_response(scope, error)
+    )
 
 
 def _allowed_methods(scope: Scope) -> list[str]:

@@ -20,19 +20,20 @@ class WindowState(NamedTuple):
         allowed: whether the hit was counted; all of its cost is counted, or none of it.
         limit: the limit of the window.
         remaining: how many hits are left now, 0 or more.
-        fits_in: seconds until the hit would be allowed; 0 if it was, infinite if it never will be.
-        full_in: seconds until the whole limit is available again.
+        seconds_until_allowed: until the hit would be allowed; 0 if it was, infinite if it never
+            will be.
+        seconds_until_full: until the whole limit is available again.
         now: the Unix time in seconds, by the clock that decided.
-        one_fits_in: seconds until a hit of 1 would be allowed; 0 if hits are left.
+        seconds_until_one_fits: until a hit of 1 would be allowed; 0 if hits are left.
     """
 
     allowed: bool
     limit: Limit
     remaining: int
-    fits_in: float
-    full_in: float
+    seconds_until_allowed: float
+    seconds_until_full: float
     now: float
-    one_fits_in: float = 0.0
+    seconds_until_one_fits: float = 0.0
 
 
 class Kind(StrEnum):

@@ -106,16 +106,35 @@ def _parser() -> argparse.ArgumentParser:
     reassign.add_argument("old", help="the id of the user who has the tasks")
     reassign.add_argument("new", help="the id of the user who gets them")
 
+    feeds = commands.add_parser(
+        "feeds", help="`feeds reset`, after a backup was restored: clients start anew"
+    )
+    feeds.set_defaults(command="feeds")
+    feeds.add_argument("action", choices=["reset"])
+
     sweep = commands.add_parser(
         "sweep", help="remove what was in the trash for too long, as the service does by itself"
     )
     sweep.set_defaults(command="sweep")
 
     check = commands.add_parser(
-        "check", help="show the settings and every problem with them; connects to nothing"
+        "check",
+        help="show the settings and every problem with them; by itself, connects to nothing",
+    )
+    check.add_argument(
+        "--instances",
+        type=_at_least_one,
+        metavar="N",
+        help="connect to the database, and compare what it allows with what N instances need",
     )
     check.set_defaults(command="check")
     return parser
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more.")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,19 @@ from persistence.errors import (
     VersionConflict,
 )
 from persistence.idempotency import KeyInFlight, KeyMismatch
-from persistence.sessions.layouts import UnusableSessions
+from persistence.sessions.store import UnusableSessions
+from persistence.sync_tokens import SyncTokenExpired
 
 
 class Unauthenticated(ExpectedError):
     """The request has no valid session. The reason is not reported: it would help an attacker."""
+
+
+class OriginNotAllowed(ExpectedError):
+    """A page of another origin, which is not listed, opens a WebSocket.
+
+    The only 403: another person's task is answered like a missing one, with 404.
+    """
 
 
 class MethodNotAllowed(ExpectedError):
@@ -48,7 +56,7 @@ class BodyTooLarge(ExpectedError):
 
 
 class NotAcceptable(ExpectedError):
-    """The client accepts none of the media types that this path can answer with."""
+    """The client accepts none of the media types that this path can respond with."""
 
 
 class UnsupportedMediaType(ExpectedError):
@@ -78,6 +86,10 @@ class BudgetExceeded(RateLimitExceeded):
             "window_seconds": limit.limit.get_expiry(),
         }
         super().__init__(limit)
+
+
+class TooManyStreams(ExpectedError):
+    """The viewer has as many streams as one person may have on an instance."""
 
 
 class NotReady(ExpectedError):
@@ -112,7 +124,7 @@ class ProblemType:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-_RETRY_AFTER: Final = 2
+RETRY_AFTER: Final = 2
 """Seconds after which a client may repeat a request that was answered with 503."""
 
 _INTERNAL: Final = ProblemType(
@@ -127,7 +139,7 @@ _UNAVAILABLE: Final = ProblemType(
     503,
     "Service unavailable",
     "The service cannot answer at the moment. Try again in a few seconds.",
-    {"Retry-After": str(_RETRY_AFTER)},
+    {"Retry-After": str(RETRY_AFTER)},
 )
 
 CATALOGUE: Final[dict[type[Exception], ProblemType]] = {
@@ -144,6 +156,13 @@ CATALOGUE: Final[dict[type[Exception], ProblemType]] = {
         "Invalid or missing authentication credentials",
         {"WWW-Authenticate": "Bearer"},
     ),
+    OriginNotAllowed: ProblemType(
+        "authorization_error",
+        403,
+        "Access denied",
+        "Pages of this origin may not open a WebSocket. The setting CORS_ORIGINS lists those that"
+        " may.",
+    ),
     NotFound: ProblemType("not_found_error", 404, "Resource not found"),
     MethodNotAllowed: ProblemType("method_not_allowed", 405, "Method not allowed"),
     NotAcceptable: ProblemType("not_acceptable", 406, "Not acceptable"),
@@ -157,8 +176,15 @@ CATALOGUE: Final[dict[type[Exception], ProblemType]] = {
         "idempotency_in_flight",
         409,
         "Request with this idempotency key is still running",
-        "Repeat the request after the time in Retry-After; its answer is then the first one's.",
+        "Repeat the request after the time in Retry-After to get the response of the first one.",
         {"Retry-After": "1"},
+    ),
+    SyncTokenExpired: ProblemType(
+        "sync_token_expired",
+        410,
+        "Sync token expired",
+        "What changed since then is not known any more. Forget all tasks, and ask again without a"
+        " token.",
     ),
     VersionConflict: ProblemType("precondition_failed", 412, "Task changed since you read it"),
     BodyTooLarge: ProblemType(
@@ -181,20 +207,20 @@ CATALOGUE: Final[dict[type[Exception], ProblemType]] = {
         "Idempotency key used for another request",
         "A repeat has to be the same request. A new request needs a key of its own.",
     ),
+    TooManyStreams: ProblemType(
+        "rate_limit_exceeded", 429, "Rate limit exceeded", headers={"Retry-After": "10"}
+    ),
     RateLimitExceeded: ProblemType("rate_limit_exceeded", 429, "Rate limit exceeded"),
     NotReady: ProblemType(
         "service_unavailable",
         503,
         "Service unavailable",
-        headers={"Retry-After": str(_RETRY_AFTER)},
+        headers={"Retry-After": str(RETRY_AFTER)},
     ),
     Unavailable: _UNAVAILABLE,
     UnusableSessions: _UNAVAILABLE,
     Exception: _INTERNAL,
 }
-
-RESERVED: Final = ProblemType("authorization_error", 403, "Access denied")
-"""Not used yet: another person's task is answered like a missing one (404), not as forbidden."""
 
 
 @dataclass(frozen=True, slots=True)

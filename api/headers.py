@@ -26,3 +26,13 @@ def header_values(scope: Scope, name: bytes) -> Sequence[bytes]:
             else:
                 headers[key] = [value]
     return headers.get(name, ())
+
+
+def set_header(scope: Scope, name: bytes, value: bytes) -> None:
+    """Replace a header in a scope, as if the client had sent it.
+
+    Args:
+        name: the header's name, in lower case.
+    """
+    scope["headers"] = [pair for pair in scope["headers"] if pair[0] != name] + [(name, value)]
+    scope.pop(_SCOPE_KEY, None)

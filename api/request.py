@@ -12,11 +12,11 @@ from starlette.types import Scope
 
 from api.charges import Charge
 from api.errors import Problem
-from api.rate_limit.answers import Answering
+from api.rate_limit.response_slots import RequestSlots
 from persistence.database import Database
 from persistence.errors import Unavailable
-from persistence.idempotency import Once
-from persistence.sessions.layouts import UnusableSessions
+from persistence.idempotency import IdempotentWrite
+from persistence.sessions.store import UnusableSessions
 from persistence.usage import Usage
 from persistence.viewer import Viewer
 
@@ -29,7 +29,7 @@ class RequestContext:
 
     Attributes:
         request_id: the id in ``X-Request-ID``, in the log and in errors.
-        answering: the request's share of the responses that its payer may have under way.
+        slots: its share of the responses that its payer may have under way.
         usage: what it used of PostgreSQL and Redis.
         charges: what was charged for it, or refused; the response reports them in its headers.
         error_types: the types of the errors that its response contains, for the access log. A
@@ -42,14 +42,16 @@ class RequestContext:
         operation: of a GraphQL document: its name, or its fields.
         reasons: why something that the request needs was not available. For the log only.
         failures: defects of ours that the request met. For the log only.
-        once: what has an idempotency key: the whole request (``""``), or fields of a document by
-            their names in the response.
-        viewer: the authenticated viewer; set by ``api.admission.authenticate``.
-        database: the request's access to the database; set by ``api.admission.authenticate``.
+        events: how many a stream has sent; ``None`` if the response is no stream.
+        close_code: with which a WebSocket was closed; 0 if it was not, or the response is none.
+        idempotent_writes: the writes with an idempotency key: the whole request's (``""``), or
+            those of a document's fields, by their names in the response.
+        viewer: the authenticated viewer; set by ``api.admission``.
+        database: the request's access to the database; set by ``api.admission``.
     """
 
     request_id: str
-    answering: Answering
+    slots: RequestSlots
     usage: Usage = field(default_factory=Usage)
     charges: list[Charge] = field(default_factory=list)
     error_types: list[str] = field(default_factory=list)
@@ -61,7 +63,9 @@ class RequestContext:
     operation: str = ""
     reasons: list[str] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
-    once: dict[str, Once] = field(default_factory=dict)
+    events: int | None = None
+    close_code: int = 0
+    idempotent_writes: dict[str, IdempotentWrite] = field(default_factory=dict)
     viewer: Viewer = field(init=False, repr=False)
     database: Database = field(init=False, repr=False)
 

@@ -35,8 +35,9 @@ from api.setting_values import (
 )
 from persistence.pool import PoolSettings
 from persistence.redis_url import parse_redis_url
-from persistence.sessions.layouts import MAX_SECONDS_LEFT, SessionStore
-from persistence.tables import require_schema_name
+from persistence.schema_names import require_schema_name
+from persistence.sessions.lookups import MAX_SECONDS_LEFT
+from persistence.sessions.store import SessionStore
 from persistence.task_inputs import MAX_PAGE
 from persistence.urls import parse_database_url
 
@@ -103,6 +104,7 @@ class Settings(BaseSettings):
 
     cors_origins: CommaSeparated | None = None
     allowed_hosts: CommaSeparated | None = None
+    api_docs: bool = True
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     web_concurrency: Annotated[int, Field(ge=1)] = 1
@@ -114,6 +116,8 @@ class Settings(BaseSettings):
     sqlalchemy_pool_recycle: Annotated[int, Field(ge=-1)] = 3600
     sqlalchemy_pool_pre_ping: bool = True
     request_deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    live_check_seconds: Annotated[float, Field(ge=1, le=60)] = 10
+    live_max_seconds: Annotated[int, Field(ge=60, le=86400)] = 3600
     idempotency_hours: Annotated[int, Field(ge=1, le=8760)] = 24
     trash_days: TrashDays = TRASH_DAYS
 
@@ -227,10 +231,15 @@ class Settings(BaseSettings):
 
     @property
     def is_introspectable(self) -> bool:
-        """Whether clients may explore the schema: outside production, unless set otherwise."""
+        """Whether clients may explore the schema: where GraphiQL is, unless set otherwise."""
         if self.graphql_introspection is not None:
             return self.graphql_introspection
-        return not self.is_production
+        return self.has_pages
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether GraphiQL and the page at ``/`` are served: with the docs, outside production."""
+        return self.api_docs and not self.is_production
 
     @property
     def is_production(self) -> bool:

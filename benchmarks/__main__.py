@@ -45,8 +45,10 @@ SETTINGS: Final = {
     "RATE_LIMIT_READ": "1000000/minute",
     "RATE_LIMIT_WRITE": "1000000/minute",
     "RATE_LIMIT_TIMEOUT_MS": "5000",
+    "SQLALCHEMY_MAX_OVERFLOW": "20",
 }
-"""Budgets that are counted like any other, but never spent."""
+"""Budgets that are counted like any other, but never spent; and the pool of production. With fewer
+connections than the clients, a request also waits for one, which those of the floor never do."""
 
 
 @dataclass(frozen=True, slots=True)

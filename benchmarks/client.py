@@ -35,7 +35,7 @@ async def drive(
         The seconds that each took.
 
     Raises:
-        RuntimeError: an answer is not a 2xx, or has GraphQL errors.
+        RuntimeError: a response is not a 2xx, or has GraphQL errors.
     """
     remaining = (
         each.replace(KEY, secrets.token_bytes(18).hex().encode())

@@ -1,4 +1,4 @@
-"""The floor: what the same answers cost with no framework and no check but the session's.
+"""The floor: what the same responses cost with no framework and no check but the session's.
 
 A bare ASGI app under uvicorn, and one asyncpg statement for each request with the session's check
 inside it. No budget, no validation, no limits, no error catalogue, and of its pool only that each
@@ -23,7 +23,12 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 CONNECTIONS: Final = 16
 """Connections to PostgreSQL; the requests at the same time must not be more."""
 
-_TASK: Final = "t.id, t.title, t.description, t.completed, t.created_at, t.updated_at, t.version"
+_TASK: Final = """
+t.id, t.user_id, t.title, t.description, t.completed, t.version, t.created_at, t.updated_at,
+coalesce(to_char(t.due_day, 'YYYY-MM-DD'),
+    to_char(timezone('UTC', t.due_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) AS due,
+('{none,low,medium,high}'::text[])[t.priority + 1] AS priority, t.tags, t.completed_at
+"""
 
 _SESSION: Final = "s.token_hash = $1 AND NOT s.revoked AND s.expires_at > now()"
 
@@ -53,11 +58,11 @@ class Floor:
         self._connections: list[asyncpg.Connection] = []
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Answer one request, or open and close the pool."""
+        """Serve one request, or open and close the pool."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
-        body = await self._answer(scope, receive)
+        body = await self._respond(scope, receive)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -75,7 +80,7 @@ class Floor:
             await connection.close()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _answer(self, scope: dict[str, Any], receive: Receive) -> bytes:
+    async def _respond(self, scope: dict[str, Any], receive: Receive) -> bytes:
         path: str = scope["path"]
         if path == "/health/ready":
             return b"{}"

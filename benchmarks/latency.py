@@ -96,15 +96,15 @@ class Caller:
         return made.replace(b"\r\n\r\n", header.encode(), 1)
 
     async def _new_task(self) -> int:
-        task_id: int = json.loads(await self._answer(message(Api.REST, CREATE)))["id"]
+        task_id: int = json.loads(await self._body_of(message(Api.REST, CREATE)))["id"]
         return task_id
 
     async def _cost(self, request: bytes) -> Cost:
         trips, started = self._trips.count, time.perf_counter()
-        await self._answer(request)
+        await self._body_of(request)
         return Cost(self._trips.count - trips, (time.perf_counter() - started) * 1000)
 
-    async def _answer(self, request: bytes) -> bytes:
+    async def _body_of(self, request: bytes) -> bytes:
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])

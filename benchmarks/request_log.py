@@ -20,7 +20,7 @@ from typing import BinaryIO, Final, cast
 
 from pydantic import SecretStr
 
-from api.rate_limit.answers import Answering, Answers
+from api.rate_limit.response_slots import RequestSlots, ResponseSlots
 from api.request import RequestContext
 from api.settings import Environment, Settings
 from api.telemetry.request_log import RequestLog
@@ -32,7 +32,7 @@ ROUNDS: Final = 7
 
 def ways(pipe: BinaryIO) -> dict[str, Callable[[], None]]:
     """The ways to end a request, by name."""
-    context = RequestContext("0af7651916cd43dd8448eb211c80319c", Answering(Answers()))
+    context = RequestContext("0af7651916cd43dd8448eb211c80319c", RequestSlots(ResponseSlots()))
     context.status, context.route = 200, "/tasks/{task_id}"
     context.viewer = Viewer("user 17", datetime.now(UTC))
     context.usage.add_statement("SELECT", 0.0, 0.001)

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import hmac
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import asyncpg
 import psutil
 
 from persistence.embedded.postgres import postgres
+from persistence.embedded.processes import free_port
 from persistence.migrations import upgrade
 
 SECRET: Final = "the secret of the benchmarks, of more than 32 characters"
@@ -34,6 +34,9 @@ OWN_TASKS: Final = 200
 
 FASTIFY: Final = Path(__file__).with_name("fastify")
 """The folder of the service to compare with, and of its packages."""
+
+PYTHON: Final = os.environ.get("TWOFOLD_BENCH_PYTHON", sys.executable)
+"""Whose Python runs the service and the floor. ``make bench`` has one with a server's packages."""
 
 _SESSIONS: Final = """
 CREATE TABLE user_sessions (
@@ -148,7 +151,7 @@ def logging_service(
 ) -> Iterator[Service]:
     """The same, with its standard error going to ``log``."""
     port = free_port()
-    command = [sys.executable, "-m", "api.cli", "serve", "--port", str(port)]
+    command = [PYTHON, "-m", "api.cli", "serve", "--port", str(port)]
     settings = {
         "ENVIRONMENT": "testing",
         "SQLALCHEMY_POOL_SIZE": "10",
@@ -164,7 +167,7 @@ def running_floor(database_url: str) -> Iterator[Service]:
     """The floor under the uvicorn that it shares with the service, on a free port."""
     port = free_port()
     command = [
-        sys.executable,
+        PYTHON,
         "-m",
         "uvicorn",
         "benchmarks.floor:Floor",
@@ -221,11 +224,3 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
             return
         time.sleep(0.05)
     raise RuntimeError(f"the service ended with exit code {process.returncode}")
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -22,7 +22,8 @@ from typing import Final
 
 from benchmarks.client import drive
 from benchmarks.operations import GET, list_of, message, on_task
-from benchmarks.service import database, free_port, logging_service
+from benchmarks.service import database, logging_service
+from persistence.embedded.processes import free_port
 from tests.operations import Api
 
 MESSAGES: Final = {

@@ -1,4 +1,4 @@
-"""What every list needs that is read page by page. Knows no noun.
+"""What every list needs that is read page by page. Knows no resource.
 
 https://relay.dev/graphql/connections.htm
 """
@@ -26,14 +26,14 @@ class PageArguments(NamedTuple):
         limit: the rows of the page.
         cursor: where it starts, or ends if ``backward``.
         backward: whether the page is read from its end.
-        spelling: the client's names of ``limit`` and ``cursor``, for errors.
+        client_names: the client's names of ``limit`` and ``cursor``, for errors.
         errors: arguments of both directions, or a page larger than the setting allows.
     """
 
     limit: int
     cursor: str | None
     backward: bool
-    spelling: dict[str, str]
+    client_names: dict[str, str]
     errors: list[FieldError]
 
 
@@ -71,9 +71,9 @@ def page_arguments(
     if isinstance(limit, int) and max_page < limit <= most:
         message = f"Input should be less than or equal to {max_page}"
         errors.append(FieldError(names[0], message, "less_than_equal", limit))
-    spelling = {"limit": names[0], "cursor": names[1]}
+    client_names = {"limit": names[0], "cursor": names[1]}
     cursor = provided.get(names[1])
-    return PageArguments(limit, cursor, backward, spelling, errors)  # type: ignore[arg-type]
+    return PageArguments(limit, cursor, backward, client_names, errors)  # type: ignore[arg-type]
 
 
 @strawberry.type(description="Where a page stands in the list.")

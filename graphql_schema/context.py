@@ -13,7 +13,7 @@ from strawberry import UNSET
 from api.rate_limit.budget import Budget
 from persistence.database import Database
 from persistence.errors import FieldError, InvalidInput
-from persistence.idempotency import HEADER, Once, fingerprint, parse_key
+from persistence.idempotency import HEADER, IdempotentWrite, fingerprint, parse_key
 from persistence.viewer import Viewer
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class Context:
         max_page: the most rows in one page, from the settings.
         idempotency_hours: how long the outcome of a key is kept.
         header_key: the key in the header ``Idempotency-Key``, for the only mutation field.
-        keyed: the fields that have a key, by their names in the response.
+        idempotent_writes: those of the fields with a key, by their names in the response.
     """
 
     viewer: Viewer
@@ -39,7 +39,7 @@ class Context:
     max_page: int
     idempotency_hours: int
     header_key: str | None
-    keyed: dict[str, Once]
+    idempotent_writes: dict[str, IdempotentWrite]
     _tasks: dict[Hashable, asyncio.Task[Any]] = field(default_factory=dict)
 
     def key(self, argument: str | None) -> str | None:
@@ -59,8 +59,10 @@ class Context:
             raise InvalidInput([FieldError(KEY_ARGUMENT, message, "idempotency_key", argument)])
         return key
 
-    def once(self, info: Info, key: str | None, *content: Any) -> Once | None:
-        """What a mutation field may do once; ``None`` without a key.
+    def idempotent_write(
+        self, info: Info, key: str | None, *content: Any
+    ) -> IdempotentWrite | None:
+        """The write of a mutation field that has an idempotency key; ``None`` without a key.
 
         Args:
             content: the field's arguments, validated.
@@ -68,8 +70,9 @@ class Context:
         if key is None:
             return None
         digest = fingerprint("graphql", info.field_name, *content)
-        once = self.keyed[str(info.path.key)] = Once(key, digest, self.idempotency_hours)
-        return once
+        write = IdempotentWrite(key, digest, self.idempotency_hours)
+        self.idempotent_writes[str(info.path.key)] = write
+        return write
 
     async def once_a_request(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run some work once in a request, for all fields and aliases that need its result.

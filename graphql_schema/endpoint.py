@@ -9,17 +9,16 @@ https://graphql.github.io/graphql-over-http/draft/
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from graphql import OperationType
+from graphql import GraphQLError, OperationType
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.admission import answer_reader, authenticate, charge, require_funds
-from api.auth import without_token
+from api.admission import Admission
+from api.auth.bearer_token import bearer_token, without_token
 from api.charges import ONE_READ, ONE_WRITE, Cost, Kind
 from api.errors import (
     BudgetExceeded,
@@ -31,18 +30,22 @@ from api.errors import (
 from api.headers import header_values
 from api.http.body import decode_json, read_json
 from api.http.bytes_response import BytesResponse
+from api.http.event_stream import EventStream
 from api.http.json import encode_json
 from api.http.negotiation import best_media_type
 from api.rate_limit.budget import Budget, viewer_payer
 from api.request import context_of, report
 from api.state import state_of
-from graphql_schema.compiled import Answer, CompiledSchema, Operation, RequestRejected
+from graphql_schema.compiled import Call, CompiledSchema, Operation, RequestRejected
 from graphql_schema.context import KEY_ARGUMENT, Context
 from graphql_schema.errors import field_error, not_persisted, rejection_errors, request_error
-from persistence.errors import FieldError, InvalidInput, Unavailable
+from graphql_schema.requests import MEMBERS, Batch, GraphQLRequest, PersistedQuery, request_of
+from graphql_schema.subscriptions import accepts_events, open_stream, rejection_stream
+from persistence.database import Database
+from persistence.errors import ExpectedError, FieldError, InvalidInput, Unavailable
 from persistence.idempotency import HEADER, parse_key
 from persistence.sessions.checks import MAX_ROWS
-from persistence.sessions.layouts import UnusableSessions
+from persistence.sessions.store import UnusableSessions
 from persistence.validation import MAX_ERRORS
 
 PATH: Final = "/graphql"
@@ -65,28 +68,35 @@ class GraphQLEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        response = await self._answer(scope, receive)
+        response: ASGIApp = await self._respond(scope, receive)
         await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+    async def _respond(self, scope: Scope, receive: Receive) -> Response | EventStream:
         media_type = _media_type(scope)
-        if media_type is None:
-            raise NotAcceptable(f"An answer is {GRAPHQL_JSON} or {JSON}")
+        if media_type is None and not accepts_events(scope):
+            raise NotAcceptable(f"A response is {GRAPHQL_JSON} or {JSON}")
         state = state_of(scope)
         db = state.database(context_of(scope).usage)
-        admission = scope, state.authenticator, state.budget, db
+        admission = Admission.of(scope, db)
         # The session of a token that was valid before is looked up as late as possible.
         known = state.authenticator.known_viewer(scope)
-        payer = viewer_payer(known or await authenticate(*admission, ONE_READ))
+        payer = viewer_payer(known or await admission.authenticate(ONE_READ))
         kind = Kind.READ
         try:
-            request = await _read_request(scope, receive)
+            is_post = scope["method"] == "POST"
+            request = request_of(
+                await read_json(scope, receive, (JSON,)) if is_post else _members_of_query(scope)
+            )
+            if self._is_subscription(scope, request, media_type):
+                return await self._subscribe(scope, db, request)
+            if media_type is None:
+                raise NotAcceptable(f"A response is {GRAPHQL_JSON} or {JSON}")
             kind = self._kind(request)
             _require_method(scope, kind)
             if known and state.budget.cached_refusal(payer, kind):
                 # That a budget is spent is for its owner alone.
-                payer, known = viewer_payer(await authenticate(*admission, ONE_READ)), None
-            require_funds(scope, state.budget, payer, kind)
+                payer, known = viewer_payer(await admission.authenticate(ONE_READ)), None
+            admission.require_funds(payer, kind)
             operation = self._engine.prepare(request.query).operation(request.operation_name)
             _note(scope, operation)
             call = operation.bind(request.variables)
@@ -97,34 +107,81 @@ class GraphQLEndpoint:
             raise
         except Exception as error:
             if known:
-                payer = viewer_payer(await authenticate(*admission, ONE_READ))
+                payer = viewer_payer(await admission.authenticate(ONE_READ))
             if isinstance(error, MethodNotAllowed | BudgetExceeded):
                 raise
             cost = _cost_of_failure(state.budget, payer, kind)
-            await charge(scope, state.budget, payer, cost)
-            return self._reject(scope, media_type, error)
+            await admission.charge(payer, cost)
+            return self._reject(scope, media_type or JSON, error)
 
-        def execute() -> Awaitable[Answer]:
-            context = Context(
-                context_of(scope).viewer,
-                db,
-                state.budget,
-                self._max_page,
-                state.settings.idempotency_hours,
-                key,
-                context_of(scope).once,
-            )
-            return call.execute(context)
-
+        # It has the viewer, who may be known only when the operation is executed.
+        context = partial(self._context, scope, db, key)
         if known and kind is Kind.READ and call.items < MAX_ROWS:
-            answer = await answer_reader(*admission, cost, execute)
+            result = await admission.serve_reader(cost, lambda: call.execute(context()))
         else:
             if known:
-                payer = viewer_payer(await authenticate(*admission, ONE_READ))
-            await charge(scope, state.budget, payer, cost)
-            answer = await execute()
-        errors = [field_error(scope, error) for error in answer.errors]
-        return _response(scope, media_type, 200, answer.data, errors)
+                payer = viewer_payer(await admission.authenticate(ONE_READ))
+            await admission.charge(payer, cost)
+            result = await call.execute(context())
+        errors = [field_error(scope, error) for error in result.errors]
+        return _response(scope, media_type, 200, result.data, errors)
+
+    def _is_subscription(
+        self, scope: Scope, request: GraphQLRequest, media_type: str | None
+    ) -> bool:
+        kind = self._engine.find_kind(request.query, request.operation_name)
+        # A document that cannot be parsed has no kind; who reads only events is told by one.
+        is_one = kind is OperationType.SUBSCRIPTION or (kind is None and media_type is None)
+        return is_one and scope["method"] == "POST" and accepts_events(scope)
+
+    async def _subscribe(
+        self, scope: Scope, db: Database, request: GraphQLRequest
+    ) -> Response | EventStream:
+        """The stream of a subscription; errors of its document are its only message."""
+        try:
+            call, context = await self.admit_subscription(scope, db, request)
+            return await open_stream(scope, db, bearer_token(scope), call, context)
+        except RequestRejected as error:
+            return rejection_stream(scope, rejection_errors(scope, error))
+        except GraphQLError as error:
+            return rejection_stream(scope, [field_error(scope, error)])
+        except (Unauthenticated, Unavailable):
+            raise
+        except ExpectedError as error:
+            return rejection_stream(scope, [request_error(scope, describe(error))])
+
+    async def admit_subscription(
+        self, scope: Scope, db: Database, request: GraphQLRequest
+    ) -> tuple[Call, Context]:
+        """A subscription with its variables, whose viewer has paid for it.
+
+        Raises:
+            Unauthenticated, Unavailable: see ``authenticate``.
+            BudgetExceeded: the viewer cannot pay.
+            RequestRejected: the document is invalid, or no subscription; it was charged.
+        """
+        admission = Admission.of(scope, db)
+        viewer = await admission.authenticate(ONE_READ)
+        payer = viewer_payer(viewer)
+        admission.require_funds(payer, Kind.READ)
+        try:
+            operation = self._engine.prepare(request.query).subscription(request.operation_name)
+            call = operation.bind(request.variables)
+        finally:
+            await admission.charge(payer, ONE_READ)
+        return call, self._context(scope, db, None)
+
+    def _context(self, scope: Scope, db: Database, key: str | None) -> Context:
+        state, request = state_of(scope), context_of(scope)
+        return Context(
+            request.viewer,
+            db,
+            state.budget,
+            self._max_page,
+            state.settings.idempotency_hours,
+            key,
+            request.idempotent_writes,
+        )
 
     def _kind(self, request: GraphQLRequest) -> Kind:
         """The budget that the operation is charged to, without parsing; a read if it is unclear."""
@@ -137,36 +194,11 @@ class GraphQLEndpoint:
         elif isinstance(error, PersistedQuery):
             errors = [not_persisted(scope)]
         elif isinstance(error, Batch):
-            return _refuse_batch(scope, media_type, error)
+            return _reject_batch(scope, media_type, error)
         else:
             raise error
         # With the older media type, 200 means only that the server was reached.
         return _response(scope, media_type, 200 if media_type == JSON else 400, None, errors)
-
-
-@dataclass(frozen=True, slots=True)
-class GraphQLRequest:
-    """The members of a request."""
-
-    query: str
-    operation_name: str | None
-    variables: Mapping[str, Any] | None
-
-
-class PersistedQuery(Exception):
-    """The client sent a document's hash instead of the document."""
-
-
-class Batch(Exception):
-    """The body is an array of requests.
-
-    Args:
-        size: how many.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        super().__init__("One request has one operation: send the operations of a batch one by one")
 
 
 class MutationByGet(MethodNotAllowed):
@@ -179,51 +211,12 @@ class MutationByGet(MethodNotAllowed):
         return "A mutation has to be sent by POST"
 
 
-async def _read_request(scope: Scope, receive: Receive) -> GraphQLRequest:
-    if scope["method"] == "POST":
-        members = await read_json(scope, receive, (JSON,))
-    else:
-        members = _members_of_query(scope)
-    if isinstance(members, list) and members:
-        raise Batch(len(members))
-    if not isinstance(members, dict):
-        raise InvalidInput([FieldError("", "Body should be a JSON object", "dict_type")])
-    if _is_hash_alone(members):
-        raise PersistedQuery
-    problems = [] if "query" in members else [FieldError("query", "Field required", "missing")]
-    problems += [
-        FieldError(name, f"Should be {words}", code)
-        for name, kinds, words, code in _MEMBERS
-        if name in members and not isinstance(members[name], kinds)
-    ]
-    if problems:
-        raise InvalidInput(problems)
-    # No operation has an empty name. Some clients always send the member.
-    name = members.get("operationName") or None
-    return GraphQLRequest(members["query"], name, members.get("variables"))
-
-
-def _is_hash_alone(members: dict[str, Any]) -> bool:
-    extensions = members.get("extensions")
-    has_hash = isinstance(extensions, dict) and "persistedQuery" in extensions
-    return has_hash and members.get("query") is None
-
-
-_NONE: Final = type(None)
-_MEMBERS: Final = (
-    ("query", str, "a string", "string_type"),
-    ("operationName", (str, _NONE), "a string", "string_type"),
-    ("variables", (dict, _NONE), "an object", "dict_type"),
-    ("extensions", (dict, _NONE), "an object", "dict_type"),
-)
-
-
 def _members_of_query(scope: Scope) -> dict[str, Any]:
     parameters = Request(scope).query_params
-    repeated = [name for name, *_ in _MEMBERS if len(parameters.getlist(name)) > 1]
+    repeated = [name for name in MEMBERS if len(parameters.getlist(name)) > 1]
     if repeated:
         raise InvalidInput(
-            [FieldError(name, "Should be given once", "repeated_parameter") for name in repeated]
+            [FieldError(name, "Should occur only once", "repeated_parameter") for name in repeated]
         )
     # Clients that fill in a form leave a member empty.
     members = {name: text for name, text in parameters.items() if text or name == "query"}
@@ -272,14 +265,14 @@ def _key(scope: Scope, kind: Kind, fields: int) -> str | None:
     if not values or kind is Kind.READ:
         return None
     if len(values) > 1:
-        raise InvalidInput([FieldError(HEADER, "Should be given once", "repeated_header")])
+        raise InvalidInput([FieldError(HEADER, "Should occur only once", "repeated_header")])
     if fields > 1:
-        message = f"Is for one mutation field; each of several takes its own {KEY_ARGUMENT}"
+        message = f"Applies to one mutation field; give each of several its own {KEY_ARGUMENT}"
         raise InvalidInput([FieldError(HEADER, message, "idempotency_key_of_several")])
     return parse_key(values[0].decode("latin-1").strip(), HEADER)
 
 
-def answer(scope: Scope, error: Exception) -> Response:
+def error_response(scope: Scope, error: Exception) -> Response:
     """The response to a request that raised an exception of any kind."""
     problem = describe(error)
     report(scope, error, problem)
@@ -312,7 +305,7 @@ def _response(
     return BytesResponse(b"{" + b",".join(members) + b"}", status, headers)
 
 
-def _refuse_batch(scope: Scope, media_type: str, batch: Batch) -> Response:
+def _reject_batch(scope: Scope, media_type: str, batch: Batch) -> Response:
     """As many errors as the client sent requests, because it expects as many results.
 
     A client that sends more than ``MAX_ERRORS`` gets as many.
@@ -335,7 +328,7 @@ def _extensions(scope: Scope) -> dict[str, Any]:
             "remaining": charged.window.remaining,
             "reset": charged.reset,
         }
-    if context.once:
-        replayed = [name for name, once in context.once.items() if once.is_replayed]
+    if context.idempotent_writes:
+        replayed = [name for name, write in context.idempotent_writes.items() if write.is_replayed]
         extensions["idempotency"] = {"replayed": bool(replayed), "fields": replayed}
     return extensions

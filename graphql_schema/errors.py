@@ -36,6 +36,11 @@ def request_error(scope: Scope, problem: Problem, code: str | None = None) -> di
     members = problem.members(
         instance=scope["path"], timestamp=now_to_the_second(), request_id=context.request_id
     )
+    return error_document(problem, code, members)
+
+
+def error_document(problem: Problem, code: str, members: dict[str, Any]) -> dict[str, Any]:
+    """A problem with its ``members`` as one of ``errors``, without a place."""
     return {"message": _message(problem), "extensions": {"code": code, **members}}
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.settings import Settings
 from graphql_schema import graphiql_page
 from graphql_schema.compiled import CompiledSchema
 from graphql_schema.endpoint import PATH, GraphQLEndpoint
+from graphql_schema.socket import SocketEndpoint
 
 
 def routes(settings: Settings, engine: CompiledSchema) -> list[BaseRoute]:
@@ -18,9 +19,11 @@ def routes(settings: Settings, engine: CompiledSchema) -> list[BaseRoute]:
         engine: runs the documents.
     """
     endpoint = GraphQLEndpoint(engine, max_page=settings.graphql_max_page_size)
-    if settings.is_production:
-        return [_route(endpoint)]
+    socket = WebSocketRoute(PATH, SocketEndpoint(endpoint))
+    if not settings.has_pages:
+        return [_route(endpoint), socket]
     return [
+        socket,
         _route(EndpointWithGraphiQL(endpoint, settings)),
         Route(f"{PATH}/assets/{{name}}", graphiql_page.asset),
     ]

@@ -1,4 +1,4 @@
-"""The schema, composed of each noun's fields, and the engine that runs documents on it."""
+"""The schema, composed of each resource's fields, and the engine that runs documents on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from strawberry.types.scalar import ScalarDefinition
 
 from api.http.json import instant
 from api.settings import Settings
-from graphql_schema import task_types, tasks
+from graphql_schema import task_changes, task_types, tasks
 from graphql_schema.compiled import CompiledSchema, Leaf, Limits
 from graphql_schema.rules import NestedAliases
 from graphql_schema.viewer import ViewerQueries
@@ -25,13 +25,18 @@ _TEXT: Final = Leaf(str, str, as_is="True")
 
 
 @strawberry.type(description="What can be read. Each field costs one read.")
-class Query(tasks.TaskQueries, ViewerQueries):
+class Query(tasks.TaskQueries, task_changes.TaskChangesQueries, ViewerQueries):
     """The query fields of every noun."""
 
 
 @strawberry.type(description="What can be written. Each field costs one write.")
 class Mutation(tasks.TaskMutations):
-    """The mutation fields of every noun."""
+    """The mutation fields of every resource."""
+
+
+@strawberry.type(description="What can be followed. Opening one costs one read.")
+class Subscription(task_changes.TaskChangesSubscriptions):
+    """The subscription fields of every noun."""
 
 
 @cache
@@ -43,7 +48,7 @@ def schema() -> strawberry.Schema:
         task_types.Due: task_types.DUE,
     }
     config = StrawberryConfig(scalar_map=scalars)
-    made = strawberry.Schema(Query, Mutation, config=config)
+    made = strawberry.Schema(Query, Mutation, Subscription, config=config)
     for type_ in made._schema.type_map.values():
         if isinstance(type_, GraphQLObjectType):
             # Types with interfaces would require instances of Strawberry's classes. Ours are
@@ -55,6 +60,7 @@ def schema() -> strawberry.Schema:
 def engine(settings: Settings) -> CompiledSchema:
     """The engine that runs documents within the limits of the settings."""
     is_introspectable = settings.is_introspectable
+    max_page = settings.graphql_max_page_size
     return CompiledSchema(
         schema(),
         limits=Limits(
@@ -65,7 +71,7 @@ def engine(settings: Settings) -> CompiledSchema:
         ),
         rules=[NestedAliases, *([] if is_introspectable else [NoSchemaIntrospectionCustomRule])],
         leaves={"DateTime": _INSTANT, "Due": _TEXT},
-        list_sizes=task_types.list_sizes(settings.graphql_max_page_size),
+        list_sizes=task_types.list_sizes(max_page) | task_changes.list_sizes(max_page),
         hide_suggestions=not is_introspectable,
-        refuse_nulls=True,
+        reject_nulls=True,
     )

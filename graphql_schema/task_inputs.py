@@ -8,10 +8,11 @@ import strawberry
 from pydantic import BaseModel, BeforeValidator, Field
 from strawberry import ID, UNSET
 
+from graphql_schema.compiled import AS_MEMBERS
 from graphql_schema.task_types import Due, Moment
+from persistence.field_types import text_integer
 from persistence.task_fields import Priority
 from persistence.task_inputs import MAX_PAGE
-from persistence.validation import text_integer
 
 _TAGS: Final = "At most 20, each trimmed of white space, 1 to 50 characters, no comma."
 
@@ -114,6 +115,17 @@ class Ids(BaseModel):
 def argument(description: str) -> Any:
     """The annotation of an argument."""
     return strawberry.argument(description=description)
+
+
+def members_of(type_: Any, description: str) -> Any:
+    """The annotation of an argument whose members the resolver gets, by their names.
+
+    Args:
+        type_: one of the inputs above, a list of one, or one that may be absent.
+    """
+    return strawberry.argument(
+        description=description, graphql_type=type_, metadata={AS_MEMBERS: True}
+    )
 
 
 Id = Annotated[ID, argument("The task's id.")]

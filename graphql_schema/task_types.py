@@ -19,6 +19,7 @@ from graphql_schema.connections import DEFAULT_PAGE_SIZE, PageInfo, PageView
 from graphql_schema.context import Info
 from persistence import tasks
 from persistence.instants import rfc3339
+from persistence.sync_tokens import SyncToken, encode_token
 from persistence.tables import MAX_TAGS
 from persistence.task_fields import Priority
 from persistence.task_inputs import MAX_NEW, MAX_PAGE
@@ -111,6 +112,11 @@ class TaskConnection:
     nodes: list[Task] = strawberry.field(description="The tasks.")
     page_info: PageInfo = strawberry.field(description="Where this page stands.")
 
+    @strawberry.field(description="What changes after this page: `taskChanges(since:)` with this.")
+    def sync_token(self, parent: strawberry.Parent[TaskPageView]) -> str:
+        """The token that was read in the same statement as the page."""
+        return encode_token(parent.token)
+
     @strawberry.field(
         description="How many tasks pass the filter. One more SQL statement, only when selected."
     )
@@ -125,14 +131,16 @@ class TaskPageView(PageView[tasks.Task]):
     """A page of tasks, and what counts the list that it is a part of.
 
     Attributes:
+        token: of the changes after the page.
         list_key: identifies the list within the request.
     """
 
+    token: SyncToken
     list_key: Hashable
     count: Callable[[], Coroutine[Any, Any, int]]
 
 
-@strawberry.type(description="What a bulk deletion did, each in the order asked.")
+@strawberry.type(description="What a bulk deletion did, each in the order sent.")
 class DeleteTasksResult:
     """Resolved from ``persistence.tasks.Deleted``, whose attributes have these names."""
 
@@ -140,7 +148,7 @@ class DeleteTasksResult:
     not_found: list[ID] = strawberry.field(description="The ids of no task of yours.")
 
 
-@strawberry.type(description="What a bulk change did, each in the order asked.")
+@strawberry.type(description="What a bulk change did, each in the order sent.")
 class UpdateTasksResult:
     """Resolved from ``persistence.tasks.Updated``, whose attributes have these names."""
 

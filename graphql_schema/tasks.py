@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import strawberry
 from strawberry import ID, UNSET
@@ -16,7 +16,6 @@ from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema.connections import page_arguments
 from graphql_schema.context import Info
-from graphql_schema.inputs import provided
 from graphql_schema.task_inputs import (
     CreateTaskInput,
     ExpectedVersion,
@@ -26,6 +25,7 @@ from graphql_schema.task_inputs import (
     TaskFilter,
     UpdateTaskInput,
     argument,
+    members_of,
 )
 from graphql_schema.task_types import (
     DeleteTasksResult,
@@ -48,7 +48,10 @@ from persistence.task_inputs import (
     parse_task_id,
 )
 from persistence.task_orders import TaskOrder, position_of, trash_position_of
-from persistence.validation import Checks, validate
+from persistence.validation import ErrorCollector
+
+Members = dict[str, Any]
+"""The members of an input that the client sent, by their names in Python."""
 
 _FILTER_NAMES: Final = {
     name: f"filter.{to_camel_case(name)}" for name in task_inputs.TaskFilter.model_fields
@@ -86,7 +89,7 @@ class TaskQueries:
         after: Annotated[str | None, argument("Only tasks after this cursor.")] = UNSET,
         last: Annotated[int | None, argument("How many, 0 to 1000, from the oldest.")] = UNSET,
         before: Annotated[str | None, argument("Only tasks before this cursor.")] = UNSET,
-        filter: Annotated[TaskFilter | None, argument("Only these tasks.")] = UNSET,
+        filter: Annotated[Members, members_of(TaskFilter | None, "Only these tasks.")] = UNSET,
         order_by: Annotated[
             TaskOrder | None, argument("How they are ordered.")
         ] = TaskOrder.CREATED_DESC,
@@ -96,22 +99,22 @@ class TaskQueries:
             first, after, last, before, max_page=info.context.max_page, most=MAX_PAGE
         )
         arguments = {"limit": paging.limit, "cursor": paging.cursor, "order": order_by}
-        checks = Checks()
-        checks.add(paging.errors)
-        page = checks.run(
-            validate,
+        collector = ErrorCollector()
+        collector.add(paging.errors)
+        page = collector.validate(
             BackwardPage if paging.backward else EmptyablePage,
-            arguments | (provided(filter) if filter else {}),
-            paging.spelling | _FILTER_NAMES,
+            arguments | (filter or {}),
+            paging.client_names | _FILTER_NAMES,
         )
-        checks.finish()
-        rows, has_more = await tasks.list_page(info.context.db, info.context.viewer, page)
+        collector.raise_errors()
+        rows, has_more, token = await tasks.list_page(info.context.db, info.context.viewer, page)
         return TaskPageView(
             rows,
             has_more,
             page.cursor,
             page.backward,
             partial(position_of, order=page.ordered),
+            token,
             ("tasks", repr(page.members())),
             partial(tasks.count, info.context.db, info.context.viewer, page),
         )
@@ -129,18 +132,19 @@ class TaskQueries:
         """List the trash, one page at a time."""
         paging = page_arguments(first, after, max_page=info.context.max_page, most=MAX_PAGE)
         arguments = {"limit": paging.limit, "cursor": paging.cursor}
-        checks = Checks()
-        checks.add(paging.errors)
-        page = checks.run(validate, EmptyableTrashPage, arguments, paging.spelling)
-        checks.finish()
+        collector = ErrorCollector()
+        collector.add(paging.errors)
+        page = collector.validate(EmptyableTrashPage, arguments, paging.client_names)
+        collector.raise_errors()
         context = info.context
-        rows, has_more = await tasks.list_trash(context.db, context.viewer, page)
+        rows, has_more, token = await tasks.list_trash(context.db, context.viewer, page)
         return TaskPageView(
             [*rows],
             has_more,
             page.cursor,
             False,
             trash_position_of,
+            token,
             "trash",
             partial(tasks.count_trash, context.db, context.viewer),
         )
@@ -161,16 +165,16 @@ class TaskMutations:
     async def create_task(
         self,
         info: Info,
-        input: Annotated[CreateTaskInput, argument("The new task.")],
+        input: Annotated[Members, members_of(CreateTaskInput, "The new task.")],
         idempotency_key: IdempotencyKey = UNSET,
     ) -> tasks.Task:
         """Create one task."""
-        context, checks = info.context, Checks()
-        new = checks.run(validate, NewTask, provided(input))
-        key = checks.run(context.key, idempotency_key)
-        checks.finish()
-        once = context.once(info, key, new.model_dump())
-        return await tasks.create(context.db, context.viewer, new, once)
+        context, collector = info.context, ErrorCollector()
+        new = collector.validate(NewTask, input)
+        key = collector.run(context.key, idempotency_key)
+        collector.raise_errors()
+        idempotency = context.idempotent_write(info, key, new.model_dump())
+        return await tasks.create(context.db, context.viewer, new, idempotency)
 
     @strawberry.mutation(
         graphql_type=Task | None,
@@ -180,18 +184,20 @@ class TaskMutations:
         self,
         info: Info,
         id: Id,
-        input: Annotated[UpdateTaskInput, argument("The changes.")],
+        input: Annotated[Members, members_of(UpdateTaskInput, "The changes.")],
         expected_version: ExpectedVersion = UNSET,
         idempotency_key: IdempotencyKey = UNSET,
     ) -> tasks.Task:
         """Change one task."""
-        context, checks, versions = info.context, Checks(), _versions(expected_version)
-        changes = checks.run(validate, TaskChanges, provided(input))
-        task_id = checks.run(parse_task_id, id, "id")
-        key = checks.run(context.key, idempotency_key)
-        checks.finish()
-        once = context.once(info, key, task_id, changes.provided(), versions)
-        return await tasks.change(context.db, context.viewer, task_id, changes, versions, once)
+        context, collector, versions = info.context, ErrorCollector(), _versions(expected_version)
+        changes = collector.validate(TaskChanges, input)
+        task_id = collector.run(parse_task_id, id, "id")
+        key = collector.run(context.key, idempotency_key)
+        collector.raise_errors()
+        idempotency = context.idempotent_write(info, key, task_id, changes.provided(), versions)
+        return await tasks.change(
+            context.db, context.viewer, task_id, changes, versions, idempotency
+        )
 
     @strawberry.mutation(
         graphql_type=Task | None,
@@ -206,32 +212,31 @@ class TaskMutations:
         idempotency_key: IdempotencyKey = UNSET,
     ) -> tasks.Task:
         """Delete one task."""
-        context, checks, versions = info.context, Checks(), _versions(expected_version)
-        task_id = checks.run(parse_task_id, id, "id")
-        key = checks.run(context.key, idempotency_key)
-        checks.finish()
-        once = context.once(info, key, task_id, versions)
-        return await tasks.remove(context.db, context.viewer, task_id, versions, once)
+        context, collector, versions = info.context, ErrorCollector(), _versions(expected_version)
+        task_id = collector.run(parse_task_id, id, "id")
+        key = collector.run(context.key, idempotency_key)
+        collector.raise_errors()
+        idempotency = context.idempotent_write(info, key, task_id, versions)
+        return await tasks.remove(context.db, context.viewer, task_id, versions, idempotency)
 
     @strawberry.mutation(
         graphql_type=list[Task] | None,
         description="Add 1 to 100 tasks to your list at once, all of them or none; they are in the "
-        "order given. Costs one write for every 20 begun.",
+        "order sent. Costs one write for every 20 begun.",
     )
     async def create_tasks(
         self,
         info: Info,
-        inputs: Annotated[list[CreateTaskInput], argument("The new tasks.")],
+        inputs: Annotated[list[Members], members_of(list[CreateTaskInput], "The new tasks.")],
         idempotency_key: IdempotencyKey = UNSET,
     ) -> list[tasks.Task]:
         """Create many tasks."""
-        context, checks = info.context, Checks()
-        members = {"tasks": [provided(each) for each in inputs]}
-        new = checks.run(validate, BulkCreate, members, {"tasks": "inputs"})
-        key = checks.run(context.key, idempotency_key)
-        checks.finish()
-        once = context.once(info, key, [each.model_dump() for each in new.tasks])
-        return await tasks.create_many(context.db, context.viewer, new.tasks, once)
+        context, collector = info.context, ErrorCollector()
+        new = collector.validate(BulkCreate, {"tasks": inputs}, {"tasks": "inputs"})
+        key = collector.run(context.key, idempotency_key)
+        collector.raise_errors()
+        idempotency = context.idempotent_write(info, key, [each.model_dump() for each in new.tasks])
+        return await tasks.create_many(context.db, context.viewer, new.tasks, idempotency)
 
     @strawberry.mutation(
         graphql_type=UpdateTasksResult | None,
@@ -242,17 +247,17 @@ class TaskMutations:
         self,
         info: Info,
         ids: Annotated[list[ID], argument("1 to 1000 ids of tasks.")],
-        input: Annotated[UpdateTaskInput, argument("The changes.")],
+        input: Annotated[Members, members_of(UpdateTaskInput, "The changes.")],
         idempotency_key: IdempotencyKey = UNSET,
     ) -> tasks.Updated:
         """Change many tasks."""
-        context, checks = info.context, Checks()
-        which = checks.run(validate, Ids, {"ids": ids})
-        changes = checks.run(validate, TaskChanges, provided(input))
-        key = checks.run(context.key, idempotency_key)
-        checks.finish()
-        once = context.once(info, key, which.ids, changes.provided())
-        return await tasks.change_many(context.db, context.viewer, which.ids, changes, once)
+        context, collector = info.context, ErrorCollector()
+        which = collector.validate(Ids, {"ids": ids})
+        changes = collector.validate(TaskChanges, input)
+        key = collector.run(context.key, idempotency_key)
+        collector.raise_errors()
+        idempotency = context.idempotent_write(info, key, which.ids, changes.provided())
+        return await tasks.change_many(context.db, context.viewer, which.ids, changes, idempotency)
 
     @strawberry.mutation(
         graphql_type=DeleteTasksResult | None,
@@ -266,12 +271,12 @@ class TaskMutations:
         idempotency_key: IdempotencyKey = UNSET,
     ) -> tasks.Deleted:
         """Delete many tasks."""
-        context, checks = info.context, Checks()
-        deletion = checks.run(validate, Ids, {"ids": ids})
-        key = checks.run(context.key, idempotency_key)
-        checks.finish()
-        once = context.once(info, key, deletion.ids)
-        return await tasks.remove_many(context.db, context.viewer, deletion.ids, once)
+        context, collector = info.context, ErrorCollector()
+        deletion = collector.validate(Ids, {"ids": ids})
+        key = collector.run(context.key, idempotency_key)
+        collector.raise_errors()
+        idempotency = context.idempotent_write(info, key, deletion.ids)
+        return await tasks.remove_many(context.db, context.viewer, deletion.ids, idempotency)
 
     @strawberry.mutation(
         graphql_type=Task | None,
@@ -281,12 +286,12 @@ class TaskMutations:
         self, info: Info, id: Id, idempotency_key: IdempotencyKey = UNSET
     ) -> tasks.Task:
         """Restore one task."""
-        context, checks = info.context, Checks()
-        task_id = checks.run(parse_task_id, id, "id")
-        key = checks.run(context.key, idempotency_key)
-        checks.finish()
-        once = context.once(info, key, task_id)
-        return await tasks.restore(context.db, context.viewer, task_id, once)
+        context, collector = info.context, ErrorCollector()
+        task_id = collector.run(parse_task_id, id, "id")
+        key = collector.run(context.key, idempotency_key)
+        collector.raise_errors()
+        idempotency = context.idempotent_write(info, key, task_id)
+        return await tasks.restore(context.db, context.viewer, task_id, idempotency)
 
     @strawberry.mutation(
         graphql_type=int | None,
@@ -295,8 +300,8 @@ class TaskMutations:
     async def empty_trash(self, info: Info, idempotency_key: IdempotencyKey = UNSET) -> int:
         """Empty the trash."""
         context = info.context
-        once = context.once(info, context.key(idempotency_key))
-        return await tasks.empty_trash(context.db, context.viewer, once)
+        idempotency = context.idempotent_write(info, context.key(idempotency_key))
+        return await tasks.empty_trash(context.db, context.viewer, idempotency)
 
 
 def _versions(expected: int | None) -> Sequence[int] | None:

@@ -31,7 +31,7 @@ class Budget:
             id=ID(f"{kind.value}s:{user_id}"),
             limit=window.limit.amount,
             remaining=window.remaining,
-            reset_at=datetime.fromtimestamp(window.now + window.full_in, UTC),
+            reset_at=datetime.fromtimestamp(window.now + window.seconds_until_full, UTC),
         )
 
 
@@ -63,9 +63,9 @@ class Viewer:
 
 
 async def _budget(context: Context, viewer: persistence.viewer.Viewer, kind: Kind) -> Budget:
-    if check := context.db.check:
+    if session_check := context.db.session_check:
         # What is left is told after this request is charged, and it is not yet.
-        raise check.refuse()
+        raise session_check.fail()
     look, usage = context.budget.look, context.db.usage
     window = await context.once_a_request(kind, lambda: look(viewer_payer(viewer), kind, usage))
     return Budget.of(viewer.user_id, kind, window)

@@ -1,4 +1,4 @@
-"""Cursors: a position in a list, as an opaque string. The same for every noun and protocol."""
+"""Cursors: a position in a list, as an opaque string. The same for every resource and protocol."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def decode_cursor(text: str) -> Position:
 
 
 def invalid_cursor() -> PydanticCustomError:
-    """The error about a text that no answer has as a cursor."""
-    return PydanticCustomError("cursor_invalid", "Input should be a cursor from an answer")
+    """The error about a text that is no cursor of a response."""
+    return PydanticCustomError("cursor_invalid", "Input should be a cursor from a response")
 
 
 def _require_cursor(text: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import asyncpg
 
 from persistence.connection import Connection
-from persistence.errors import Unavailable, connection_lost, server_at_fault
+from persistence.driver_errors import connection_lost, server_at_fault
+from persistence.errors import Unavailable
 from persistence.pool import UNIDENTIFIED, Lease, Pool
 from persistence.slots import Slots
 from persistence.sql import Record, Statement
@@ -44,7 +45,7 @@ class SessionCheck(Protocol):
         """Whether a read has found the session."""
         ...
 
-    def refuse(self) -> Exception:
+    def fail(self) -> Exception:
         """Mark the check as failed, and return the error to raise."""
         ...
 
@@ -72,7 +73,9 @@ class Database:
 
     Attributes:
         share: may be changed when the request is authenticated.
-        check: a session that is to be confirmed by the first read. Until it is, nothing is written.
+        session_check: of a session that the first read has to confirm. Until then nothing is
+            written.
+        on_write: is called with the share after each write.
         losses: how many connections were lost while a statement ran.
     """
 
@@ -82,9 +85,10 @@ class Database:
         "_seconds_left",
         "_since",
         "_slots",
-        "check",
         "losses",
+        "on_write",
         "schema",
+        "session_check",
         "share",
         "usage",
     )
@@ -100,8 +104,9 @@ class Database:
         self.usage = Usage() if usage is None else usage
         self.share = share
         self.schema = schema
-        self.check: SessionCheck | None = None
+        self.session_check: SessionCheck | None = None
         self.losses = 0
+        self.on_write: Callable[[str], None] | None = None
         self._pool = pool
         self._seconds_left = seconds
         self._running = 0
@@ -113,14 +118,14 @@ class Database:
 
         Raises:
             Unavailable: the database did not answer within the deadline, or failed.
-            SessionUnconfirmed: ``check`` did not find its session.
+            SessionUnconfirmed: ``session_check`` did not find its session.
         """
         statement = statement.in_schema(self.schema)
-        check = self.check
-        if check is None or check.is_confirmed:
+        session_check = self.session_check
+        if session_check is None or session_check.is_confirmed:
             return await self._run(statement, values, repeatable=True)
-        joined, joined_values = check.join(statement, values)
-        return check.confirm(await self._run(joined, joined_values, repeatable=True))
+        joined, joined_values = session_check.join(statement, values)
+        return session_check.confirm(await self._run(joined, joined_values, repeatable=True))
 
     async def write(
         self, statement: Statement, /, *, is_repeatable: bool = False, **values: Any
@@ -136,9 +141,16 @@ class Database:
         Raises:
             Unavailable: the database did not answer within the deadline, or failed.
         """
-        assert self.check is None
+        assert self.session_check is None
         statement = statement.in_schema(self.schema)
-        return await self._run(statement, values, repeatable=is_repeatable)
+        records = await self._run(statement, values, repeatable=is_repeatable)
+        if self.on_write is not None:
+            self.on_write(self.share)
+        return records
+
+    def has_room(self, share: str) -> bool:
+        """Whether a statement of this share would have a connection at once."""
+        return self._pool.has_room(share)
 
     async def pause(self, seconds: float) -> None:
         """Wait between two statements; the time counts towards the deadline."""
@@ -162,7 +174,7 @@ class Database:
     async def _run(
         self, statement: Statement, values: Mapping[str, Any], *, repeatable: bool
     ) -> Sequence[Record]:
-        arguments = statement.arguments(values)
+        arguments = [values[name] for name in statement.parameters]
         if not self._running:
             self._since = time.monotonic()
         self._running += 1
@@ -196,8 +208,12 @@ class Database:
     ) -> Sequence[Record]:
         while True:
             try:
-                async with attempt as connection:
-                    return await connection.run(statement, arguments, attempt.seconds_left())
+                seconds = attempt.seconds_left()
+                connection = attempt.take()
+                if connection is None:
+                    connection, seconds = await attempt.wait(seconds)
+                with attempt:
+                    return await connection.run(statement, arguments, seconds)
             except Exception as error:
                 self.losses += attempt.step == RUNNING and connection_lost(error)
                 if not attempt.may_be_repeated(error, repeatable):
@@ -208,7 +224,7 @@ class Database:
 class _Attempt:
     """The attempts to run one statement: the current step, and the last failure, for the log.
 
-    Each ``async with`` is an attempt: it takes a connection of the pool, and returns it.
+    Each one takes a connection of the pool, or waits for it; a ``with`` block returns it.
     """
 
     __slots__ = (
@@ -238,30 +254,44 @@ class _Attempt:
         self._lease: Lease | None = None
         self.step = WAITING
 
-    async def __aenter__(self) -> Connection:
-        # If this raises, ``step`` still names the step that failed, for the log.
-        seconds = self.seconds_left()
+    def take(self) -> Connection | None:
+        """An idle connection; ``None`` if one has to be waited for, or opened."""
         self.step = WAITING
-        began = time.monotonic()
-        try:
-            lease = self._lease = await self._pool.lease(self._share, seconds)
-        finally:
-            self._leased_at = time.monotonic()
-            self._usage.add_wait(began, self._leased_at)
-        connection = lease.connection
-        if connection is None:
-            self.step = CONNECTING
+        lease = self._lease = self._pool.lease_at_once(self._share)
+        self._leased_at = time.monotonic()
+        if lease is None or lease.connection is None:
+            return None
+        self.step = RUNNING
+        return lease.connection
+
+    async def wait(self, seconds: float) -> tuple[Connection, float]:
+        """A connection, after ``take`` had none, and the time that is left then."""
+        lease = self._lease
+        if lease is None:
+            began = self._leased_at
             try:
+                lease = self._lease = await self._pool.lease(self._share, seconds)
+            finally:
+                self._leased_at = time.monotonic()
+                self._usage.add_wait(began, self._leased_at)
+        try:
+            connection = lease.connection
+            if connection is None:
+                self.step = CONNECTING
                 async with asyncio.timeout(self.seconds_left()):
                     connection = await lease.connect()
-            except BaseException:
-                lease.give_back()
-                self._add_usage()
-                raise
+            seconds = self.seconds_left()
+        except BaseException:
+            lease.give_back()
+            self._add_usage()
+            raise
         self.step = RUNNING
-        return connection
+        return connection, seconds
 
-    async def __aexit__(self, _: object, error: BaseException | None, traceback: object) -> None:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, traceback: object) -> None:
         assert self._lease is not None
         self._add_usage()
         if error is None or _is_reusable_after(error):

@@ -15,9 +15,9 @@ import msgspec
 
 from persistence.database import Database
 from persistence.errors import ExpectedError, FieldError, InvalidInput, Unavailable
+from persistence.reported_values import reported_value
 from persistence.sql import Record, Statement
 from persistence.tables import KEY_LENGTH
-from persistence.validation import printable
 
 HEADER: Final = "Idempotency-Key"
 """The header of both protocols."""
@@ -37,14 +37,14 @@ class KeyInFlight(ExpectedError):
 
 
 @dataclass(slots=True, eq=False)
-class Once:
-    """One request that its idempotency key allows to be done once.
+class IdempotentWrite:
+    """One write of a client, which its idempotency key allows to be done once.
 
     Attributes:
         key: the key, without quotes.
-        fingerprint: the same for each repeat of the request, another for another request.
+        fingerprint: the same for each repeat of the request; another request has another one.
         hours: how long the outcome is kept.
-        is_replayed: whether the answer is an earlier outcome; set by ``write``.
+        is_replayed: whether the outcome is an earlier one; set by ``write``.
     """
 
     key: str
@@ -66,7 +66,7 @@ def parse_key(text: str, field: str) -> str:
     key = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
     if not _KEY.fullmatch(key):
         message = f"Should have 1 to {KEY_LENGTH} printable ASCII characters"
-        raise InvalidInput([FieldError(field, message, "idempotency_key", printable(text))])
+        raise InvalidInput([FieldError(field, message, "idempotency_key", reported_value(text))])
     return key
 
 
@@ -85,7 +85,7 @@ def fingerprint(*parts: Any) -> str:
 async def write(
     db: Database,
     statements: Mapping[bool, Statement],
-    once: Once | None,
+    idempotency: IdempotentWrite | None,
     types: Mapping[str, Any],
     **values: Any,
 ) -> Sequence[Record]:
@@ -103,16 +103,20 @@ async def write(
         KeyInFlight: the request with this key is still running.
         Unavailable: the database did not answer within the deadline, or failed.
     """
-    if once is None:
+    if idempotency is None:
         return await db.write(statements[False], **values)
-    values |= {"key": once.key, "fingerprint": once.fingerprint, "hours": once.hours}
+    values |= {
+        "key": idempotency.key,
+        "fingerprint": idempotency.fingerprint,
+        "hours": idempotency.hours,
+    }
     losses, give_up_at = db.losses, time.monotonic() + ABANDONED_FOR
     while True:
         [(earlier, outcome)] = await _run(db, statements[True], values)
-        if earlier is not None and earlier != once.fingerprint:
+        if earlier is not None and earlier != idempotency.fingerprint:
             raise KeyMismatch
         if outcome is not None:
-            once.is_replayed = earlier is not None
+            idempotency.is_replayed = earlier is not None
             return [_StoredRecord(row, types) for row in msgspec.json.decode(outcome)]
         # PostgreSQL may not have noticed yet that the connection of our first attempt is gone.
         if db.losses == losses or time.monotonic() > give_up_at:

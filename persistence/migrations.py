@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-import asyncpg
 from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Table, text
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from alembic import command
-from persistence.database import Database
-from persistence.errors import Unavailable
-from persistence.sql import Record, Statement
-from persistence.tables import OWN_TABLES, ROW_SECURITY, VERSION_TABLE, qualified
+from persistence import schema_check
+from persistence.schema_names import qualified
+from persistence.tables import VERSION_TABLE
 from persistence.urls import parse_database_url
 
 
@@ -34,16 +29,10 @@ def config(url: str | None = None, schema: str | None = None) -> Config:
         schema: of our tables, with a ``url``.
     """
     configuration = Config()
-    configuration.set_main_option("script_location", str(script_location()).replace("%", "%%"))
+    scripts = str(schema_check.script_location())
+    configuration.set_main_option("script_location", scripts.replace("%", "%%"))
     configuration.attributes.update(url=url, schema=schema)
     return configuration
-
-
-def script_location() -> Path:
-    """The folder ``alembic``: inside this package in a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    in_wheel = package / "alembic"
-    return in_wheel if in_wheel.exists() else package.parent / "alembic"
 
 
 def upgrade(url: str, schema: str | None = None) -> None:
@@ -77,7 +66,7 @@ def stamp(url: str, revision: str, schema: str | None = None) -> str:
     Raises:
         CannotMigrate: there is no such revision; or see ``upgrade``.
     """
-    known, newest = _revisions()
+    known, newest = schema_check.revisions()
     if revision == "head":
         revision = newest
     if revision not in {*known, newest}:
@@ -116,13 +105,14 @@ def adopt_revision(connection: Connection) -> None:
     schema when other revisions are there. Where they are not, our row stays until the next
     migration, so that these instances keep serving during a deploy.
     """
-    ours = [*_revisions()[0], _revisions()[1]]
+    older, newest = schema_check.revisions()
+    ours = [*older, newest]
     is_adopted = connection.scalar(text(f"SELECT to_regclass('{VERSION_TABLE}') IS NOT NULL"))
     if not connection.scalar(_IS_SHARED):
         return
     shared = connection.scalars(text("SELECT version_num FROM alembic_version")).all()
-    found = [revision for revision in shared if revision in ours]
-    if not found:
+    applied = [revision for revision in shared if revision in ours]
+    if not applied:
         return
     if not is_adopted:
         connection.execute(
@@ -132,10 +122,11 @@ def adopt_revision(connection: Connection) -> None:
             )
         )
         insert = text(f"INSERT INTO {VERSION_TABLE} VALUES (:revision)")  # noqa: S608  # a constant
-        connection.execute(insert, [{"revision": revision} for revision in found])
-    if is_adopted or len(found) < len(shared):
+        connection.execute(insert, [{"revision": revision} for revision in applied])
+    if is_adopted or len(applied) < len(shared):
         connection.execute(
-            text("DELETE FROM alembic_version WHERE version_num = ANY(:found)"), {"found": found}
+            text("DELETE FROM alembic_version WHERE version_num = ANY(:applied)"),
+            {"applied": applied},
         )
 
 
@@ -166,120 +157,3 @@ def require_moved(connection: Connection, schema: str) -> None:
             f"The database has an installation outside the schema {schema}. Stop every instance, "
             "then move it there: twofold move-tables."
         )
-
-
-class UnusableTables(Exception):
-    """Row-level security hides rows from us; the message says what to change.
-
-    Args:
-        part: the part that fails: the name of one of our tables, or ``"sessions"``.
-        reason: a sentence.
-    """
-
-    def __init__(self, part: str, reason: str) -> None:
-        self.part = part
-        super().__init__(reason)
-
-
-class SchemaProblem(NamedTuple):
-    """What keeps an instance from serving.
-
-    Attributes:
-        part: the part that fails: ``"schema"``, or the name of one of our tables.
-        reason: why, for the log.
-    """
-
-    part: str
-    reason: str
-
-
-async def find_schema_problem(db: Database, session_table: str) -> SchemaProblem | None:
-    """What keeps this instance from serving, if anything; one round trip.
-
-    A revision that this build does not know is a newer one. It is no problem, because migrations
-    keep what the previous release uses: old instances keep serving during a deploy.
-
-    Args:
-        session_table: the auth server's table, as SQL writes it.
-
-    Raises:
-        UnusableTables: row-level security applies to this role.
-        Unavailable: the database does not answer.
-    """
-    statement = _schema_check(db.schema)
-    columns = {each.name: list(each.c.keys()) for each in OWN_TABLES}
-    try:
-        [record] = await db.read(statement, sessions=session_table, **columns)
-    except Unavailable as error:
-        if isinstance(error.__cause__, asyncpg.UndefinedTableError):  # Never migrated.
-            return BEHIND
-        raise
-    older, newest = _revisions()
-    revisions = set(record["revisions"])
-    if not revisions or (newest not in revisions and not revisions.isdisjoint(older)):
-        return BEHIND
-    for table in OWN_TABLES:
-        if problem := _table_problem(table, record):
-            return problem
-    if record["sessions_hidden"]:
-        raise UnusableTables("sessions", ROW_SECURITY.format(table=session_table))
-    return None
-
-
-def _table_problem(table: Table, record: Record) -> SchemaProblem | None:
-    name = str(table.name)  # SQLAlchemy's has a class of its own, which is not JSON.
-    columns = record[f"{name}_columns"]
-    if columns is None:
-        return SchemaProblem(name, f"there is no table {name}")
-    if columns < len(table.c):
-        return SchemaProblem(name, f"a column of the table {name} is missing or unreadable")
-    if not record[f"{name}_writable"]:
-        return SchemaProblem(name, f"this role may not write the table {name}")
-    if record[f"{name}_hidden"]:
-        raise UnusableTables(name, ROW_SECURITY.format(table=name))
-    return None
-
-
-BEHIND: Final = SchemaProblem("schema", "it is behind this build: twofold migrate")
-
-
-@cache
-def _schema_check(schema: str | None) -> Statement:
-    checks, oids, names = [], [], ["sessions"]
-    for table in OWN_TABLES:
-        name = table.name
-        names.append(name)
-        oids.append(f"to_regclass('{qualified(name, schema)}')::oid AS {name}")
-        checks.append(
-            f"""
-            CASE WHEN {name} IS NOT NULL THEN (
-                SELECT count(*) FROM pg_attribute
-                WHERE attrelid = {name} AND attname = ANY(${len(names)}::text[])
-                    AND NOT attisdropped AND has_column_privilege({name}, attnum, 'SELECT')
-            ) END AS {name}_columns,
-            has_any_column_privilege({name}, 'INSERT')
-                AND has_any_column_privilege({name}, 'UPDATE')
-                AND has_table_privilege({name}, 'DELETE') AS {name}_writable,
-            row_security_active({name}) AS {name}_hidden
-            """  # noqa: S608  # constants
-        )
-    versions = qualified(VERSION_TABLE, schema)
-    return Statement(
-        f"""
-        SELECT ARRAY(SELECT version_num::text FROM {versions}) AS revisions,
-            {", ".join(checks)},
-            row_security_active(to_regclass($1::text)::oid) AS sessions_hidden
-        FROM (SELECT {", ".join(oids)}) AS t
-        """,  # noqa: S608  # constants, and a name that needs no quotes
-        tuple(names),
-        typed=True,
-    )
-
-
-@cache
-def _revisions() -> tuple[frozenset[str], str]:
-    """The revisions before the newest one, and the newest one."""
-    scripts = ScriptDirectory.from_config(config())
-    newest = scripts.get_current_head()
-    assert newest is not None
-    return frozenset(script.revision for script in scripts.walk_revisions()) - {newest}, newest

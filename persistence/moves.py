@@ -7,7 +7,8 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 from persistence.migrations import MIGRATION_LOCK, CannotMigrate, adopt_revision, create_engine
-from persistence.tables import OWN_TABLES, VERSION_TABLE, qualified
+from persistence.schema_names import qualified
+from persistence.tables import FUNCTIONS, OWN_TABLES, VERSION_TABLE
 
 NAMES: Final = (*(table.name for table in OWN_TABLES), VERSION_TABLE)
 """The tables of an installation."""
@@ -53,6 +54,11 @@ def _move(connection: Connection, schema: str) -> bool:
     _let_users_in(connection, schema)
     for name in NAMES:
         connection.execute(text(f"ALTER TABLE {name} SET SCHEMA {schema}"))
+    for name, has_path in FUNCTIONS.items():
+        connection.execute(text(f"ALTER FUNCTION {name} SET SCHEMA {schema}"))
+        if has_path:
+            path = f"pg_catalog, {schema}, pg_temp"
+            connection.execute(text(f"ALTER FUNCTION {schema}.{name} SET search_path = {path}"))
     return True
 
 

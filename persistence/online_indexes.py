@@ -2,7 +2,7 @@
 
 ``CREATE INDEX`` would lock a large table against writes for as long as it takes. ``CONCURRENTLY``
 does not, but it runs in no transaction, and the migrations are one. So the indexes have no
-revision: what is missing is built after an upgrade. The service answers the same without them.
+revision: what is missing is built after an upgrade. Without them the results are the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import CreateIndex
 
-from persistence.tables import ONLINE_INDEXES, qualified
+from persistence.schema_names import qualified
+from persistence.tables import ONLINE_INDEXES
 
 
 async def build_online_indexes(engine: AsyncEngine, schema: str | None) -> None:

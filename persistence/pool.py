@@ -24,10 +24,10 @@ PING_AFTER_IDLE: Final = 30.0
 LINGER: Final = 10.0
 """Seconds that a connection beyond the pool's size is idle before it is closed."""
 
-MAX_WAITING: Final = 250
+MAX_WAITING_STATEMENTS: Final = 250
 """Statements of one viewer that may wait for a connection; twice the usual budget of a minute."""
 
-MAX_WAITING_UNIDENTIFIED: Final = 5_000
+MAX_WAITING_UNIDENTIFIED_STATEMENTS: Final = 5_000
 """Statements of requests without a viewer yet that may wait: the session look-ups of everybody."""
 
 UNIDENTIFIED: Final = ""
@@ -119,11 +119,26 @@ class Pool:
         """The most connections that may be open."""
         return self._settings.size + self._settings.max_overflow
 
+    def lease_at_once(self, share: str) -> Lease | None:
+        """The right to use one connection, unless it has to be waited for.
+
+        Args:
+            share: whose connections it counts among: a viewer's, or ``UNIDENTIFIED``.
+
+        Raises:
+            PoolExhausted: too many statements of this share wait already.
+        """
+        own = self._join(share)
+        if self._acquire_at_once(own):
+            return Lease(self, own)
+        self._leave(own)
+        return None
+
     async def lease(self, share: str, seconds: float) -> Lease:
         """Wait for the right to use one connection, in the order of arrival.
 
         Args:
-            share: whose connections it counts among: a viewer's, or ``UNIDENTIFIED``.
+            share: see ``lease_at_once``.
             seconds: how long to wait at most, if that is less than the pool's time-out.
 
         Raises:
@@ -140,6 +155,11 @@ class Pool:
             raise
         return Lease(self, own)
 
+    def has_room(self, share: str) -> bool:
+        """Whether a statement of this share would have a connection at once."""
+        own = self._shares.get(share)
+        return self._slots.are_free and (own is None or own.are_free)
+
     async def close(self) -> None:
         """Close the idle connections; those in use are closed when they are returned."""
         self._is_closed = True
@@ -150,10 +170,10 @@ class Pool:
             await asyncio.wait(self._closing)
 
     def _acquire_at_once(self, share: _Share) -> bool:
-        if not share.slots.acquire_at_once():
+        if not share.acquire_at_once():
             return False
         if not self._slots.acquire_at_once():
-            share.slots.release()
+            share.release()
             return False
         return True
 
@@ -163,11 +183,11 @@ class Pool:
         try:
             async with asyncio.timeout(min(seconds, self._settings.timeout)):
                 # The share's first, so that a statement that waits for it holds no slot of others.
-                await share.slots.acquire()
+                await share.acquire()
                 try:
                     await self._slots.acquire()
                 except BaseException:
-                    share.slots.release()
+                    share.release()
                     raise
         except TimeoutError:
             if seconds < self._settings.timeout:
@@ -182,7 +202,9 @@ class Pool:
         share = self._shares.get(name)
         if share is None:
             share = self._shares[name] = _Share(name, self._share_size)
-        max_waiting = MAX_WAITING_UNIDENTIFIED if name == UNIDENTIFIED else MAX_WAITING
+        max_waiting = (
+            MAX_WAITING_UNIDENTIFIED_STATEMENTS if name == UNIDENTIFIED else MAX_WAITING_STATEMENTS
+        )
         if share.users >= self._share_size + max_waiting:
             raise PoolExhausted(
                 f"{max_waiting} statements of one share wait for a connection already"
@@ -198,7 +220,7 @@ class Pool:
     def _release(self, share: _Share) -> None:
         self._leases -= 1
         self._slots.release()
-        share.slots.release()
+        share.release()
         self._leave(share)
 
     def _take_idle(self) -> Connection | None:
@@ -237,14 +259,12 @@ class Pool:
         task.add_done_callback(self._closing.discard)
 
 
-class _Share:
+class _Share(Slots):
     """One share's slots, and the number of statements that hold one or wait for one."""
 
-    __slots__ = ("name", "slots", "users")
-
     def __init__(self, name: str, size: int) -> None:
+        super().__init__(size)
         self.name = name
-        self.slots = Slots(size)
         self.users = 0
 
 
@@ -277,7 +297,7 @@ class Lease:
             elif await connection.ping():
                 self.connection = connection
             else:
-                # The others may be lost as well, and each ping that gets no answer takes long.
+                # The others may be lost as well, and each ping without a reply takes long.
                 break
         if self.connection is None:
             connection = await connect(pool._database)

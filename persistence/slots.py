@@ -8,6 +8,11 @@ import asyncio
 class Slots(asyncio.Semaphore):
     """asyncio's semaphore: first come, first served."""
 
+    @property
+    def are_free(self) -> bool:
+        """Whether nobody would have to wait for one."""
+        return not self._waiters and self._value > 0
+
     def acquire_at_once(self) -> bool:
         """Acquire a slot if nobody has to wait for one; return whether it was acquired.
 

@@ -1,4 +1,4 @@
-"""What the statements of every noun share: compiled once, typed, one round trip. No I/O."""
+"""What the statements of every resource share: compiled once, typed, one round trip. No I/O."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from sqlalchemy import (
     ARRAY,
     CTE,
+    BigInteger,
     BindParameter,
     Cast,
     ClauseElement,
@@ -72,10 +73,6 @@ class Statement:
         if statement is None:
             statement = self._by_schema[schema] = compile_statement(self.source, schema)
         return statement
-
-    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """The values in the order in which the SQL numbers them."""
-        return [values[name] for name in self.parameters]
 
 
 def compile_statement(source: ClauseElement, schema: str | None = None) -> Statement:
@@ -163,6 +160,15 @@ def locked_rows(
     return (rows if order is None else rows.order_by(order)).cte("locked")
 
 
+def all_ids(locked: CTE) -> Cast[Any]:
+    """The column ``id`` of all these rows as one array, for ``func.any``.
+
+    PostgreSQL reads a locking part row by row, as the statement needs the rows. An array it makes
+    of all of them, so that every row is locked before the statement changes the first one.
+    """
+    return cast(select(func.array_agg(locked.c.id)).scalar_subquery(), ARRAY(BigInteger))
+
+
 def at_version(locked: CTE) -> ColumnElement[bool]:
     """Whether the row is at one of the versions in the parameter ``versions``; null means any."""
     versions = integer_list("versions", Integer())
@@ -192,7 +198,7 @@ def one_row(records: Sequence[Record], kind: str, row_id: int) -> Record:
     """The record.
 
     Args:
-        kind: the noun, for the error: ``"Task"``.
+        kind: the resource, for the error: ``"Task"``.
 
     Raises:
         NotFound: there is none.
@@ -208,7 +214,7 @@ def changed_row(
     """The values of the row after a statement that ends with ``done_or_locked``.
 
     Args:
-        kind: the noun, for the errors: ``"Task"``.
+        kind: the resource, for the errors: ``"Task"``.
         versions: the versions at which the client allows the change; ``None`` means any.
 
     Raises:

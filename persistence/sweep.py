@@ -84,14 +84,14 @@ def _sweep() -> Statement:
 def _removed(table: Table, age: ColumnElement[Any], *conditions: ColumnElement[bool]) -> CTE:
     """The oldest rows that meet the conditions, at most ``batch``, deleted."""
     row = tuple_(*table.primary_key)
-    found = (
+    expired = (
         select(*table.primary_key)
         .where(*conditions)
         .order_by(age)
         .limit(bindparam("batch", type_=Integer))
         .with_for_update(skip_locked=True)
     )
-    removal = delete(table).where(row.in_(found)).returning(*table.primary_key)
+    removal = delete(table).where(row.in_(expired)).returning(*table.primary_key)
     return removal.cte(f"removed_{table.name}")
 
 

@@ -1,8 +1,7 @@
-"""The tables this service owns, the names of their constraints, and the database they need."""
+"""The tables this service owns, the names of their constraints, and their indexes."""
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -66,6 +65,8 @@ tasks = Table(
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # The number of the last change, given by a trigger (``feeds``). 0 is from before the feeds.
+    Column("seq", BigInteger, nullable=False, server_default=text("0")),
     # When the task was put into the trash; null for a task that lives.
     Column("deleted_at", DateTime(timezone=True)),
     # A task is due on a day, at a moment, or not at all.
@@ -120,6 +121,8 @@ ONLINE_INDEXES: Final = (
     Index("ix_tasks_living_updated", tasks.c.user_id, tasks.c.updated_at, tasks.c.id, **_LIVING),
     Index("ix_tasks_living_priority", tasks.c.user_id, tasks.c.priority, tasks.c.id, **_LIVING),
     Index("ix_tasks_living_due", tasks.c.user_id, DUE_KEY, tasks.c.id, **_LIVING),
+    # The order of the changes.
+    Index("ix_tasks_seq", tasks.c.user_id, tasks.c.seq, tasks.c.id, postgresql_concurrently=True),
     # The order of the trash.
     Index(
         "ix_tasks_trash",
@@ -155,52 +158,38 @@ idempotency_keys = Table(
     Index(None, "expires_at"),
 )
 
-OWN_TABLES: Final = (tasks, idempotency_keys)
+feeds = Table(
+    "feeds",
+    metadata,
+    # The empty id is nobody's: its row has the epoch of everybody who has no row yet.
+    Column("user_id", Text, primary_key=True),
+    # Of another history, of which numbers say nothing in this one.
+    Column("epoch", BigInteger, nullable=False),
+    # The number of the person's last change.
+    Column("seq", BigInteger, nullable=False, server_default=text("0")),
+    # Who knows only changes before this number has to start anew.
+    Column("floor", BigInteger, nullable=False, server_default=text("0")),
+    postgresql_with={"fillfactor": 50},
+)
+"""For each person a counter of changes, which the triggers of ``tasks`` advance.
+
+A transaction takes a number under the lock of the person's row, and keeps the lock until its
+commit. So for each person the order of the numbers is the order of the commits, whoever writes.
+"""
+
+WRITTEN_TABLES: Final = (tasks, idempotency_keys)
 """The tables that serving reads and writes."""
+
+OWN_TABLES: Final = (*WRITTEN_TABLES, feeds)
+"""The tables that serving reads."""
+
+FUNCTIONS: Final = {
+    "twofold_feed_number(text)": False,
+    "twofold_stamp_task()": True,
+    "twofold_raise_floors()": True,
+    "twofold_new_epoch()": True,
+}
+"""The functions of the triggers, and whether each finds our tables by a search path of its own."""
 
 VERSION_TABLE: Final = "twofold_alembic_version"
 """The table with the revision of our schema. Other applications use Alembic's usual name."""
-
-ENCODING: Final = "UTF8"
-"""The database's encoding. Any other cannot store every title, or miscounts its length."""
-
-
-def require_schema_name(name: str) -> None:
-    """Require that our tables can be put into a schema of this name.
-
-    Raises:
-        ValueError: they cannot; the message is one sentence.
-    """
-    if not _SCHEMA_NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} is not a schema's name: 1 to 63 lower-case letters, digits and underscores, "
-            "the first no digit."
-        )
-    if name.startswith("pg_") or name == "information_schema":
-        raise ValueError(f"{name!r} is one of PostgreSQL's own schemas.")
-
-
-# A name that SQL needs no quotes for, so that people can type it. PostgreSQL cuts at 63 bytes.
-_SCHEMA_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-
-
-def qualified(name: str, schema: str | None) -> str:
-    """The name of one of our tables as SQL writes it.
-
-    Args:
-        schema: a name that ``require_schema_name`` allows; ``None`` for the search path's.
-    """
-    return name if schema is None else f'"{schema}".{name}'
-
-
-def wrong_encoding(encoding: str) -> str:
-    """The sentence that rejects a database with another encoding."""
-    return f"The encoding of the database is {encoding}; it has to be {ENCODING}."
-
-
-ROW_SECURITY: Final = (
-    "row-level security of the table {table} applies to this role, and would hide rows without an "
-    "error: ALTER TABLE {table} DISABLE ROW LEVEL SECURITY, or connect as its owner, or as a role "
-    "with BYPASSRLS"
-)
-"""The sentence that rejects a table whose rows row-level security may hide."""

@@ -151,6 +151,7 @@ STORED: Final = (
 
 if lacking := set(table.c.keys()).symmetric_difference(
     [
+        "seq",  # A trigger's.
         "search_text",
         "search_version",
         *(column for stored in STORED.values() for column in stored.write(table.c.id)),

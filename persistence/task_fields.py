@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstra
 from pydantic_core import PydanticCustomError
 
 from persistence.due import DUE_SCHEMA, canonical_due
+from persistence.field_types import NOT_WHITE_SPACE, WITHOUT_NUL, blank_to_none
 from persistence.tables import DESCRIPTION_LENGTH, MAX_TAGS, PRIORITIES, TAG_LENGTH, TITLE_LENGTH
-from persistence.validation import NOT_WHITE_SPACE, blank_to_none, storable
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):
@@ -62,7 +62,7 @@ TEXT_PATTERN: Final = rf"^[^\x00]*{NOT_WHITE_SPACE}[^\x00]*$"
 Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_LENGTH),
-    AfterValidator(storable),
+    WITHOUT_NUL,
     Field(
         description="Trimmed of white space, then 1 to 200 characters.",
         examples=["Water the plants"],
@@ -74,7 +74,7 @@ Description = Annotated[
     Annotated[
         str,
         StringConstraints(max_length=DESCRIPTION_LENGTH),
-        AfterValidator(storable),
+        WITHOUT_NUL,
         AfterValidator(blank_to_none),
         Field(json_schema_extra={"pattern": r"^[^\x00]*$"}),
     ]
@@ -145,7 +145,7 @@ TAG_PATTERN: Final = r"^[^\x00,]*([^\s\x00\x85,]|\uFEFF)[^\x00,]*$"
 Tag = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=TAG_LENGTH),
-    AfterValidator(storable),
+    WITHOUT_NUL,
     AfterValidator(without_comma),
     Field(json_schema_extra={"pattern": TAG_PATTERN}),
 ]
@@ -170,7 +170,8 @@ class EditableFields(BaseModel):
     completed: Completed = False
     due: Due = None
     priority: Annotated[Priority, Field(description="How much it matters.")] = Priority.NONE
-    tags: Tags = []  # pydantic copies it
+    # A constant list would be copied for each task, by ``copy.deepcopy``.
+    tags: Annotated[Tags, Field(json_schema_extra={"default": []})] = Field(default_factory=list)
 
 
 EDITABLE: Final = tuple(EditableFields.model_fields)

@@ -18,6 +18,7 @@ from pydantic import (
     field_validator,
 )
 
+from persistence.bodies import Body, describe_changes, describe_read_only, nested
 from persistence.cursors import (
     CURSOR_SCHEMA,
     TRASH_CURSOR_SCHEMA,
@@ -31,6 +32,14 @@ from persistence.due import (
     canonical_due,
     canonical_moment,
 )
+from persistence.field_types import (
+    WITHOUT_NUL,
+    json_integer,
+    parse_id,
+    text_boolean,
+    text_integer,
+)
+from persistence.sync_tokens import SYNC_TOKEN_SCHEMA, SyncToken, SyncTokenText, decode_token
 from persistence.tables import PRIORITIES, TAG_LENGTH
 from persistence.task_fields import (
     READ_ONLY,
@@ -42,16 +51,6 @@ from persistence.task_fields import (
     Title,
 )
 from persistence.task_orders import TaskOrder, order_of, position_values, trash_position_values
-from persistence.validation import (
-    Body,
-    describe_changes,
-    describe_read_only,
-    json_integer,
-    parse_id,
-    storable,
-    text_boolean,
-    text_integer,
-)
 from persistence.zones import require_zone
 
 MAX_PAGE: Final = 1000
@@ -67,7 +66,7 @@ QUERY_LENGTH: Final = 200
 """The longest search, in code points."""
 
 TaskId = NewType("TaskId", int)
-"""1 to ``persistence.validation.MAX_ID``."""
+"""1 to ``persistence.field_types.MAX_ID``."""
 
 
 class _TaskBody(Body):
@@ -176,7 +175,7 @@ class TaskFilter(BaseModel):
         Annotated[
             str,
             StringConstraints(strip_whitespace=True, min_length=1, max_length=QUERY_LENGTH),
-            AfterValidator(storable),
+            WITHOUT_NUL,
         ]
         | None,
         Field(
@@ -195,9 +194,12 @@ class TaskFilter(BaseModel):
 
     def members(self) -> dict[str, Any]:
         """The members of the filter that are not null, without those that a page adds."""
-        values = {name: getattr(self, name) for name in TaskFilter.model_fields}
+        provided = self.model_fields_set
+        values = {name: getattr(self, name) for name in _FILTER_FIELDS if name in provided}
         return {name: value for name, value in values.items() if value is not None}
 
+
+_FILTER_FIELDS: Final = tuple(TaskFilter.model_fields)
 
 CONDITIONS: Final = TaskFilter.model_fields.keys() - {"zone"}
 """The members of a filter that are conditions by themselves."""
@@ -206,7 +208,7 @@ CONDITIONS: Final = TaskFilter.model_fields.keys() - {"zone"}
 Limit = Annotated[
     int,
     # The bounds first: behind a validator they would not reach the JSON schema.
-    Field(ge=1, le=MAX_PAGE, description="The most tasks to answer with."),
+    Field(ge=1, le=MAX_PAGE, description="The most tasks of the response."),
     BeforeValidator(text_integer),
 ]
 EmptyableLimit = Annotated[int, Field(ge=0, le=MAX_PAGE), BeforeValidator(text_integer)]
@@ -226,7 +228,7 @@ class Page(TaskFilter):
     limit: Limit = MAX_PAGE
     cursor: Annotated[
         Cursor | None,
-        Field(description="From the `next` link of an earlier answer in the same order."),
+        Field(description="From the `next` link of an earlier response in the same order."),
         CURSOR_SCHEMA,
     ] = None
 
@@ -298,7 +300,7 @@ class TrashPage(BaseModel):
     limit: Limit = MAX_PAGE
     cursor: Annotated[
         Cursor | None,
-        Field(description="From the `next` link of an earlier answer."),
+        Field(description="From the `next` link of an earlier response."),
         TRASH_CURSOR_SCHEMA,
     ] = None
 
@@ -324,6 +326,24 @@ class EmptyableTrashPage(TrashPage):
     limit: EmptyableLimit = MAX_PAGE
 
 
+class ChangesPage(BaseModel):
+    """A part of the changes: the first ``limit`` tasks that changed after ``since``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    since: Annotated[
+        SyncTokenText | None,
+        Field(description="From an earlier response. Without it: all tasks that you have."),
+        SYNC_TOKEN_SCHEMA,
+    ] = None
+    limit: Limit = MAX_PAGE
+
+    @property
+    def position(self) -> SyncToken | None:
+        """The position of the token; ``None`` means before all tasks."""
+        return decode_token(self.since) if self.since is not None else None
+
+
 class BulkDelete(BaseModel):
     """Which tasks to delete at once."""
 
@@ -338,7 +358,9 @@ class BulkUpdate(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task_ids: TaskIds
-    changes: Annotated[TaskChanges, Field(description="What you leave out stays as it is.")]
+    changes: Annotated[
+        TaskChanges, nested(TaskChanges), Field(description="What you leave out stays as it is.")
+    ]
 
 
 class BulkCreate(BaseModel):
@@ -347,7 +369,7 @@ class BulkCreate(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tasks: Annotated[
-        list[NewTask],
+        list[Annotated[NewTask, nested(NewTask)]],
         Field(
             min_length=1,
             max_length=MAX_NEW,
@@ -357,5 +379,5 @@ class BulkCreate(BaseModel):
 
 
 def parse_task_id(text: str, field: str = "task_id") -> TaskId:
-    """A task's id from its text: see ``persistence.validation.parse_id``."""
+    """A task's id from its text: see ``persistence.field_types.parse_id``."""
     return TaskId(parse_id(text, "Task", field))

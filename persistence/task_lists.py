@@ -33,14 +33,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from persistence.feed_sql import with_head
 from persistence.search import patterns
 from persistence.sql import Statement, as_text, compile_statement, integer_list, parameter
 from persistence.tables import DUE_KEY, PRIORITIES
 from persistence.tables import tasks as table
-from persistence.task_columns import IS_UNSEARCHABLE, NAMES, OWN, columns
+from persistence.task_columns import IS_UNSEARCHABLE, OWN
 from persistence.task_fields import tag_keys
 from persistence.task_inputs import CONDITIONS, TaskFilter
 from persistence.task_orders import TaskOrder, is_descending, key_name
+from persistence.task_rows import row_columns
 from persistence.zones import due_bound
 
 _MOMENT: Final = DateTime(timezone=True)
@@ -132,15 +134,15 @@ def _filter_arguments(query: TaskFilter) -> dict[str, Any]:
 
 @cache
 def list_statement(shape: Shape) -> Statement:
-    """At most ``limit`` tasks in an order.
+    """At most ``limit`` tasks in an order, each with the head of the feed (``with_head``).
 
-    With ``Kind.SEARCHED`` each row ends with a boolean: whether its text has to be compared in
+    With ``Kind.SEARCHED`` a boolean follows the task: whether its text has to be compared in
     Python, because the release before wrote it.
     """
     column, kind = KEYS[shape.key]
     order = (column, table.c.id)
     query = (
-        select(*columns(*NAMES))
+        select(*row_columns())
         .where(*OWN, *_conditions(shape.kind))
         .order_by(*([each.desc() for each in order] if shape.descending else order))
         .limit(bindparam("limit", type_=Integer))
@@ -151,7 +153,7 @@ def list_statement(shape: Shape) -> Statement:
         position = tuple_(_text("key", kind), parameter("id", table.c.id))
         row = tuple_(*order)
         query = query.where(row < position if shape.descending else row > position)
-    return compile_statement(query)
+    return compile_statement(with_head(query))
 
 
 @cache

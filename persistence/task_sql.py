@@ -32,9 +32,11 @@ from sqlalchemy import (
     update,
 )
 
+from persistence.feed_sql import with_head
 from persistence.idempotency_sql import Work, keyed
 from persistence.sql import (
     Statement,
+    all_ids,
     at_version,
     compile_statement,
     differ,
@@ -59,6 +61,10 @@ from persistence.task_columns import (
     next_version,
 )
 from persistence.task_fields import EDITABLE
+
+# A trigger numbers each change under the lock of the owner's feed (``persistence.tables.feeds``).
+# So a statement must lock all tasks that it may change before it changes the first (``all_ids``):
+# whoever holds a feed waits for no task, and two writers cannot wait for each other.
 
 _COLUMNS: Final = columns(*NAMES)
 _BY_ID: Final = table.c.id == parameter("id", table.c.id)
@@ -102,7 +108,8 @@ def _change(*conditions: ColumnElement[bool]) -> Work:
 def _change_many(*conditions: ColumnElement[bool]) -> Work:
     # In the order of the ids; see ``_locked_ids``.
     rows = columns(*NAMES, *DERIVED)
-    return _changed(locked_rows(rows, *OWN, _AMONG_IDS, *conditions, order=table.c.id))
+    locked = locked_rows(rows, *OWN, _AMONG_IDS, *conditions, order=table.c.id)
+    return _changed(locked, table.c.id == func.any(all_ids(locked)))
 
 
 def _changed(locked: CTE, *conditions: ColumnElement[bool]) -> Work:
@@ -157,7 +164,7 @@ def _remove_many(*conditions: ColumnElement[bool]) -> Work:
     return (
         update(table)
         .values(deleted_at=_DELETION_TIME)
-        .where(table.c.id == locked.c.id)
+        .where(table.c.id == func.any(all_ids(locked)))
         .returning(*columns("id"))
     )
 
@@ -173,11 +180,14 @@ def _trash(at_cursor: bool) -> Statement:
     if at_cursor:
         key = cast(bindparam("key", type_=Text), DateTime(timezone=True))
         query = query.where(tuple_(*order) < tuple_(key, parameter("id", table.c.id)))
-    return compile_statement(query)
+    return compile_statement(with_head(query))
 
 
 TRASH: Final = {at_cursor: _trash(at_cursor) for at_cursor in (False, True)}
-"""At most ``limit`` deleted tasks, last deleted first; by whether there is a position."""
+"""At most ``limit`` deleted tasks, last deleted first, each with the head of the feed.
+
+By whether there is a position.
+"""
 
 COUNT_TRASH: Final = compile_statement(select(func.count()).select_from(table).where(*OWN_TRASH))
 
@@ -217,7 +227,7 @@ def _reassign() -> Statement:
             user_id=parameter("new", table.c.user_id),
             **next_version(),
         )
-        .where(table.c.id == locked.c.id)
+        .where(table.c.id == func.any(all_ids(locked)))
         .returning(*columns("id"))
         .cte("changed")
     )

@@ -9,11 +9,13 @@ import msgspec
 
 from persistence import task_lists, task_sql
 from persistence.database import Database
-from persistence.idempotency import Once, write
+from persistence.field_types import MAX_ID
+from persistence.idempotency import IdempotentWrite, write
 from persistence.search import has_every_word
-from persistence.sql import Statement, as_text, changed_row, one_row
+from persistence.sql import Record, Statement, as_text, changed_row, one_row
+from persistence.sync_tokens import Head, SyncToken, split_head
 from persistence.task_columns import NAMES, arguments, change_arguments
-from persistence.task_fields import EDITABLE, DeletedTask
+from persistence.task_fields import DeletedTask
 from persistence.task_fields import Task as Task  # Callers read ``tasks.Task``.
 from persistence.task_inputs import (
     MAX_PAGE,
@@ -25,17 +27,23 @@ from persistence.task_inputs import (
     TrashPage,
 )
 from persistence.task_orders import position_of, position_values
-from persistence.validation import MAX_ID
+from persistence.task_rows import tasks_of
 from persistence.viewer import Viewer
 
 Row = TypeVar("Row", bound=Task)
 
 
 class TaskPage(NamedTuple, Generic[Row]):
-    """A part of the list or of the trash, and whether there is more after it."""
+    """A part of the list or of the trash.
+
+    Attributes:
+        has_more: whether there are more in the direction of reading.
+        token: of the changes after it.
+    """
 
     tasks: list[Row]
     has_more: bool
+    token: SyncToken
 
 
 class Deleted(NamedTuple):
@@ -80,48 +88,78 @@ async def reassign(db: Database, old: str, new: str, after: int, limit: int) -> 
 
 
 async def list_page(db: Database, viewer: Viewer, page: Page) -> TaskPage[Task]:
-    """The viewer's tasks that pass a filter: a page of at most ``page.limit``, in its order.
+    """The viewer's tasks that pass a filter: a page of at most ``page.limit``, in its order."""
+    fresh = await list_changed_page(db, viewer, page, None)
+    assert fresh is not None
+    return fresh
 
-    ``has_more`` tells whether there are more in the direction of reading.
+
+async def list_changed_page(
+    db: Database, viewer: Viewer, page: Page, known: SyncToken | None
+) -> TaskPage[Task] | None:
+    """The same, unless the client's copy of the page is the current one: then ``None``.
+
+    Args:
+        known: the token of the copy. If it is the current one, no task is read.
     """
-    found: list[Task] = []
     position = page.position
     # One more than the limit shows whether there is more.
     size = page.limit + 1
-    while True:
-        records = await _list(db, viewer, page, position, size)
-        found += _passing(records, page)
-        if len(found) > page.limit or len(records) < size:
-            break
+    head, records = await _list(db, viewer, page, position, size, known)
+    if known is not None and head.seq == known.seq:
+        if head.token(viewer.user_id) == known:
+            return None
+        # The number is that of another history.
+        head, records = await _list(db, viewer, page, position, size)
+    passing = _passing(records, page)
+    while len(passing) <= page.limit and len(records) == size:
         # Only where the release before wrote tasks that do not pass the search.
-        last = Task(*records[-1][: len(NAMES)])
-        position = position_values(position_of(last, page.ordered), page.ordered)
-        size = MAX_PAGE + 1
-    has_more, tasks = len(found) > page.limit, found[: page.limit]
+        position, size = _last_position(records, page), MAX_PAGE + 1
+        _, records = await _list(db, viewer, page, position, size)
+        passing += _passing(records, page)
+    has_more, tasks = len(passing) > page.limit, passing[: page.limit]
     if page.backward:
         tasks.reverse()
-    return TaskPage(tasks, has_more)
+    # Of the first statement, because none of the others read anything older.
+    return TaskPage(tasks, has_more, head.token(viewer.user_id))
 
 
 async def _list(
-    db: Database, viewer: Viewer, page: Page, position: Mapping[str, Any] | None, limit: int
-) -> Sequence[Any]:
+    db: Database,
+    viewer: Viewer,
+    page: Page,
+    position: Mapping[str, Any] | None,
+    limit: int,
+    known: SyncToken | None = None,
+) -> tuple[Head, Sequence[Record]]:
     shape = task_lists.shape_of(page, page.ordered, position is not None, page.backward)
     values = {**task_lists.arguments(page), **(position or {})}
-    statement = task_lists.list_statement(shape)
-    return await db.read(statement, user_id=viewer.user_id, limit=limit, **values)
+    return split_head(
+        await db.read(
+            task_lists.list_statement(shape),
+            user_id=viewer.user_id,
+            limit=limit,
+            known=-1 if known is None else known.seq,
+            **values,
+        )
+    )
+
+
+def _last_position(records: Sequence[Record], page: Page) -> dict[str, Any]:
+    [last] = tasks_of(records[-1:])
+    return position_values(position_of(last, page.ordered), page.ordered)
 
 
 def _passing(records: Sequence[Any], query: TaskFilter) -> list[Task]:
     """The tasks, without those that a search has to compare here and that do not pass it."""
+    tasks = tasks_of(records)
     if query.q is None:
-        return [Task(*record) for record in records]
-    found = []
-    for *values, is_unsearchable in records:
-        task = Task(*values)
-        if not is_unsearchable or has_every_word(query.q, [task.title, task.description]):
-            found.append(task)
-    return found
+        return tasks
+    return [
+        task
+        for task, record in zip(tasks, records, strict=True)
+        if not record[len(NAMES)] or has_every_word(query.q, [task.title, task.description])
+    ]
 
 
 async def count(db: Database, viewer: Viewer, query: TaskFilter) -> int:
@@ -140,12 +178,11 @@ async def _count_pages(db: Database, viewer: Viewer, query: Page) -> int:
     total = 0
     position = None
     while True:
-        records = await _list(db, viewer, query, position, MAX_PAGE)
+        _, records = await _list(db, viewer, query, position, MAX_PAGE)
         total += len(_passing(records, query))
         if len(records) < MAX_PAGE:
             return total
-        last = Task(*records[-1][: len(NAMES)])
-        position = position_values(position_of(last, query.ordered), query.ordered)
+        position = _last_position(records, query)
 
 
 async def get(db: Database, viewer: Viewer, task_id: TaskId) -> Task:
@@ -158,31 +195,29 @@ async def get(db: Database, viewer: Viewer, task_id: TaskId) -> Task:
     return Task(*one_row(records, "Task", task_id))
 
 
-async def create(db: Database, viewer: Viewer, new: NewTask, once: Once | None = None) -> Task:
+async def create(
+    db: Database, viewer: Viewer, new: NewTask, idempotency: IdempotentWrite | None = None
+) -> Task:
     """Add a task to the viewer's list.
 
     Args:
-        once: with an idempotency key, here and below: ``persistence.idempotency.write``.
+        idempotency: with an idempotency key, here and below: ``persistence.idempotency.write``.
     """
     [record] = await write(
-        db, task_sql.CREATE, once, _TYPES, user_id=viewer.user_id, **_values(new)
+        db, task_sql.CREATE, idempotency, _TYPES, user_id=viewer.user_id, **arguments(vars(new))
     )
     return Task(*record)
 
 
-def _values(new: NewTask) -> dict[str, Any]:
-    return arguments({name: getattr(new, name) for name in EDITABLE})
-
-
 async def create_many(
-    db: Database, viewer: Viewer, new: Sequence[NewTask], once: Once | None = None
+    db: Database, viewer: Viewer, new: Sequence[NewTask], idempotency: IdempotentWrite | None = None
 ) -> list[Task]:
-    """Add tasks to the viewer's list: all of them or none, in the order given."""
-    rows = [{"position": position, **_values(each)} for position, each in enumerate(new)]
+    """Add tasks to the viewer's list: all of them or none, in the order sent."""
+    rows = [{"position": position, **arguments(vars(each))} for position, each in enumerate(new)]
     records = await write(
         db,
         task_sql.CREATE_MANY,
-        once,
+        idempotency,
         _TYPES,
         user_id=viewer.user_id,
         rows=msgspec.json.encode(rows).decode(),
@@ -199,7 +234,7 @@ async def change(
     task_id: TaskId,
     changes: TaskChanges,
     versions: Sequence[int] | None = None,
-    once: Once | None = None,
+    idempotency: IdempotentWrite | None = None,
 ) -> Task:
     """Change one of the viewer's tasks.
 
@@ -213,7 +248,7 @@ async def change(
         VersionConflict: the task is at another version.
     """
     values = change_arguments(changes.provided())
-    return await _write_at(db, task_sql.CHANGE, viewer, task_id, versions, once, **values)
+    return await _write_at(db, task_sql.CHANGE, viewer, task_id, versions, idempotency, **values)
 
 
 async def _write_at(
@@ -222,13 +257,13 @@ async def _write_at(
     viewer: Viewer,
     task_id: TaskId,
     versions: Sequence[int] | None,
-    once: Once | None,
+    idempotency: IdempotentWrite | None,
     **values: Any,
 ) -> Task:
     records = await write(
         db,
         statements,
-        once,
+        idempotency,
         _TYPES,
         user_id=viewer.user_id,
         id=task_id,
@@ -243,7 +278,7 @@ async def remove(
     viewer: Viewer,
     task_id: TaskId,
     versions: Sequence[int] | None = None,
-    once: Once | None = None,
+    idempotency: IdempotentWrite | None = None,
 ) -> Task:
     """Put one of the viewer's tasks into the trash, and return it as it was.
 
@@ -254,7 +289,7 @@ async def remove(
         NotFound: the viewer has no such task. This is decided before the version.
         VersionConflict: the task is at another version.
     """
-    return await _write_at(db, task_sql.REMOVE, viewer, task_id, versions, once)
+    return await _write_at(db, task_sql.REMOVE, viewer, task_id, versions, idempotency)
 
 
 async def change_many(
@@ -262,7 +297,7 @@ async def change_many(
     viewer: Viewer,
     ids: Iterable[int],
     changes: TaskChanges,
-    once: Once | None = None,
+    idempotency: IdempotentWrite | None = None,
 ) -> Updated:
     """Change those of the tasks that the viewer has. A repeated id counts once.
 
@@ -272,7 +307,7 @@ async def change_many(
     records = await write(
         db,
         task_sql.CHANGE_MANY,
-        once,
+        idempotency,
         _TYPES,
         user_id=viewer.user_id,
         ids=_possible(unique),
@@ -291,14 +326,14 @@ def _possible(ids: Iterable[int]) -> list[str] | None:
 
 
 async def remove_many(
-    db: Database, viewer: Viewer, ids: Iterable[int], once: Once | None = None
+    db: Database, viewer: Viewer, ids: Iterable[int], idempotency: IdempotentWrite | None = None
 ) -> Deleted:
     """Put those of the tasks that the viewer has into the trash. A repeated id counts once."""
     unique = list(dict.fromkeys(ids))
     records = await write(
         db,
         task_sql.REMOVE_MANY,
-        once,
+        idempotency,
         _TYPES,
         user_id=viewer.user_id,
         ids=_possible(unique),
@@ -315,14 +350,20 @@ async def remove_many(
 
 async def list_trash(db: Database, viewer: Viewer, page: TrashPage) -> TaskPage[DeletedTask]:
     """The viewer's deleted tasks, last deleted first: at most ``page.limit``."""
-    records = await db.read(
-        task_sql.TRASH[page.cursor is not None],
-        user_id=viewer.user_id,
-        limit=page.limit + 1,
-        **(page.position or {}),
+    head, records = split_head(
+        await db.read(
+            task_sql.TRASH[page.cursor is not None],
+            user_id=viewer.user_id,
+            limit=page.limit + 1,
+            known=-1,
+            **(page.position or {}),
+        )
     )
-    found = [DeletedTask(*values, deleted_at=when) for *values, when in records[: page.limit]]
-    return TaskPage(found, len(records) > page.limit)
+    deleted = [
+        DeletedTask(*record[: len(NAMES)], deleted_at=record[len(NAMES)])
+        for record in records[: page.limit]
+    ]
+    return TaskPage(deleted, len(records) > page.limit, head.token(viewer.user_id))
 
 
 async def count_trash(db: Database, viewer: Viewer) -> int:
@@ -332,18 +373,24 @@ async def count_trash(db: Database, viewer: Viewer) -> int:
     return total
 
 
-async def restore(db: Database, viewer: Viewer, task_id: TaskId, once: Once | None = None) -> Task:
+async def restore(
+    db: Database, viewer: Viewer, task_id: TaskId, idempotency: IdempotentWrite | None = None
+) -> Task:
     """Take one of the viewer's tasks out of the trash; it gets its next version.
 
     Raises:
         NotFound: the viewer has no such task in the trash.
     """
-    records = await write(db, task_sql.RESTORE, once, _TYPES, user_id=viewer.user_id, id=task_id)
+    records = await write(
+        db, task_sql.RESTORE, idempotency, _TYPES, user_id=viewer.user_id, id=task_id
+    )
     return Task(*one_row(records, "Task", task_id))
 
 
-async def empty_trash(db: Database, viewer: Viewer, once: Once | None = None) -> int:
+async def empty_trash(
+    db: Database, viewer: Viewer, idempotency: IdempotentWrite | None = None
+) -> int:
     """Delete all tasks in the viewer's trash for good, and return how many they were."""
-    [record] = await write(db, task_sql.EMPTY_TRASH, once, _TYPES, user_id=viewer.user_id)
+    [record] = await write(db, task_sql.EMPTY_TRASH, idempotency, _TYPES, user_id=viewer.user_id)
     amount: int = record[0]
     return amount

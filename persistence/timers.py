@@ -82,10 +82,10 @@ class LazyTimeout:
         self.ends_at = math.inf
 
     def __enter__(self) -> None:
-        task = self._task = asyncio.current_task()
+        blocks = self._blocks = _running_blocks()
+        task = self._task = asyncio.current_task(blocks.loop)
         assert task is not None
         self._cancelling = task.cancelling()
-        blocks = self._blocks = _blocks_of(task.get_loop())
         self.ends_at = blocks.loop.time() + self._seconds
         blocks.running.add(self)
         if self.ends_at < blocks.wakes_at:
@@ -141,7 +141,8 @@ class _Blocks:
 _latest: _Blocks | None = None
 
 
-def _blocks_of(loop: asyncio.AbstractEventLoop) -> _Blocks:
+def _running_blocks() -> _Blocks:
+    loop = asyncio.get_running_loop()
     # A process serves on one event loop. Another one, as tests have, gets blocks of its own.
     global _latest
     if _latest is None or _latest.loop is not loop:

@@ -45,7 +45,12 @@ _HEADERS: Final = {
 
 
 def routes(settings: Settings) -> list[BaseRoute]:
-    """The routes of the page, of the files that it loads, and of the document that it shows."""
+    """The routes of the page, of the files that it loads, and of the document that it shows.
+
+    None if ``API_DOCS`` is false.
+    """
+    if not settings.api_docs:
+        return []
     files = [Route(f"{PATH}/{name}", _serve(name)) for name in _FILES]
     return [Route(PATH, _page(settings)), *files, Route("/openapi.json", openapi)]
 

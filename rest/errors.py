@@ -1,4 +1,4 @@
-"""Errors as REST answers them: RFC 9457, ``application/problem+json``."""
+"""Errors in REST: RFC 9457, ``application/problem+json``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Scope
 
-from api.auth import without_token
+from api.auth.bearer_token import without_token
 from api.errors import describe
 from api.headers import header_values
 from api.http.json import encode_json, now_to_the_second
@@ -17,11 +17,19 @@ from api.request import context_of, report
 PROBLEM_JSON: Final = "application/problem+json"
 
 
-def answer(scope: Scope, error: Exception) -> Response:
+def error_response(scope: Scope, error: Exception) -> Response:
     """The response to a request that raised an exception, expected or not.
 
     Also logs the error if an operator must know of it, and records its type for the access log.
     """
+    problem = describe(error)
+    headers = {**problem.headers, "Vary": "Accept", "Cache-Control": "no-store"}
+    body = problem_document(scope, error)
+    return Response(body, problem.type.status, headers, _media_type(scope))
+
+
+def problem_document(scope: Scope, error: Exception) -> bytes:
+    """The document of an error. Logs it and records its type, as ``error_response`` does."""
     problem = describe(error)
     report(scope, error, problem)
     context = context_of(scope)
@@ -31,9 +39,7 @@ def answer(scope: Scope, error: Exception) -> Response:
         timestamp=now_to_the_second(),
         request_id=context.request_id,
     )
-    headers = {**problem.headers, "Vary": "Accept", "Cache-Control": "no-store"}
-    body = without_token(scope, encode_json(members))
-    return Response(body, problem.type.status, headers, _media_type(scope))
+    return without_token(scope, encode_json(members))
 
 
 def _media_type(scope: Scope) -> str:

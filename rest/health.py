@@ -49,7 +49,8 @@ class ReadinessDocument(BaseModel):
         Literal["ok", "degraded"],
         Field(
             default_factory=str,
-            description="Where there is one. Degraded: each instance counts by itself.",
+            description="Where there is one. Degraded: each instance counts by itself, or streams"
+            " get the changes of other instances late.",
         ),
     ]
 
@@ -71,11 +72,11 @@ async def ready(request: Request) -> Response:
     """Say whether this instance can serve.
 
     It cannot while it drains, nor without the database, this build's schema or the auth
-    server's sessions. The answer names the part that fails.
+    server's sessions. The response names the part that fails.
     """
     state = state_of(request.scope)
     await require_ready(state)
-    return _ok(database="ok", **({"redis": state.budget.redis} if state.budget.redis else {}))
+    return _ok(database="ok", **({"redis": state.redis} if state.redis else {}))
 
 
 def _ok(**parts: str) -> Response:

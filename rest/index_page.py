@@ -48,12 +48,14 @@ _HEADERS: Final = {
 
 def route(settings: Settings) -> Route:
     """The route of ``/``."""
+    hidden = () if settings.api_docs else ("docs", "openapi")
+    paths = {name: path for name, path in _PATHS.items() if name not in hidden}
 
     async def index(request: Request) -> Response:
-        links = {name: relative_reference(request.scope, path) for name, path in _PATHS.items()}
+        links = {name: relative_reference(request.scope, path) for name, path in paths.items()}
         media_types = ("application/json", "text/html")
         is_page = best_media_type(request.scope, media_types) == "text/html"
-        if is_page and not settings.is_production:
+        if is_page and settings.has_pages:
             page = _page(settings, str(request.base_url).rstrip("/"), links)
             return Response(page, headers=_HEADERS, media_type="text/html")
         document = {"name": "Twofold", "version": version("twofold"), "links": links}

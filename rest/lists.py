@@ -31,8 +31,8 @@ def link_to_next(pairs: Sequence[tuple[str, str]], cursor: str | None) -> list[t
     """
     if cursor is None:
         return []
-    kept = [(name, value) for name, value in pairs if name != "cursor"]
-    return [(b"link", f'<?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'.encode())]
+    others = [(name, value) for name, value in pairs if name != "cursor"]
+    return [(b"link", f'<?{urlencode([*others, ("cursor", cursor)])}>; rel="next"'.encode())]
 
 
 def is_count_preferred(request: Request) -> bool:
@@ -53,7 +53,7 @@ def _token(preference: str) -> str:
 
 
 def total_headers(total: int) -> list[tuple[bytes, bytes]]:
-    """The headers that answer ``Prefer: count=exact``."""
+    """The headers that response ``Prefer: count=exact``."""
     return [(b"preference-applied", _COUNT.encode()), (b"x-total-count", b"%d" % total)]
 
 
@@ -84,7 +84,7 @@ PREFERENCE: Final[dict[str, Any]] = {
             "name": PREFER,
             "in": "header",
             "required": False,
-            "description": "`count=exact`: answer with `X-Total-Count`, too.",
+            "description": "`count=exact`: the response also has `X-Total-Count`.",
             "schema": {"type": "string", "examples": [_COUNT]},
         }
     ]

@@ -19,7 +19,7 @@ from rest.route import media_types
 
 _DESCRIPTION: Final = """\
 Every request for tasks carries `Authorization: Bearer <session token>`; tasks that are not yours
-do not exist for you. Errors are problem documents (RFC 9457), the same on every path; each answer
+do not exist for you. Errors are problem documents (RFC 9457), the same on every path; each response
 has an `X-Request-ID`, your own where you send one. `HEAD` works wherever `GET` does, and a path
 means the same with a slash at its end."""
 

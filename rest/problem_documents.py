@@ -24,6 +24,7 @@ from api.http.body import too_large, too_slow
 from api.rate_limit.budget import configured_limit
 from persistence.errors import FieldError, InvalidInput, NotFound, Unavailable, VersionConflict
 from persistence.idempotency import KeyInFlight, KeyMismatch
+from persistence.sync_tokens import SyncTokenExpired
 from persistence.validation import MAX_ERRORS
 from rest.errors import PROBLEM_JSON
 
@@ -91,13 +92,15 @@ class ProblemDocument(BaseModel):
 
 _REFUSED: Final = Charge(
     ONE_READ,
-    WindowState(False, Limit(100, 60), 0, fits_in=45, full_in=60, now=1765370082),
+    WindowState(
+        False, Limit(100, 60), 0, seconds_until_allowed=45, seconds_until_full=60, now=1765370082
+    ),
     reset=1765370142,
     headers=[],
 )
 
 # The names are part of the published contract: typed clients refer to them.
-_EXAMPLES: Final[dict[str, Exception]] = {
+EXAMPLES: Final[dict[str, Exception]] = {
     "Invalid": InvalidInput(
         [FieldError("title", "String should have at least 1 character", "string_too_short", "")]
     ),
@@ -105,6 +108,7 @@ _EXAMPLES: Final[dict[str, Exception]] = {
     "NotFound": NotFound("Task", 999),
     "BodyTooSlow": too_slow(),
     "KeyInFlight": KeyInFlight(),
+    "SyncTokenExpired": SyncTokenExpired(),
     "Changed": VersionConflict("Task", 2),
     "BodyTooLarge": too_large(),
     "UnsupportedMediaType": UnsupportedMediaType("The request body must be application/json"),
@@ -120,21 +124,21 @@ _EXAMPLES: Final[dict[str, Exception]] = {
 UNCHARGED: Final = {"UnknownHost", "NotReady"}
 """The response components of requests that are answered before they are charged, or never are."""
 
-_NAMES: Final = {type(example): name for name, example in _EXAMPLES.items()}
+_NAMES: Final = {type(example): name for name, example in EXAMPLES.items()}
 
 
 def error_responses(*errors: type[Exception]) -> dict[int | str, dict[str, Any]]:
     """References to the components of some errors, for a route's ``responses``.
 
     Args:
-        errors: classes of ``_EXAMPLES``.
+        errors: classes of ``EXAMPLES``.
 
     Returns:
         A reference for each error, by its status.
     """
     names = [_NAMES[error] for error in errors]
     return {
-        describe(_EXAMPLES[name]).type.status: {"$ref": f"#/components/responses/{name}"}
+        describe(EXAMPLES[name]).type.status: {"$ref": f"#/components/responses/{name}"}
         for name in names
     }
 
@@ -156,7 +160,7 @@ BODY_ERRORS: Final = error_responses(BodyTooSlow, BodyTooLarge, UnsupportedMedia
 
 def components() -> dict[str, Any]:
     """OpenAPI's response components: each error once, with an example."""
-    return {name: _component(example) for name, example in _EXAMPLES.items()}
+    return {name: _component(example) for name, example in EXAMPLES.items()}
 
 
 def _component(example: Exception) -> dict[str, Any]:

@@ -21,16 +21,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.admission import answer_reader, authenticate, charge, require_funds
+from api.admission import Admission
 from api.charges import ONE_READ, ONE_WRITE, Cost, Kind
 from api.http.body import read_json
 from api.http.links import relative_reference
-from api.rate_limit.budget import Budget, viewer_payer
+from api.rate_limit.budget import viewer_payer
 from api.request import context_of
 from api.state import state_of
 from persistence.database import Database
 from persistence.errors import FieldError
-from persistence.validation import MAX_ERRORS, Checks, printable, validate
+from persistence.reported_values import reported_value
+from persistence.validation import MAX_ERRORS, ErrorCollector
 from persistence.viewer import Viewer
 
 JSON: Final = "application/json"
@@ -95,6 +96,9 @@ class BodyCost(NamedTuple):
     of: Callable[[Any], Cost]
 
 
+_UNREAD: Final = object()
+
+
 class AuthenticatedRoute(APIRoute):
     """A route that handles a request in this order.
 
@@ -127,57 +131,54 @@ class AuthenticatedRoute(APIRoute):
         state = state_of(scope)
         request = Request(scope, receive)
         db = state.database(context_of(scope).usage)
-        admission = scope, state.authenticator, state.budget, db, self._inputs.cost
-        if self._inputs.cost.kind is Kind.READ:
-            response = await answer_reader(*admission, partial(self._respond, request))
+        admission, cost = Admission.of(scope, db), self._inputs.cost
+        if cost.kind is Kind.READ:
+            response = await admission.serve_reader(cost, partial(self._respond, request))
         else:
-            payer = viewer_payer(await authenticate(*admission))
+            payer = viewer_payer(await admission.authenticate(cost))
             if self._inputs.cost_of is None:
-                await charge(scope, state.budget, payer, self._inputs.cost)
+                await admission.charge(payer, cost)
                 response = await self._respond(request)
             else:
-                response = await self._respond_at_cost(request, state.budget, payer)
+                response = await self._respond_at_cost(request, admission, payer)
         await response(scope, receive, send)
 
-    async def _respond_at_cost(self, request: Request, budget: Budget, payer: str) -> Response:
+    async def _respond_at_cost(
+        self, request: Request, admission: Admission, payer: str
+    ) -> Response:
         """The response to a request whose cost depends on its body."""
-        scope, inputs = request.scope, self._inputs
+        inputs = self._inputs
         assert inputs.cost_of
-        require_funds(scope, budget, payer, inputs.cost.kind)
+        admission.require_funds(payer, inputs.cost.kind)
         try:
-            body = await read_json(scope, request.receive, self._media_types)
+            body = await read_json(request.scope, request.receive, self._media_types)
             cost = inputs.cost_of(body)
-            budget.require_payable(cost)
+            admission.budget.require_payable(cost)
         except Exception:
             # The budget comes before the body: who cannot pay is told that.
-            await charge(scope, budget, payer, inputs.cost)
+            await admission.charge(payer, inputs.cost)
             raise
-        await charge(scope, budget, payer, cost)
-        return await self._work(request, body)
+        await admission.charge(payer, cost)
+        return await self._respond(request, body)
 
-    async def _respond(self, request: Request) -> Response:
-        """The response to a request that is admitted: read its inputs, then work."""
-        body = None
-        if self._inputs.body:
-            body = await read_json(request.scope, request.receive, self._media_types)
-        return await self._work(request, body)
-
-    async def _work(self, request: Request, body: object) -> Response:
-        """The response to a request whose body is read: check its inputs, then work."""
+    async def _respond(self, request: Request, body: object = _UNREAD) -> Response:
+        """The response to a request that is admitted: read and check its inputs, then work."""
         inputs, scope = self._inputs, request.scope
+        if inputs.body and body is _UNREAD:
+            body = await read_json(scope, request.receive, self._media_types)
         arguments: dict[str, Any] = {}
-        checks = Checks()
+        collector = ErrorCollector()
         if inputs.body:
-            arguments[inputs.body.name] = checks.run(validate, inputs.body.model, body)
+            arguments[inputs.body.name] = collector.validate(inputs.body.model, body)
         members, errors = _query_members(scope, inputs.query)
-        checks.add(errors)
+        collector.add(errors)
         if inputs.query:
-            arguments[inputs.query.name] = checks.run(validate, inputs.query.model, members)
+            arguments[inputs.query.name] = collector.validate(inputs.query.model, members)
         for name, dependency in inputs.dependencies:
-            arguments[name] = checks.run(dependency, request)
+            arguments[name] = collector.run(dependency, request)
         for name, alias, parser in inputs.path:
-            arguments[name] = checks.run(parser.parse, request.path_params[alias], alias)
-        checks.finish()
+            arguments[name] = collector.run(parser.parse, request.path_params[alias], alias)
+        collector.raise_errors()
         return await self._call(**arguments)
 
 
@@ -263,9 +264,12 @@ def _repeated(pairs: list[tuple[str, str]]) -> set[str]:
 def _query_error(name: str, value: str, is_parameter: bool, is_repeated: bool) -> FieldError | None:
     if not is_parameter:
         message = "Extra inputs are not permitted"
-        return FieldError(printable(name), message, "extra_forbidden", printable(value, name))
+        return FieldError(
+            reported_value(name), message, "extra_forbidden", reported_value(value, name)
+        )
     if is_repeated:
-        return FieldError(name, "Should be given once", "repeated_parameter", printable(value))
+        rejected = reported_value(value)
+        return FieldError(name, "Should occur only once", "repeated_parameter", rejected)
     if not value:
         return FieldError(name, "Should not be empty", "empty_parameter", value)
     return None

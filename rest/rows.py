@@ -30,17 +30,27 @@ class RowEncoder(Generic[Row]):
             for name in row_type.__struct_fields__
             if hints[name] is datetime or datetime in get_args(hints[name])
         ]
-        self._correct_all = _correct_all(
-            [(name, hints[name] is not datetime) for name in self._timestamps], self._corrected
+        is_right = " and ".join(
+            f"(row.{name} is None or row.{name}.microsecond)"
+            if hints[name] is not datetime
+            else f"row.{name}.microsecond"
+            for name in self._timestamps
+        )
+        # Compiled from the names, because a loop over them would double the cost of a list. Safe:
+        # they are a struct's fields, so they are identifiers.
+        self._is_right: Callable[[Row], object] = _evaluate(f"lambda row: {is_right or True}")
+        self._corrected_all: Callable[[Sequence[Row]], list[Any]] = _evaluate(
+            f"lambda rows: [row if {is_right or True} else correct(row) for row in rows]",
+            correct=self._corrected,
         )
 
     def one(self, row: Row) -> bytes:
         """A row as a JSON object."""
-        return encode_json(self._correct_all((row,))[0])
+        return encode_json(row if self._is_right(row) else self._corrected(row))
 
     def many(self, rows: Sequence[Row]) -> bytes:
         """Rows as a JSON array."""
-        return encode_json(self._correct_all(rows))
+        return encode_json(self._corrected_all(rows))
 
     def _corrected(self, row: Row) -> dict[str, Any]:
         document = msgspec.structs.asdict(row)
@@ -50,21 +60,5 @@ class RowEncoder(Generic[Row]):
         return document
 
 
-def _correct_all(
-    timestamps: Sequence[tuple[str, bool]], correct: Callable[[Any], Any]
-) -> Callable[[Sequence[Any]], list[Any]]:
-    """A function that replaces the rows that msgspec would not encode in the contract's form.
-
-    Compiled from the names, because a loop over them would double the cost of encoding a list.
-
-    Args:
-        timestamps: each name, and whether the field may be null.
-    """
-    is_right = " and ".join(
-        f"(row.{name} is None or row.{name}.microsecond)" if nullable else f"row.{name}.microsecond"
-        for name, nullable in timestamps
-    )
-    source = f"lambda rows: [row if {is_right or True} else correct(row) for row in rows]"
-    # Safe: the names are a struct's fields, so they are identifiers.
-    compiled: Callable[[Sequence[Any]], list[Any]] = eval(source, {"correct": correct})  # noqa: S307
-    return compiled
+def _evaluate(source: str, **names: object) -> Any:
+    return eval(compile(source, "<rows>", "eval"), names)  # noqa: S307

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from api.http.json import encode_json
+from persistence.feeds import Changes
+from persistence.field_types import MAX_ID
+from persistence.sync_tokens import encode_token
 from persistence.tables import DESCRIPTION_LENGTH, MAX_TAGS, TAG_LENGTH, TITLE_LENGTH
 from persistence.task_fields import DeletedTask, Priority
 from persistence.tasks import Deleted, Task, Updated
-from persistence.validation import MAX_ID
 from rest.rows import RowEncoder
 
 _Id = Annotated[int, Field(ge=1, le=MAX_ID)]
@@ -90,8 +93,21 @@ class TaskPageDocument(BaseModel):
     ]
 
 
+class ChangedTasksDocument(BaseModel):
+    """Tasks that changed, in the order of their last change."""
+
+    model_config = ConfigDict(title="ChangedTasks", extra="forbid")
+
+    changes: Annotated[
+        list[TaskDocument],
+        Field(description="Each task once, as it is now; one in the trash has `deleted_at`."),
+    ]
+    token: Annotated[str, Field(description="The next `since`, once you applied these.")]
+    has_more: Annotated[bool, Field(description="Whether there are more after the token.")]
+
+
 class BulkDeleteResultDocument(BaseModel):
-    """What a bulk deletion did, each in the order asked."""
+    """What a bulk deletion did, each in the order sent."""
 
     model_config = ConfigDict(title="BulkDeleteResult", extra="forbid")
 
@@ -100,7 +116,7 @@ class BulkDeleteResultDocument(BaseModel):
 
 
 class BulkUpdateResultDocument(BaseModel):
-    """What a bulk change did, each in the order asked."""
+    """What a bulk change did, each in the order sent."""
 
     model_config = ConfigDict(title="BulkUpdateResult", extra="forbid")
 
@@ -116,8 +132,27 @@ encode_task = _tasks.one
 encode_tasks = _tasks.many
 """Tasks as a JSON array."""
 
-encode_deleted_tasks = RowEncoder(DeletedTask).many
+_deleted: Final = RowEncoder(DeletedTask)
+
+encode_deleted_tasks = _deleted.many
 """Tasks in the trash as a JSON array."""
+
+
+def encode_changes(changes: Changes) -> bytes:
+    """A page of changes as JSON."""
+    return b'{"changes":%b,"token":"%b","has_more":%b}' % (
+        encode_changed_tasks(changes.tasks),
+        encode_token(changes.token).encode(),
+        b"true" if changes.has_more else b"false",
+    )
+
+
+def encode_changed_tasks(tasks: Sequence[Task]) -> bytes:
+    """Tasks as a JSON array, some of them perhaps in the trash."""
+    encoded = [
+        _deleted.one(task) if isinstance(task, DeletedTask) else _tasks.one(task) for task in tasks
+    ]
+    return b"[%b]" % b",".join(encoded)
 
 
 def encode_updated(updated: Updated) -> bytes:

@@ -9,17 +9,15 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
-from api.charges import ONE_WRITE, Cost, cost_of_new
 from api.http.bytes_response import JSON_TYPE, BytesResponse
 from api.http.json import encode_json
-from persistence import tasks
+from persistence import feeds, tasks
 from persistence.cursors import encode_cursor
 from persistence.errors import NotFound, VersionConflict
+from persistence.field_types import MAX_ID, text_boolean
+from persistence.sync_tokens import SyncToken, SyncTokenExpired, encode_token
 from persistence.task_inputs import (
-    MAX_NEW,
-    BulkCreate,
-    BulkDelete,
-    BulkUpdate,
+    ChangesPage,
     NewTask,
     Page,
     TaskChanges,
@@ -29,10 +27,9 @@ from persistence.task_inputs import (
 )
 from persistence.task_orders import position_of, trash_position_of
 from persistence.tasks import Task
-from persistence.validation import MAX_ID, text_boolean
 from rest import task_examples as examples
 from rest.idempotency import PARAMETER as KEY_PARAMETER
-from rest.idempotency import REPLAYED, OnceOf
+from rest.idempotency import REPLAYED, WITH_KEY, Keyed
 from rest.lists import (
     LINK,
     PREFERENCE,
@@ -42,19 +39,31 @@ from rest.lists import (
     link_to_next,
     total_headers,
 )
-from rest.preconditions import Condition, IfMatch, IfNoneMatch, etag, header_parameter
-from rest.problem_documents import BODY_ERRORS, KEY_ERRORS, RESOURCE_ERRORS, error_responses
-from rest.route import AuthenticatedRoute, BodyCost, Db, PathParser, Reader, Relative, Writer
+from rest.preconditions import (
+    Condition,
+    IfListChanged,
+    IfMatch,
+    IfNoneMatch,
+    etag,
+    header_parameter,
+    list_etag,
+)
+from rest.problem_documents import (
+    BODY_ERRORS,
+    KEY_ERRORS,
+    RESOURCE_ERRORS,
+    error_responses,
+)
+from rest.responses import success
+from rest.route import AuthenticatedRoute, Db, PathParser, Reader, Relative, Writer
 from rest.task_documents import (
-    BulkDeleteResultDocument,
-    BulkUpdateResultDocument,
+    ChangedTasksDocument,
     TaskDocument,
     TaskPageDocument,
-    encode_deleted,
+    encode_changes,
     encode_deleted_tasks,
     encode_task,
     encode_tasks,
-    encode_updated,
 )
 
 router: Final = APIRouter(
@@ -71,7 +80,7 @@ class _TaskSegment(Convertor[str]):
     Without the exception, ``GET /tasks/bulk-delete`` would be 400 for its id instead of 405.
     """
 
-    regex = r"(?!(?:bulk-(?:create|update|delete)|trash)(?:/|\Z))[^/]+"
+    regex = r"(?!(?:bulk-(?:create|update|delete)|changes|events|trash)(?:/|\Z))[^/]+"
 
     def convert(self, value: str) -> str:
         return value
@@ -93,6 +102,13 @@ Id = Annotated[
 ]
 
 _ETAG: Final = {"ETag": {"schema": {"type": "string"}, "description": 'The version: `"1"`.'}}
+_SYNC: Final = {
+    "ETag": {"schema": {"type": "string"}, "description": "Another one after each change."},
+    "Sync-Token": {
+        "schema": {"type": "string"},
+        "description": "What changes after this list is in `/tasks/changes?since=` and this.",
+    },
+}
 _LOCATION: Final = {
     "Location": {
         "schema": {"type": "string"},
@@ -101,14 +117,14 @@ _LOCATION: Final = {
 }
 _IF_MATCH: Final = header_parameter("If-Match", "Only at one of these versions; otherwise 412.")
 _IF_MATCH["parameters"].append(KEY_PARAMETER)
-_KEY: Final = {"parameters": [KEY_PARAMETER]}
 _IF_NONE_MATCH: Final = header_parameter(
     "If-None-Match", "Unless it is at one of these versions: 304."
 )
 
-
-def _success(description: str, headers: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "headers": headers}
+_LIST_PARAMETERS: Final = header_parameter(
+    "If-None-Match", "Unless the list still has one of these entity tags: 304."
+)
+_LIST_PARAMETERS["parameters"] += PREFERENCE["parameters"]
 
 
 class Enveloped(BaseModel):
@@ -117,7 +133,7 @@ class Enveloped(BaseModel):
     envelope: Annotated[
         bool,
         BeforeValidator(text_boolean),
-        Field(description="Answer with an object that has the next cursor, instead of an array."),
+        Field(description="Respond with an object that has the next cursor, instead of an array."),
         WithJsonSchema({"type": "boolean", "default": False}),
     ] = False
 
@@ -129,22 +145,30 @@ class ListQuery(Enveloped, Page):
 @router.get(
     _COLLECTION,
     response_model=list[TaskDocument] | TaskPageDocument,
-    openapi_extra=PREFERENCE,
-    responses={200: _success("Your tasks, in the order that you asked for.", LINK | TOTAL)},
+    openapi_extra=_LIST_PARAMETERS,
+    responses={
+        200: success("Your tasks, in the order that you asked for.", LINK | TOTAL | _SYNC),
+        304: success("You have it already.", _SYNC),
+    },
 )
 async def list_tasks(
     query: Annotated[ListQuery, Query()],
     pairs: QueryPairs,
     is_count_preferred: IsCountPreferred,
+    if_none_match: IfListChanged,
     viewer: Reader,
     db: Db,
 ) -> Response:
     """List your tasks, newest first: an array, or with `envelope=true` an object."""
-    page = await tasks.list_page(db, viewer, query)
+    page = await tasks.list_changed_page(db, viewer, query, if_none_match.token)
+    token = page.token if page else if_none_match.token
+    assert token
+    if page is None or if_none_match.matches_all:
+        return BytesResponse(b"", 304, _sync(token))
     cursor = None
     if page.has_more:
         cursor = encode_cursor(position_of(page.tasks[-1], query.ordered))
-    headers = link_to_next(pairs, cursor)
+    headers = [*_sync(token), *link_to_next(pairs, cursor)]
     if is_count_preferred:
         headers += total_headers(await tasks.count(db, viewer, query))
     return _list(encode_tasks(page.tasks), query.envelope, cursor, headers)
@@ -159,101 +183,49 @@ def _list(
     return BytesResponse(body, 200, [JSON_TYPE, *headers])
 
 
+def _sync(token: SyncToken) -> list[tuple[bytes, bytes]]:
+    return [(b"sync-token", encode_token(token).encode()), (b"etag", list_etag(token).encode())]
+
+
+@router.get(
+    f"{_COLLECTION}/changes",
+    response_model=ChangedTasksDocument,
+    responses={
+        200: {"description": "What changed, in the order of the last change of each task."},
+        **error_responses(SyncTokenExpired),
+    },
+)
+async def list_changes(query: Annotated[ChangesPage, Query()], viewer: Reader, db: Db) -> Response:
+    """List your tasks that changed since a token, each once, as it is now.
+
+    `GET /tasks/events` sends the same as it happens, as server-sent events.
+    """
+    changes = await feeds.changes(db, viewer, query.position, query.limit)
+    return BytesResponse(encode_changes(changes), 200, [JSON_TYPE])
+
+
 @router.post(
     _COLLECTION,
     response_model=TaskDocument,
     status_code=201,
-    openapi_extra=_KEY,
+    openapi_extra=WITH_KEY,
     responses={
-        201: _success("The task.", _ETAG | _LOCATION | REPLAYED),
+        201: success("The task.", _ETAG | _LOCATION | REPLAYED),
         **KEY_ERRORS,
         **BODY_ERRORS,
     },
 )
 async def create_task(
     new: Annotated[NewTask, Body(openapi_examples=examples.NEW)],
-    once: OnceOf,
+    keyed: Keyed,
     viewer: Writer,
     db: Db,
     relative: Relative,
 ) -> Response:
     """Add a task to your list."""
-    task = await tasks.create(db, viewer, new, once and once(new.model_dump()))
+    task = await tasks.create(db, viewer, new, keyed and keyed.write(new.model_dump()))
     location = relative(f"{_COLLECTION}/{task.id}").encode()
     return _task(task, 201, (b"location", location))
-
-
-def _cost_of_new(body: object) -> Cost:
-    new = body.get("tasks") if isinstance(body, dict) else None
-    return cost_of_new(len(new)) if isinstance(new, list) and len(new) <= MAX_NEW else ONE_WRITE
-
-
-@router.post(
-    f"{_COLLECTION}/bulk-create",
-    response_model=list[TaskDocument],
-    status_code=201,
-    openapi_extra=_KEY,
-    responses={
-        201: _success("The tasks, in the order given.", REPLAYED),
-        **KEY_ERRORS,
-        **BODY_ERRORS,
-    },
-)
-async def bulk_create_tasks(
-    bulk: Annotated[
-        BulkCreate, Body(openapi_examples=examples.BULK_CREATE), BodyCost(_cost_of_new)
-    ],
-    once: OnceOf,
-    viewer: Writer,
-    db: Db,
-) -> Response:
-    """Add many tasks to your list at once: all of them or none; one write for every 20 begun."""
-    request = once and once([new.model_dump() for new in bulk.tasks])
-    created = await tasks.create_many(db, viewer, bulk.tasks, request)
-    return BytesResponse(encode_tasks(created), 201, [JSON_TYPE])
-
-
-@router.post(
-    f"{_COLLECTION}/bulk-update",
-    response_model=BulkUpdateResultDocument,
-    openapi_extra=_KEY,
-    responses={
-        200: _success("The tasks as they are now, and which were not yours.", REPLAYED),
-        **KEY_ERRORS,
-        **BODY_ERRORS,
-    },
-)
-async def bulk_update_tasks(
-    bulk: Annotated[BulkUpdate, Body(openapi_examples=examples.BULK_UPDATE)],
-    once: OnceOf,
-    viewer: Writer,
-    db: Db,
-) -> Response:
-    """Change many of your tasks in the same way, at once."""
-    request = once and once(bulk.task_ids, bulk.changes.provided())
-    updated = await tasks.change_many(db, viewer, bulk.task_ids, bulk.changes, request)
-    return BytesResponse(encode_updated(updated), 200, [JSON_TYPE])
-
-
-@router.post(
-    f"{_COLLECTION}/bulk-delete",
-    response_model=BulkDeleteResultDocument,
-    openapi_extra=_KEY,
-    responses={
-        200: _success("Which are gone, and which were not yours.", REPLAYED),
-        **KEY_ERRORS,
-        **BODY_ERRORS,
-    },
-)
-async def bulk_delete_tasks(
-    bulk: Annotated[BulkDelete, Body(openapi_examples=examples.BULK_DELETE)],
-    once: OnceOf,
-    viewer: Writer,
-    db: Db,
-) -> Response:
-    """Put many of your tasks into the trash at once."""
-    deleted = await tasks.remove_many(db, viewer, bulk.task_ids, once and once(bulk.task_ids))
-    return BytesResponse(encode_deleted(deleted), 200, [JSON_TYPE])
 
 
 class TrashQuery(Enveloped, TrashPage):
@@ -263,7 +235,7 @@ class TrashQuery(Enveloped, TrashPage):
 @router.get(
     _TRASH,
     response_model=list[TaskDocument] | TaskPageDocument,
-    responses={200: _success("Your deleted tasks, last deleted first.", LINK)},
+    responses={200: success("Your deleted tasks, last deleted first.", LINK)},
 )
 async def list_trash(
     query: Annotated[TrashQuery, Query()], pairs: QueryPairs, viewer: Reader, db: Db
@@ -278,28 +250,28 @@ async def list_trash(
 @router.delete(
     _TRASH,
     status_code=204,
-    openapi_extra=_KEY,
-    responses={204: _success("The trash is empty.", REPLAYED), **KEY_ERRORS},
+    openapi_extra=WITH_KEY,
+    responses={204: success("The trash is empty.", REPLAYED), **KEY_ERRORS},
 )
-async def empty_trash(once: OnceOf, viewer: Writer, db: Db) -> Response:
+async def empty_trash(keyed: Keyed, viewer: Writer, db: Db) -> Response:
     """Delete all tasks in your trash for good, at once."""
-    await tasks.empty_trash(db, viewer, once and once())
+    await tasks.empty_trash(db, viewer, keyed and keyed.write())
     return BytesResponse(b"", 204, [])
 
 
 @router.post(
     f"{_TASK}/restore",
     response_model=TaskDocument,
-    openapi_extra=_KEY,
+    openapi_extra=WITH_KEY,
     responses={
-        200: _success("The task, which has its next version.", _ETAG | REPLAYED),
+        200: success("The task, which has its next version.", _ETAG | REPLAYED),
         **error_responses(NotFound),
         **KEY_ERRORS,
     },
 )
-async def restore_task(task_id: Id, once: OnceOf, viewer: Writer, db: Db) -> Response:
+async def restore_task(task_id: Id, keyed: Keyed, viewer: Writer, db: Db) -> Response:
     """Take one of your tasks out of the trash."""
-    return _task(await tasks.restore(db, viewer, task_id, once and once()), 200)
+    return _task(await tasks.restore(db, viewer, task_id, keyed and keyed.write()), 200)
 
 
 @router.get(
@@ -307,8 +279,8 @@ async def restore_task(task_id: Id, once: OnceOf, viewer: Writer, db: Db) -> Res
     response_model=TaskDocument,
     openapi_extra=_IF_NONE_MATCH,
     responses={
-        200: _success("The task.", _ETAG),
-        304: _success("You have it already.", _ETAG),
+        200: success("The task.", _ETAG),
+        304: success("You have it already.", _ETAG),
         **error_responses(NotFound),
     },
 )
@@ -324,7 +296,7 @@ _UPDATE: Final[dict[str, Any]] = {
     "response_model": TaskDocument,
     "openapi_extra": _IF_MATCH,
     "responses": {
-        200: _success("The task.", _ETAG | REPLAYED),
+        200: success("The task.", _ETAG | REPLAYED),
         **error_responses(NotFound, VersionConflict),
         **KEY_ERRORS,
         **BODY_ERRORS,
@@ -338,13 +310,15 @@ async def update_task(
     task_id: Id,
     changes: Annotated[TaskChanges, Body(openapi_examples=examples.CHANGES)],
     if_match: IfMatch,
-    once: OnceOf,
+    keyed: Keyed,
     viewer: Writer,
     db: Db,
 ) -> Response:
     """Change one of your tasks, by PUT as by PATCH: what you leave out stays as it is."""
-    request = once and once(changes.provided(), _versions(if_match))
-    return _task(await tasks.change(db, viewer, task_id, changes, if_match.versions, request), 200)
+    idempotency = keyed and keyed.write(changes.provided(), _versions(if_match))
+    return _task(
+        await tasks.change(db, viewer, task_id, changes, if_match.versions, idempotency), 200
+    )
 
 
 @router.delete(
@@ -352,16 +326,18 @@ async def update_task(
     status_code=204,
     openapi_extra=_IF_MATCH,
     responses={
-        204: _success("The task is in the trash.", REPLAYED),
+        204: success("The task is in the trash.", REPLAYED),
         **error_responses(NotFound, VersionConflict),
         **KEY_ERRORS,
     },
 )
 async def delete_task(
-    task_id: Id, if_match: IfMatch, once: OnceOf, viewer: Writer, db: Db
+    task_id: Id, if_match: IfMatch, keyed: Keyed, viewer: Writer, db: Db
 ) -> Response:
     """Put one of your tasks into the trash."""
-    await tasks.remove(db, viewer, task_id, if_match.versions, once and once(_versions(if_match)))
+    await tasks.remove(
+        db, viewer, task_id, if_match.versions, keyed and keyed.write(_versions(if_match))
+    )
     return BytesResponse(b"", 204, [])
 
 

@@ -37,7 +37,7 @@ def statuses(method: str, path: str) -> set[int]:
 def _matches(template: str, path: str) -> bool:
     pattern = re.sub(
         r"\\{\w+\\}",
-        r"(?!(bulk-create|bulk-update|bulk-delete|trash)(/|$))[^/]+",
+        r"(?!(bulk-create|bulk-update|bulk-delete|changes|trash)(/|$))[^/]+",
         re.escape(template),
     )
     return re.fullmatch(f"{pattern}/?", path) is not None

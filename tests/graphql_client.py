@@ -17,8 +17,8 @@ async def ask(client: httpx.AsyncClient, query: str, **sent: Any) -> httpx.Respo
     )
 
 
-def codes(answer: httpx.Response) -> list[str]:
-    return [error["extensions"]["code"] for error in answer.json()["errors"]]
+def codes(response: httpx.Response) -> list[str]:
+    return [error["extensions"]["code"] for error in response.json()["errors"]]
 
 
 def lists(count: int, arguments: str = "", selected: str = "nodes { title }") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -31,3 +32,8 @@ class LogLines:
     def requests(self) -> list[dict[str, Any]]:
         """Those of requests since the last call."""
         return [line for line in self.all() if line["logger"] == "twofold.request"]
+
+
+def records_of(caplog: pytest.LogCaptureFixture, logger: str) -> list[logging.LogRecord]:
+    """What one logger wrote. Timers that earlier tests have started may write by others."""
+    return [record for record in caplog.records if record.name == logger]

@@ -1,4 +1,4 @@
-"""The contract as a model: the tasks of one user in plain Python, and the answer of each API.
+"""The contract as a model: the tasks of one user in plain Python, and the result in each API.
 
 It knows nothing of the code. Ids are the model's own: the k-th task that a user created has id k.
 A cursor is the task that it follows, in an order. A comparison has to translate both.
@@ -10,7 +10,14 @@ import math
 from dataclasses import replace
 from typing import Any, Final
 
-from tests.model_answers import (
+from tests.model_refusals import (
+    invalid,
+    is_empty_page,
+    is_mistyped,
+    is_unstorable_json,
+    problems_of,
+)
+from tests.model_results import (
     DUES,
     FOREIGN_CURSOR,
     MAX_ID,
@@ -19,7 +26,6 @@ from tests.model_answers import (
     MAX_PAGE,
     PRIORITIES,
     TASKS_A_WRITE,
-    Answer,
     Cursor,
     Deletion,
     Expected,
@@ -28,17 +34,11 @@ from tests.model_answers import (
     Page,
     Problem,
     Remembered,
+    Result,
     Success,
     Task,
     TypeFailure,
     Updated,
-)
-from tests.model_refusals import (
-    invalid,
-    is_empty_page,
-    is_mistyped,
-    is_unstorable_json,
-    problems_of,
 )
 from tests.model_values import (
     NEW,
@@ -126,7 +126,7 @@ class Model:
         if key not in self.keys:
             expected = self.do(operation)
             self.keys[key] = {
-                clients[api]: Remembered(api, requests[api], expected[api].answer) for api in Api
+                clients[api]: Remembered(api, requests[api], expected[api].result) for api in Api
             }
             return expected
         amount = _amount(operation)
@@ -137,7 +137,7 @@ class Model:
 
     def _repeated(self, earlier: Remembered, api: Api, request: Any, amount: int) -> Expected:
         if (earlier.api, earlier.request) == (api, request):
-            return Expected(earlier.answer, Kind.WRITE, amount, is_replayed=True)
+            return Expected(earlier.result, Kind.WRITE, amount, is_replayed=True)
         detail = "A repeat has to be the same request. A new request needs a key of its own."
         return Expected(Failure("idempotency_mismatch", 422, detail, []), Kind.WRITE, amount)
 
@@ -178,25 +178,25 @@ class Model:
         return int(task_id), int(task_id) <= self.created
 
     def do(self, operation: Operation) -> dict[Api, Expected]:
-        """Do an operation. The APIs answer differently in places, but store the same."""
+        """Do an operation. The results of the APIs differ in places, but store the same."""
         if is_unstorable_json(operation):
             malformed = invalid([Problem("", "json_invalid", None)])
-            answers: dict[Api, Answer] = dict.fromkeys(Api, malformed)
+            results: dict[Api, Result] = dict.fromkeys(Api, malformed)
         else:
-            rest = self._answer_rest(operation)
-            answers = {Api.REST: rest, Api.GRAPHQL: self._answer_graphql(operation, rest)}
-        charges = {api: _charged(operation, api, answer) for api, answer in answers.items()}
+            rest = self._result_in_rest(operation)
+            results = {Api.REST: rest, Api.GRAPHQL: self._result_in_graphql(operation, rest)}
+        charges = {api: _charged(operation, api, result) for api, result in results.items()}
         return {
-            api: Expected(answer, charges[api], _amount_of(operation, charges[api]))
-            for api, answer in answers.items()
+            api: Expected(result, charges[api], _amount_of(operation, charges[api]))
+            for api, result in results.items()
         }
 
-    def _answer_rest(self, operation: Operation) -> Answer:
+    def _result_in_rest(self, operation: Operation) -> Result:
         problems = [*problems_of(operation, Api.REST)]
         return invalid(problems) if problems else self._perform(operation)
 
-    def _answer_graphql(self, operation: Operation, rest: Answer) -> Answer:
-        """The answer of GraphQL, from that of REST. All differences are here."""
+    def _result_in_graphql(self, operation: Operation, rest: Result) -> Result:
+        """The result in GraphQL, from that of REST. All differences are here."""
         if is_mistyped(operation):
             assert isinstance(rest, Failure), "one API must not store what the other refuses"
             return TypeFailure()
@@ -226,7 +226,7 @@ class Model:
                 return Success(page._replace(total=total, has_previous=has_previous))
         return rest
 
-    def _perform(self, operation: Operation) -> Answer:
+    def _perform(self, operation: Operation) -> Result:
         match operation:
             case Create(members):
                 return Success(self._create(members))
@@ -234,9 +234,9 @@ class Model:
                 return Success([self._create(members) for members in tasks])
             case BulkUpdate(ids, members):
                 unique = [*dict.fromkeys(int(each) for each in ids)]
-                found = [task_id for task_id in unique if task_id in self.tasks]
-                updated = [self._change(self.tasks[task_id], members) for task_id in found]
-                missing = [task_id for task_id in unique if task_id not in found]
+                matching = [task_id for task_id in unique if task_id in self.tasks]
+                updated = [self._change(self.tasks[task_id], members) for task_id in matching]
+                missing = [task_id for task_id in unique if task_id not in matching]
                 return Success(Updated(updated, missing))
             case List(query):
                 page = self._list(query, default_limit=MAX_PAGE)
@@ -261,7 +261,7 @@ class Model:
             case _:
                 return self._perform_on_one(operation)
 
-    def _perform_on_one(self, operation: Get | Change | Delete | Restore) -> Answer:
+    def _perform_on_one(self, operation: Get | Change | Delete | Restore) -> Result:
         tasks = self.trash if isinstance(operation, Restore) else self.tasks
         task = tasks.get(int(operation.id))
         if task is None:
@@ -326,8 +326,8 @@ class Model:
         """The tasks that pass a filter, in an order."""
         order = query.get("order") or "created_desc"
         descending = order.endswith("_desc")
-        found = [task for task in self.tasks.values() if passes(task, query)]
-        return sorted(found, key=lambda task: self._key(task, order), reverse=descending)
+        matching = [task for task in self.tasks.values() if passes(task, query)]
+        return sorted(matching, key=lambda task: self._key(task, order), reverse=descending)
 
     def _key(self, task: Task, order: str) -> tuple[int, int]:
         match order.rpartition("_")[0]:
@@ -365,10 +365,10 @@ def _versions(version: int | None, api: Api) -> list[int] | None:
     return []
 
 
-def _charged(operation: Operation, api: Api, answer: Answer) -> Kind:
+def _charged(operation: Operation, api: Api, result: Result) -> Kind:
     """A GraphQL document that cannot be executed costs one read, also if it is a mutation."""
     malformed = Problem("", "json_invalid", None)
-    match answer:
+    match result:
         case _ if isinstance(operation, _READS):
             return Kind.READ
         case TypeFailure():

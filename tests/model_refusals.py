@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any, Final
 from zoneinfo import available_timezones
 
-from tests.model_answers import (
+from tests.model_results import (
     MAX_INT,
     MAX_NEW,
     MAX_PAGE,

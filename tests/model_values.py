@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from tests.model_answers import (
+from tests.model_results import (
     WHITE_SPACE,
     Task,
 )

@@ -21,6 +21,7 @@ from tests.operations import (
     Delete,
     Get,
     List,
+    ListChanges,
     ListTrash,
     Operation,
 )
@@ -31,6 +32,7 @@ from tests.planting import (
     changed_documents,
     changed_errors,
     changed_fingerprints,
+    changed_histories,
     changed_keys,
     changed_operations,
     changed_page_info,
@@ -435,7 +437,7 @@ def a_cursor_of_the_trash_begins_it_anew() -> Fault:
 
 @fault
 def a_page_begins_one_task_late() -> Fault:
-    return changed_sql(r"(\(tasks\.created_at, tasks\.id\) < .* LIMIT \S+)\s*$", r"\1 OFFSET 1")
+    return changed_sql(r"(\(tasks\.created_at, tasks\.id\) < .* LIMIT [^\s)]+)", r"\1 OFFSET 1")
 
 
 @fault
@@ -575,6 +577,52 @@ def graphql_has_cursors_of_its_own() -> Iterator[None]:
         yield
 
 
+# --- What changed -------------------------------------------------------------------------
+
+
+@fault
+def a_change_is_missed() -> Fault:
+    return changed_sql(r"\(tasks\.seq, tasks\.id\) >", "(tasks.seq - 1, tasks.id) >")
+
+
+@fault
+def a_deletion_is_missed() -> Fault:
+    return changed_sql(
+        r"(tasks\.deleted_at IS NULL OR tasks\.seq) > (\$\d+[^\s)]*)", r"\1 < 0 * \2"
+    )
+
+
+@fault
+def changes_of_one_statement_are_cut_at_a_page() -> Fault:
+    return changed_sql(r"\(tasks\.seq, tasks\.id\) >", f"(tasks.seq, {2**63 - 1}) >")
+
+
+@fault
+def changes_end_where_a_page_does() -> Fault:
+    return changed_sql(r"(ORDER BY tasks\.seq, tasks\.id\s+LIMIT [^\s)]+)", r"\1 - 1")
+
+
+@fault
+def changes_are_in_the_order_of_the_ids() -> Fault:
+    return changed_sql(r"ORDER BY tasks\.seq, tasks\.id", "ORDER BY tasks.id")
+
+
+@fault
+def a_page_of_changes_is_too_short() -> Fault:
+    def edit(operation: Operation) -> Operation:
+        match operation:
+            case ListChanges({"limit": int(limit)} as query) if limit > 1:
+                return ListChanges(query | {"limit": limit - 1})
+        return operation
+
+    return changed_operations(edit, Api.GRAPHQL)
+
+
+@fault
+def a_token_of_another_person_is_taken() -> Fault:
+    return changed_histories(lambda user_id: "")
+
+
 # --- Idempotency keys ---------------------------------------------------------------------
 
 
@@ -610,7 +658,7 @@ def only_what_was_done_is_recorded() -> Fault:
 
 
 @fault_of_keys
-def another_request_gets_the_first_answer() -> Fault:
+def another_request_gets_the_first_response() -> Fault:
     return changed_fingerprints(lambda parts: parts[: 3 if parts[0] == "rest" else 2])
 
 
@@ -643,7 +691,7 @@ def the_protocols_share_their_fingerprints() -> Fault:
 
 
 @fault_of_keys
-def a_replay_is_a_new_answer() -> Fault:
+def a_replay_is_a_new_response() -> Fault:
     """Nobody is told that it is one."""
 
     def edit(operation: Operation, response: Response) -> Response:

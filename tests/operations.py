@@ -94,6 +94,17 @@ class BulkDelete:
 
 
 @dataclass(frozen=True)
+class ListChanges:
+    """List what changed.
+
+    Attributes:
+        query: ``since`` and ``limit`` where present, as in ``List``.
+    """
+
+    query: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class ListTrash:
     """List the trash.
 
@@ -127,6 +138,7 @@ Operation = (
     | BulkCreate
     | BulkUpdate
     | BulkDelete
+    | ListChanges
     | ListTrash
     | Restore
     | EmptyTrash
@@ -166,6 +178,7 @@ class Page(NamedTuple):
         cursors: the cursor of each task.
         total: how many tasks pass the filter.
         has_previous: whether the page began at a cursor.
+        sync_token: of the changes after the list.
     """
 
     tasks: list[Task]
@@ -173,11 +186,20 @@ class Page(NamedTuple):
     cursors: list[str] | None = None
     total: int | None = None
     has_previous: bool | None = None
+    sync_token: str | None = None
 
     @property
     def titles(self) -> list[str]:
         """The titles, in order."""
         return [task.title for task in self.tasks]
+
+
+class Changes(NamedTuple):
+    """Tasks that changed, and the token of what comes after them."""
+
+    tasks: list[Task]
+    token: str
+    has_more: bool
 
 
 class Deleted(NamedTuple):
@@ -194,7 +216,7 @@ class Updated(NamedTuple):
     not_found: list[int]
 
 
-Result = Task | list[Task] | Page | Updated | Deleted | int | None
+Result = Task | list[Task] | Page | Updated | Deleted | Changes | int | None
 """``None``: a task that GraphQL did not find, or a deletion in REST. A number: how many tasks were
 in the trash that GraphQL emptied."""
 

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.operations import Deleted, Page, Task, Updated
+from tests.operations import Changes, Deleted, Page, Task, Updated
 from tests.surfaces import ApiError, Surface
 
 HASH_SECRET = "the secret of the tests, of more than 32 characters"
@@ -72,6 +72,10 @@ class Person:
     async def delete_tasks(self, task_ids: list[Any]) -> Deleted:
         """See ``Surface.delete_tasks``."""
         return await self.surface.delete_tasks(self.token, task_ids)
+
+    async def list_changes(self, **query: Any) -> Changes:
+        """See ``Surface.list_changes``."""
+        return await self.surface.list_changes(self.token, **query)
 
     async def list_trash(self, **query: Any) -> Page:
         """See ``Surface.list_trash``."""

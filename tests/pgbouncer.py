@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -45,32 +45,70 @@ def executable() -> str:
     return path
 
 
+class PgBouncer:
+    """A PgBouncer in front of a PostgreSQL.
+
+    Attributes:
+        port: of 127.0.0.1.
+    """
+
+    def __init__(self, program: str, home: Path, port: int) -> None:
+        self.port = port
+        self._program, self._home = program, home
+        self._process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        """Start, and wait until it listens."""
+        self._process = processes.spawn(
+            [self._program, self._home / "pgbouncer.ini"],
+            log=self._home / "log",
+            account=_account(),
+            parent_death_signal=signal.SIGTERM,
+        )
+        _wait_for(self.port, self._process, self._home / "log")
+
+    def stop(self) -> None:
+        """Stop at once, with its clients' connections."""
+        processes.stop(self._process, signal.SIGTERM)
+
+    def restart(self) -> None:
+        """Stop and start on the same port."""
+        self.stop()
+        self.start()
+
+
+@contextmanager
+def running(database_url: str, servers: int = SERVERS) -> Iterator[PgBouncer]:
+    """Run PgBouncer in front of the PostgreSQL of a URL, for all databases there.
+
+    Args:
+        servers: the connections to PostgreSQL for each database.
+    """
+    program, parts, account = executable(), urlsplit(database_url), _account()
+    with tempfile.TemporaryDirectory(prefix="twofold-pgbouncer-") as folder:
+        home = Path(folder)
+        home.chmod(0o711)
+        pooler = PgBouncer(program, home, processes.free_port())
+        _write(home / "users.txt", f'"{parts.username}" "{parts.password}"\n', account)
+        settings = _configuration(home, parts.port, pooler.port, servers)
+        _write(home / "pgbouncer.ini", settings, account)
+        pooler.start()
+        try:
+            yield pooler
+        finally:
+            pooler.stop()
+
+
 @contextmanager
 def pgbouncer(database_url: str, servers: int = SERVERS) -> Iterator[str]:
     """Run PgBouncer in front of a PostgreSQL, with ``POOLED_HOST`` for a name in this process.
 
     Yields the pooled URL of the same database; other databases of the server are there too.
     """
-    program = executable()
     parts = urlsplit(database_url)
-    with ExitStack() as stack:
-        stack.enter_context(_loopback_names())
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twofold-pgbouncer-")))
-        port = processes.free_port()
-        account = _account()
-        home.chmod(0o711)
-        _write(home / "users.txt", f'"{parts.username}" "{parts.password}"\n', account)
-        _write(home / "pgbouncer.ini", _configuration(home, parts.port, port, servers), account)
-        process = processes.spawn(
-            [program, home / "pgbouncer.ini"],
-            log=home / "log",
-            account=account,
-            parent_death_signal=signal.SIGTERM,
-        )
-        stack.callback(processes.stop, process, signal.SIGTERM)
-        _wait_for(port, process, home / "log")
+    with _loopback_names(), running(database_url, servers) as pooler:
         yield urlunsplit(
-            parts._replace(netloc=f"{parts.username}:{parts.password}@{POOLED_HOST}:{port}")
+            parts._replace(netloc=f"{parts.username}:{parts.password}@{POOLED_HOST}:{pooler.port}")
         )
 
 

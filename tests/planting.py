@@ -17,9 +17,9 @@ from unittest.mock import patch
 
 from api.charges import Cost
 from api.rate_limit.budget import Budget
-from persistence import idempotency
+from persistence import idempotency, sync_tokens
 from persistence.database import Database
-from tests.lockstep import RunningApp
+from tests.lockstep.running_app import RunningApp
 from tests.operations import Api, BulkDelete, Create, List, Operation
 from tests.surfaces import Response
 
@@ -124,8 +124,22 @@ def changed_fingerprints(edit: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> 
     return planted(*patches, effects=effects)
 
 
+def changed_histories(edit: Callable[[str], str]) -> Fault:
+    """A sync token has the digest of another owner."""
+    effects = _Effects()
+
+    def history(epoch: int, user_id: str) -> int:
+        return original(epoch, effects.apply(edit, user_id))
+
+    original = sync_tokens.history
+    patches = [
+        patch(f"persistence.{module}.history", history) for module in ("sync_tokens", "feeds")
+    ]
+    return planted(*patches, effects=effects)
+
+
 def changed_responses(edit: Callable[[Operation, Response], Response], *apis: Api) -> Fault:
-    """The APIs answer something else."""
+    """The APIs return something else."""
     effects = _Effects()
 
     async def do(
@@ -139,7 +153,7 @@ def changed_responses(edit: Callable[[Operation, Response], Response], *apis: Ap
 
 
 def changed_documents(edit: Callable[[Operation, Any], Any], *apis: Api) -> Fault:
-    """The APIs answer another JSON document, and REST the status in it."""
+    """The APIs return another JSON document, and REST has the status in it."""
 
     def edit_body(operation: Operation, response: Response) -> Response:
         document = response.json
@@ -192,7 +206,7 @@ def graphql_error(problem: dict[str, Any]) -> dict[str, Any]:
 
 
 def changed_deletions(edit: Callable[[Operation, list[int]], list[int]]) -> Fault:
-    """Both APIs answer other ids of a bulk deletion."""
+    """Both APIs return other ids of a bulk deletion."""
 
     def edit_document(operation: Operation, document: Any) -> Any:
         if not isinstance(operation, BulkDelete) or "errors" in document:
@@ -207,7 +221,7 @@ def changed_deletions(edit: Callable[[Operation, list[int]], list[int]]) -> Faul
 
 
 def changed_page_info(edit: Callable[[dict[str, Any]], dict[str, Any]]) -> Fault:
-    """GraphQL answers other members of ``pageInfo``."""
+    """GraphQL returns other members of ``pageInfo``."""
 
     def edit_document(operation: Operation, document: Any) -> Any:
         if not isinstance(operation, List) or "errors" in document:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 import pytest
 
+from persistence.embedded.processes import free_port
 from tests.conftest import HASH_SECRET, ROOT
 from tests.control import GIVE_UP
 
@@ -68,19 +67,6 @@ async def _ready(client: httpx.AsyncClient, process: asyncio.subprocess.Process)
                     return
             await asyncio.sleep(0.05)
     raise RuntimeError(f"The server ended with exit code {process.returncode}")
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free now.
-
-    It is outside the range that systems use for outgoing connections, of which one could take it
-    before a server does.
-    """
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 async def until_listening(port: int) -> None:

@@ -23,12 +23,14 @@ from tests.operations import (
     BulkDelete,
     BulkUpdate,
     Change,
+    Changes,
     Create,
     Delete,
     Deleted,
     EmptyTrash,
     Get,
     List,
+    ListChanges,
     ListTrash,
     Operation,
     Page,
@@ -161,6 +163,11 @@ class Surface(ABC):
         deleted: Deleted = await self.do(token, BulkDelete(task_ids))
         return deleted
 
+    async def list_changes(self, token: str, **query: Any) -> Changes:
+        """List what changed: ``since`` and ``limit`` where present."""
+        changes: Changes = await self.do(token, ListChanges(query))
+        return changes
+
     async def list_trash(self, token: str, **query: Any) -> Page:
         """List the trash: ``limit`` and ``cursor`` where present."""
         page: Page = await self.do(token, ListTrash(query))
@@ -204,7 +211,7 @@ def idempotency_key(key: str | None) -> dict[str, str]:
 
 
 def is_replayed(api: Api, response: Response) -> bool:
-    """Whether the answer is that of an earlier request with the same key."""
+    """Whether the response is that of an earlier request with the same key."""
     if api is Api.REST:
         assert response.headers.get("idempotency-replayed") in (None, "true")
         return "idempotency-replayed" in response.headers
@@ -238,6 +245,9 @@ class RestSurface(Surface):
                     name: _parameter(value) for name, value in query.items() if value is not None
                 }
                 return Request("GET", "/tasks", urlencode(parameters))
+            case ListChanges(query):
+                present = {name: value for name, value in query.items() if value is not None}
+                return Request("GET", "/tasks/changes", urlencode(present))
             case ListTrash(query):
                 parameters = {
                     name: _parameter(value) for name, value in query.items() if value is not None
@@ -270,7 +280,13 @@ class RestSurface(Surface):
             assert document["status"] == status, document
             raise ApiError(cls.api, document, response)
         match operation:
-            case List() | ListTrash():
+            case List():
+                tasks = [Task(**each) for each in document]
+                return Page(tasks, _next_cursor(headers), sync_token=headers["sync-token"])
+            case ListChanges():
+                tasks = [Task(**each) for each in document["changes"]]
+                return Changes(tasks, document["token"], document["has_more"])
+            case ListTrash():
                 return Page([Task(**each) for each in document], _next_cursor(headers))
             case Delete() | EmptyTrash():
                 assert (status, document) == (204, None)
@@ -327,7 +343,7 @@ class GraphQLSurface(Surface):
         return await super().list_tasks(token, **{"limit": 1000, **query})
 
     async def get_task(self, token: str, task_id: Any) -> Task:
-        """Read one task. An answer of null is the error that REST answers."""
+        """Read one task. A response of null is the error that REST answers."""
         task: Task | None = await self.do(token, Get(task_id))
         if task is None:
             detail = f"Task with ID {task_id} not found"
@@ -355,6 +371,9 @@ class GraphQLSurface(Surface):
         match operation:
             case List() | ListTrash():
                 return _page(data)
+            case ListChanges():
+                tasks = [_task(node) for node in data["changes"]]
+                return Changes(tasks, data["token"], data["hasMore"])
             case EmptyTrash():
                 amount: int = data
                 return amount
@@ -411,8 +430,12 @@ query ($first: Int, $after: String) {
 _PAGE: Final = f"nodes {_TASK} pageInfo {{ hasNextPage endCursor }}"
 _DETAILED_PAGE: Final = (
     f"nodes {_TASK} edges {{ cursor node {_TASK} }} totalCount"
-    " pageInfo { hasNextPage hasPreviousPage startCursor endCursor }"
+    " pageInfo { hasNextPage hasPreviousPage startCursor endCursor } syncToken"
 )
+_CHANGES: Final = """
+query ($since: String, $first: Int) {
+  result: taskChanges(since: $since, first: $first) { changes %s token hasMore }
+}"""
 _DETAILED: Final[dict[type[Operation], str]] = {
     List: _LIST % _DETAILED_PAGE,
     ListTrash: _TRASH % _DETAILED_PAGE,
@@ -420,8 +443,9 @@ _DETAILED: Final[dict[type[Operation], str]] = {
 _DOCUMENTS: Final[dict[type[Operation], str]] = {
     Create: f"mutation ($input: CreateTaskInput!) {{ result: createTask(input: $input) {_TASK} }}",
     Get: f"query ($id: ID!) {{ result: task(id: $id) {_TASK} }}",
-    List: _LIST % _PAGE,
-    ListTrash: _TRASH % _PAGE,
+    List: _LIST % f"{_PAGE} syncToken",
+    ListChanges: _CHANGES % _TASK,
+    ListTrash: _TRASH % f"{_PAGE} syncToken",
     Restore: f"mutation ($id: ID!) {{ result: restoreTask(id: $id) {_TASK} }}",
     EmptyTrash: "mutation { result: emptyTrash }",
     Change: f"""
@@ -448,6 +472,9 @@ def _variables(operation: Operation) -> dict[str, Any]:
             return {"input": _members(members)}
         case Get(task_id) | Restore(task_id):
             return {"id": task_id}
+        case ListChanges(query):
+            names = {"limit": "first", "since": "since"}
+            return {names[name]: value for name, value in query.items()}
         case EmptyTrash():
             return {}
         case List(query) | ListTrash(query):
@@ -491,7 +518,8 @@ def _task(node: dict[str, Any]) -> Task:
 def _page(data: dict[str, Any]) -> Page:
     info = data["pageInfo"]
     tasks = [_task(node) for node in data["nodes"]]
-    page = Page(tasks, info["endCursor"] if info["hasNextPage"] else None)
+    next_cursor = info["endCursor"] if info["hasNextPage"] else None
+    page = Page(tasks, next_cursor, sync_token=data["syncToken"])
     if "edges" not in data:
         return page
     assert data["nodes"] == [edge["node"] for edge in data["edges"]]

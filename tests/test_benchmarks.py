@@ -46,6 +46,7 @@ def test_the_service_is_measured_beside_fastify() -> None:
         ("protocols", "0.1"),
         ("budget", "0.1"),
         ("latency", "1"),
+        ("live", "0.01"),
         ("compiled", "0.1"),
         ("scale", "1000"),
         ("request_log", "0.01"),

@@ -17,7 +17,7 @@ from tests.programs import Address, require, run, running_service, what_is_missi
 FOLDER: Final = ROOT / "tests" / "browser"
 CHROMIUM: Final = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -187,7 +187,7 @@ async def test_a_thousand_tasks_are_changed_in_one_trip(
 # --- Exactly once -------------------------------------------------------------------------
 
 
-async def test_a_repeated_bulk_creation_gets_the_first_answer(ada: Person) -> None:
+async def test_a_repeated_bulk_creation_gets_the_first_response(ada: Person) -> None:
     operation = BulkCreate(titled(30))
 
     created = await ada.surface.do(ada.token, operation, "once")
@@ -197,7 +197,7 @@ async def test_a_repeated_bulk_creation_gets_the_first_answer(ada: Person) -> No
     assert len((await ada.list_tasks()).tasks) == 29
 
 
-async def test_a_repeated_bulk_change_gets_the_first_answer(ada: Person) -> None:
+async def test_a_repeated_bulk_change_gets_the_first_response(ada: Person) -> None:
     tasks = await ada.create_tasks(*titled(3))
     operation = BulkUpdate([tasks[2].id, NEVER_USED, tasks[0].id], {"completed": True})
 
@@ -316,19 +316,19 @@ async def test_what_cannot_be_paid_whole_is_refused_and_costs_nothing(paying: Pe
 
 
 async def test_bulk_creation_is_answered_with_an_array(ada_client: httpx.AsyncClient) -> None:
-    answer = await ada_client.post("/tasks/bulk-create", json={"tasks": titled(2)})
+    response = await ada_client.post("/tasks/bulk-create", json={"tasks": titled(2)})
 
-    assert answer.status_code == 201
-    assert [task["title"] for task in answer.json()] == ["task 0", "task 1"]
-    assert "deleted_at" not in answer.json()[0]
+    assert response.status_code == 201
+    assert [task["title"] for task in response.json()] == ["task 0", "task 1"]
+    assert "deleted_at" not in response.json()[0]
 
 
 async def test_errors_of_changes_have_their_place(ada_client: httpx.AsyncClient) -> None:
     body = {"task_ids": [1, "2"], "changes": {"title": None, "id": 7, "titel": 1}}
 
-    answer = await ada_client.post("/tasks/bulk-update", json=body)
+    response = await ada_client.post("/tasks/bulk-update", json=body)
 
-    assert {error["field"]: error["code"] for error in answer.json()["errors"]} == {
+    assert {error["field"]: error["code"] for error in response.json()["errors"]} == {
         "task_ids.1": "int_type",
         "changes.title": "string_type",
         "changes.titel": "extra_forbidden",
@@ -348,12 +348,12 @@ async def test_a_body_over_64_kib_is_too_large_here_too(ada_client: httpx.AsyncC
     fits = [{"title": "x", "description": "d" * 600} for _ in range(100)]
     too_large = [{"title": "x", "description": "d" * 700} for _ in range(100)]
 
-    answers = [
+    responses = [
         await ada_client.post("/tasks/bulk-create", json={"tasks": tasks})
         for tasks in (fits, too_large)
     ]
 
-    assert [answer.status_code for answer in answers] == [201, 413]
+    assert [response.status_code for response in responses] == [201, 413]
 
 
 SPENT = {"rate_limit_enabled": True, "rate_limit_write": "3/minute"}
@@ -373,11 +373,11 @@ async def poor_client(
 async def test_a_cost_above_the_limit_itself_is_invalid_and_costs_one(
     poor_client: httpx.AsyncClient,
 ) -> None:
-    answer = await poor_client.post("/tasks/bulk-create", json={"tasks": titled(61)})
+    response = await poor_client.post("/tasks/bulk-create", json={"tasks": titled(61)})
 
-    assert answer.status_code == 400
-    assert answer.json()["errors"][0]["code"] == "cost_above_limit"
-    assert answer.headers["X-RateLimit-Remaining"] == "2"
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["code"] == "cost_above_limit"
+    assert response.headers["X-RateLimit-Remaining"] == "2"
 
 
 @pytest.mark.parametrize(
@@ -398,9 +398,9 @@ async def test_the_budget_comes_before_the_body(
 
 
 async def test_identity_comes_before_the_body(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/tasks/bulk-create", content=b"{")
+    response = await client.post("/tasks/bulk-create", content=b"{")
 
-    assert answer.status_code == 401
+    assert response.status_code == 401
 
 
 # --- GraphQL ------------------------------------------------------------------------------
@@ -433,11 +433,11 @@ async def test_a_document_costs_what_its_lists_cost(
     app = create_app(settings_of_tests(database_url=database_url, rate_limit_enabled=True))
     async with app.router.lifespan_context(app), new_client(app) as client:
         client.headers["Authorization"] = ada_client.headers["Authorization"]
-        answer = await client.post("/graphql", json={"query": query, "variables": sent})
+        response = await client.post("/graphql", json={"query": query, "variables": sent})
 
-    assert "errors" not in answer.json()
-    assert answer.json()["extensions"]["cost"]["requested"] == cost
-    assert answer.headers["X-RateLimit-Remaining"] == str(30 - cost)
+    assert "errors" not in response.json()
+    assert response.json()["extensions"]["cost"]["requested"] == cost
+    assert response.headers["X-RateLimit-Remaining"] == str(30 - cost)
 
 
 async def test_updated_tasks_count_as_items_of_the_response(ada_client: httpx.AsyncClient) -> None:
@@ -448,9 +448,9 @@ async def test_updated_tasks_count_as_items_of_the_response(ada_client: httpx.As
     }"""
     body = {"query": query, "variables": {"ids": list(range(1, 1001))}}
 
-    answer = await ada_client.post("/graphql", json=body)
+    response = await ada_client.post("/graphql", json=body)
 
-    assert "list items" in answer.json()["errors"][0]["message"]
+    assert "list items" in response.json()["errors"][0]["message"]
 
 
 async def test_the_header_is_the_key_of_a_field_that_costs_more_than_one(

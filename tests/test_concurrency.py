@@ -70,9 +70,9 @@ async def test_changes_of_different_members_are_all_kept(ada: Person, task: Task
         ada.change_task(task.id, completed=True),
     )
 
-    found = await ada.get_task(task.id)
-    assert (found.title, found.description) == ("water the ferns", "they need little")
-    assert (found.completed, found.version) == (True, 4)
+    current = await ada.get_task(task.id)
+    assert (current.title, current.description) == ("water the ferns", "they need little")
+    assert (current.completed, current.version) == (True, 4)
 
 
 async def test_the_same_change_many_times_over_happens_once(ada: Person, task: Task) -> None:
@@ -106,7 +106,7 @@ async def test_of_a_change_and_a_deletion_at_one_version_one_wins(ada: Person) -
             ada.change_task(task.id, 1, completed=True), ada.delete_task(task.id, 1)
         )
 
-        left = [found.id for found in (await ada.list_tasks()).tasks if found.id == task.id]
+        left = [each.id for each in (await ada.list_tasks()).tasks if each.id == task.id]
         assert (isinstance(changed, Task), deleted, left) in [
             (True, "precondition_failed", [task.id]),
             (False, None, []),
@@ -169,8 +169,8 @@ async def test_a_change_is_refused_if_its_version_is_replaced_while_it_waits(
     with ada.refused("precondition_failed"):
         await after(sql, CHANGE, ada.change_task(task.id, 1, completed=True))
 
-    found = await ada.get_task(task.id)
-    assert (found.title, found.completed, found.version) == ("theirs", False, 2)
+    current = await ada.get_task(task.id)
+    assert (current.title, current.completed, current.version) == ("theirs", False, 2)
 
 
 async def test_a_change_is_made_if_its_version_is_reached_while_it_waits(

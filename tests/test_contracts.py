@@ -19,7 +19,7 @@ def checkout(tmp_path: Path) -> Path:
     """A folder with a copy of the committed contracts."""
     for contract in CONTRACTS.values():
         copy = tmp_path / contract.path
-        copy.parent.mkdir()
+        copy.parent.mkdir(exist_ok=True)
         copy.write_bytes((ROOT / contract.path).read_bytes())
     return tmp_path
 

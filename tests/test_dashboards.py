@@ -66,7 +66,7 @@ async def exported(tmp_path_factory: pytest.TempPathFactory, database_url: str) 
         client.headers["Authorization"] = f"Bearer {ada.token}"
         await ask(client)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tasks, "list_page", None)
+            patch.setattr(tasks, "list_changed_page", None)
             await client.get("/tasks")
     await sql.close()
     return samples_of(Collector(folder).text())
@@ -83,11 +83,11 @@ async def ask(client: httpx.AsyncClient) -> None:
 def test_a_query_matches_what_is_exported(expression: str, exported: Samples) -> None:
     labels: set[str] = set()
     for name, selector in NAME.findall(expression):
-        found = [dict(pairs) for each, pairs in exported if each == name]
-        assert found, name
-        labels |= {label for each in found for label in each}
+        label_sets = [dict(pairs) for each, pairs in exported if each == name]
+        assert label_sets, name
+        labels |= {label for each in label_sets for label in each}
         for label, _, value in MATCHER.findall(selector):
-            values = {each.get(label) for each in found}
+            values = {each.get(label) for each in label_sets}
             assert label in OF_PROMETHEUS or value in values, (name, label, value)
     for group in GROUPING.findall(expression):
         assert {label.strip() for label in group.split(",")} <= labels | OF_PROMETHEUS
@@ -120,10 +120,10 @@ def test_panels_do_not_overlap() -> None:
 
 
 def test_every_metric_is_on_the_dashboard(exported: Samples) -> None:
-    shown = {name for target in targets() for name, _ in NAME.findall(target["expr"])}
+    displayed = {name for target in targets() for name, _ in NAME.findall(target["expr"])}
     families = {re.sub("_(bucket|count|sum)$", "", name) for name, _ in exported}
 
-    assert families == {re.sub("_(bucket|count|sum)$", "", name) for name in shown}
+    assert families == {re.sub("_(bucket|count|sum)$", "", name) for name in displayed}
 
 
 def test_every_alert_and_every_metric_is_explained(exported: Samples) -> None:

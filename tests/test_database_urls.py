@@ -19,7 +19,7 @@ POOLED = "ep-cool-rain-123456-pooler.eu-central-1.aws.neon.tech"
 def understood(text: str) -> dict[str, Any]:
     """What a URL was understood as, without what goes without saying."""
     database = parse_database_url(text)
-    said = {
+    arguments = {
         "user": database.user,
         "password": database.password,
         "host": database.host,
@@ -37,7 +37,9 @@ def understood(text: str) -> dict[str, Any]:
         "port": 5432,
         "user": getpwuid(os.geteuid()).pw_name,
     }
-    return {name: value for name, value in said.items() if value not in (None, usual.get(name))}
+    return {
+        name: value for name, value in arguments.items() if value not in (None, usual.get(name))
+    }
 
 
 def described(context: ssl.SSLContext | None) -> str:

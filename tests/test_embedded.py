@@ -199,8 +199,8 @@ def test_the_next_start_stops_a_server_left_behind(directory: Path) -> None:
 
 async def test_a_process_id_taken_over_by_another_process_is_no_obstacle(server: Postgres) -> None:
     server.kill()
-    said = (server.data / "postmaster.pid").read_text()
-    stale = said.replace(str(server.process.pid), str(os.getpid()), 1)
+    content = (server.data / "postmaster.pid").read_text()
+    stale = content.replace(str(server.process.pid), str(os.getpid()), 1)
     (server.data / "postmaster.pid").write_text(stale)
 
     server.start()

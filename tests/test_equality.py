@@ -22,9 +22,10 @@ from hypothesis.stateful import (
 
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
-from tests import model_answers, model_refusals, operations
+from tests import model_refusals, model_results, operations
 from tests.conftest import new_database, run_sql
-from tests.lockstep import Comparison, RunningApp
+from tests.lockstep.comparison import Comparison
+from tests.lockstep.running_app import RunningApp
 from tests.mutants import FAULTS, FAULTS_OF_KEYS
 from tests.operations import EDITABLE, Api, Operation
 from tests.people import SESSION_TABLES
@@ -155,7 +156,7 @@ DELETED: Final = 4
 _MINE = st.integers(0, 3)
 WHICH: Final = mostly(
     _MINE,
-    st.sampled_from([DELETED, *map(str, model_answers.FOREIGN_IDS)]),
+    st.sampled_from([DELETED, *map(str, model_results.FOREIGN_IDS)]),
     st.sampled_from(ODD_IDS),
 )
 # The difference from the current version, as a number; or a version, as text.
@@ -251,7 +252,7 @@ TRASH_QUERY: Final = st.fixed_dictionaries(
 # Indexes as above, in both forms in which JSON has integers; or numbers that are not ids.
 _bulk_ids = mostly(
     _MINE | _MINE.map(float),
-    st.sampled_from([DELETED, *model_answers.FOREIGN_IDS, 10**7, -1, 2**63 - 1, 2**63, 10**30]),
+    st.sampled_from([DELETED, *model_results.FOREIGN_IDS, 10**7, -1, 2**63 - 1, 2**63, 10**30]),
     of=2,
 )
 _odd_bulk_ids = st.sampled_from(
@@ -315,7 +316,7 @@ class Sequence(RuleBasedStateMachine):
             return max({*range(created + 1)} - {*ids}, default=created)
         return ids[index % len(ids)]
 
-    def _task(self, task_id: str) -> model_answers.Task | None:
+    def _task(self, task_id: str) -> model_results.Task | None:
         by_id = {str(each): task for each, task in self._model.tasks.items()}
         return by_id.get(task_id)
 
@@ -452,6 +453,11 @@ class Equality(Sequence):
         few = isinstance(ids, list) and len(ids) < 10
         self._do(operations.BulkDelete(list(map(self._bulk_id, ids)) if few else ids))
 
+    @rule()
+    def present_anothers_token(self) -> None:
+        self._steps += 1
+        self._app.run(self._comparison.present_anothers_token())
+
 
 KEYS: Final = st.sampled_from([*"abcdefgh", '"a"', '"b"', "A ~", "a" * 255])
 _few_changes = st.fixed_dictionaries({}, optional=_usual)
@@ -480,7 +486,7 @@ class Retries(Sequence):
         task_id = self._id(which)
         version = self._version(task_id, at)
         # REST would use the key up for this one, and GraphQL refuse it before.
-        if (version or 0) <= model_answers.MAX_INT:
+        if (version or 0) <= model_results.MAX_INT:
             self._do(operations.Change(task_id, changes, version, whole), key=key)
 
     @rule(which=_MINE, key=KEYS)

@@ -1,4 +1,4 @@
-"""The catalogue of errors: every type of it is provoked, and answered in the same form."""
+"""The catalogue of errors: every type is provoked, and has the form that docs/errors.md shows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 import api.http.body
+from api.commands.errors_document import ADVICE, example, graphql_example, rest_example
 from api.errors import (
     CATALOGUE,
     BodyTooLarge,
@@ -23,7 +24,7 @@ from api.errors import (
 from persistence import tasks
 from persistence.errors import FieldError, InvalidInput, NotFound, Unavailable, VersionConflict
 from persistence.idempotency import KeyInFlight
-from persistence.sessions.layouts import UnusableSessions
+from persistence.sessions.store import UnusableSessions
 from tests import documented
 from tests.streams import Stream
 
@@ -50,7 +51,7 @@ def _defect(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail_in_flight(*arguments: object) -> None:
         raise KeyInFlight
 
-    monkeypatch.setattr(tasks, "list_page", fail)
+    monkeypatch.setattr(tasks, "list_changed_page", fail)
     monkeypatch.setattr(tasks, "remove_many", fail_in_flight)
 
 
@@ -89,8 +90,15 @@ PROVOCATIONS: dict[str, tuple[dict[str, Any], str, str, dict[str, str]]] = {
     "idempotency_in_flight": (
         {"method": "POST", "url": "/tasks/bulk-delete", "json": {"task_ids": [1]}},
         "Request with this idempotency key is still running",
-        "Repeat the request after the time in Retry-After; its answer is then the first one's.",
+        "Repeat the request after the time in Retry-After to get the response of the first one.",
         {"Retry-After": "1"},
+    ),
+    "sync_token_expired": (
+        {"method": "GET", "url": f"/tasks/changes?since={'A' * 43}"},
+        "Sync token expired",
+        "What changed since then is not known any more. Forget all tasks, and ask again without a"
+        " token.",
+        {},
     ),
     "idempotency_mismatch": (
         {"method": "POST", "url": "/tasks", "json": {"title": "b"}, "headers": KEY},
@@ -143,7 +151,8 @@ PROVOCATIONS: dict[str, tuple[dict[str, Any], str, str, dict[str, str]]] = {
     ),
 }
 
-GRAPHQL_ONLY = {"not_acceptable"}
+# The second answers a handshake of a WebSocket; see tests/test_graphql_ws.py.
+GRAPHQL_ONLY = {"not_acceptable", "authorization_error"}
 STATUS = {problem_type.name: problem_type.status for problem_type in CATALOGUE.values()}
 
 
@@ -188,6 +197,77 @@ async def test_an_error_has_the_status_members_and_headers_of_its_type(
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", problem["timestamp"])
     assert problem["request_id"] == response.headers["X-Request-ID"]
     assert headers.items() <= _in_original_case(response).items()
+
+
+def test_every_type_has_advice_and_there_is_no_other_advice() -> None:
+    assert set(ADVICE) == set(STATUS)
+
+
+@pytest.mark.parametrize("error_type", PROVOCATIONS)
+async def test_the_documented_example_has_the_form_of_a_live_error(
+    error_type: str, provoke: Callable[..., Any]
+) -> None:
+    problem = (await provoke(error_type)).json()
+    documented = rest_example(example(error_type))
+
+    assert _form(documented) == _form(problem)
+
+
+GRAPHQL_PROVOCATIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "validation_error": ('mutation { createTask(input: {title: " "}) { id } }', {}),
+    "authentication_error": ("{ viewer { id } }", {"Authorization": "Bearer x"}),
+    "not_found_error": ('mutation { updateTask(id: "999", input: {}) { id } }', {}),
+    "not_acceptable": ("{ viewer { id } }", {"Accept": "text/html"}),
+    "misdirected_request": ("{ viewer { id } }", {"Host": "evil.example"}),
+    "precondition_failed": ('mutation { deleteTask(id: "%s", expectedVersion: 7) { id } }', {}),
+    "payload_too_large": ("#" * 65_537, {}),
+    "unsupported_media_type": ("{ viewer { id } }", {"Content-Type": "text/plain"}),
+    "idempotency_mismatch": (
+        'mutation { createTask(input: {title: "b"}, idempotencyKey: "used") { id } }',
+        {},
+    ),
+    "internal_error": ("{ tasks { nodes { id } } }", {}),
+    "rate_limit_exceeded": ("{ viewer { id } }", {}),
+    "service_unavailable": ("{ viewer { id } }", {"Authorization": "Bearer x"}),
+}
+
+
+@pytest.mark.usefixtures("_defect")
+@pytest.mark.parametrize("error_type", GRAPHQL_PROVOCATIONS)
+async def test_the_documented_example_has_the_form_of_a_live_error_of_graphql(
+    error_type: str,
+    ada_client: httpx.AsyncClient,
+    without_database: httpx.AsyncClient,
+    spent_client: httpx.AsyncClient,
+) -> None:
+    clients = {"service_unavailable": without_database, "rate_limit_exceeded": spent_client}
+    created = await ada_client.post("/tasks", json={"title": "water"}, headers=KEY)
+    query, headers = GRAPHQL_PROVOCATIONS[error_type]
+
+    response = await clients.get(error_type, ada_client).post(
+        "/graphql",
+        json={"query": query.replace("%s", str(created.json()["id"]))},
+        headers=headers,
+    )
+
+    [error] = response.json()["errors"]
+    documented = graphql_example(example(error_type))
+    assert _form({**error, "locations": None, "path": None}) == _form(
+        {**documented, "locations": None, "path": None}
+    )
+
+
+def _form(document: dict[str, Any]) -> dict[str, Any]:
+    """The members of an error in their order, and what is the same in every error of its type."""
+    fixed = ("type", "title", "status", "code")
+    return {
+        name: _form(value)
+        if isinstance(value, dict)
+        else value
+        if name in fixed
+        else type(value).__name__
+        for name, value in sorted(document.items())
+    }
 
 
 def _in_original_case(response: httpx.Response) -> dict[str, str]:
@@ -250,7 +330,7 @@ async def test_health_needs_no_authentication(operation: str, client: httpx.Asyn
 
 
 def test_every_route_is_in_the_openapi_document(app: FastAPI) -> None:
-    undocumented = {"/", "/docs", "/openapi.json"}
+    undocumented = {"/", "/docs", "/openapi.json", "/tasks/events"}
     paths = {re.sub(r":\w+}", "}", getattr(route, "path", "")) for route in app.routes}
 
     assert {path for path in paths if not path.startswith(("/docs/", "/graphql"))} == (

@@ -30,19 +30,19 @@ FILES: Final = {
 async def raw(client: httpx.AsyncClient, path: str, **headers: str) -> tuple[httpx.Response, bytes]:
     """A response, and its body as it was sent."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with client.stream("GET", path, headers={"Accept-Encoding": ""} | names) as answer:
-        return answer, b"".join([chunk async for chunk in answer.aiter_raw()])
+    async with client.stream("GET", path, headers={"Accept-Encoding": ""} | names) as response:
+        return response, b"".join([chunk async for chunk in response.aiter_raw()])
 
 
 @pytest.mark.parametrize("path", FILES)
 @pytest.mark.parametrize("accepted", ["gzip", "br;q=1, GZIP;q=0.5", "*", "deflate, gzip, br, zstd"])
-async def test_a_file_is_sent_compressed_to_who_accepts_that(
+async def test_a_file_is_sent_compressed_to_clients_that_accept_it(
     path: str, accepted: str, client: httpx.AsyncClient
 ) -> None:
-    answer, body = await raw(client, path, accept_encoding=accepted)
+    response, body = await raw(client, path, accept_encoding=accepted)
 
-    assert answer.headers["Content-Encoding"] == "gzip"
-    assert answer.headers["Content-Length"] == str(len(body))
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert response.headers["Content-Length"] == str(len(body))
     assert len(body) < len(FILES[path]) / 2
     assert gzip.decompress(body) == FILES[path]
 
@@ -52,9 +52,9 @@ async def test_a_file_is_sent_compressed_to_who_accepts_that(
 async def test_a_file_is_sent_as_it_is_to_others(
     path: str, accepted: str, client: httpx.AsyncClient
 ) -> None:
-    answer, body = await raw(client, path, accept_encoding=accepted)
+    response, body = await raw(client, path, accept_encoding=accepted)
 
-    assert "Content-Encoding" not in answer.headers
+    assert "Content-Encoding" not in response.headers
     assert body == FILES[path]
 
 
@@ -93,10 +93,10 @@ async def test_what_is_made_for_a_request_is_not_compressed(
     path: str, accept: str, ada_client: httpx.AsyncClient
 ) -> None:
     headers = {"Accept": accept, "Accept-Encoding": "gzip, br"}
-    answer = await ada_client.get(path, headers=headers)
+    response = await ada_client.get(path, headers=headers)
 
-    assert answer.status_code == 200
-    assert "Content-Encoding" not in answer.headers
+    assert response.status_code == 200
+    assert "Content-Encoding" not in response.headers
 
 
 @pytest.mark.parametrize("file", COMPRESSED, ids=lambda file: file.name)

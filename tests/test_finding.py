@@ -61,9 +61,9 @@ SEARCHES: Final = [
 async def test_a_search_finds_every_word_anywhere_in_a_word(
     ada: Person, titles: list[str], query: str, expected: list[int]
 ) -> None:
-    found = await ada.list_tasks(q=query)
+    matches = await ada.list_tasks(q=query)
 
-    assert found.titles == [titles[place] for place in expected]
+    assert matches.titles == [titles[place] for place in expected]
 
 
 @pytest.mark.parametrize(("query", "expected"), SEARCHES[:8])
@@ -76,9 +76,9 @@ async def test_a_search_finds_what_the_release_before_wrote(
         "INSERT INTO tasks (user_id, title) SELECT 'ada', title FROM tasks WHERE title <> 'x'"
     )
 
-    found = await ada.list_tasks(q=query, order="created_asc")
+    matches = await ada.list_tasks(q=query, order="created_asc")
 
-    assert {*found.titles} == {titles[place] for place in expected}
+    assert {*matches.titles} == {titles[place] for place in expected}
     assert (await ada.list_tasks(q="water")).titles == []
     assert (await ada.list_tasks(q="X")).titles == ["x"]
 
@@ -90,16 +90,16 @@ async def test_a_search_through_old_tasks_has_pages_and_totals(
         "INSERT INTO tasks (user_id, title) SELECT 'ada', CASE WHEN n % 100 = 0 THEN 'Été' ELSE"
         " 'hiver' END || n FROM generate_series(1, 2500) n"
     )
-    found, url = [], httpx.URL("/tasks?q=ete&limit=10&order=created_asc")
+    matches, url = [], httpx.URL("/tasks?q=ete&limit=10&order=created_asc")
     while True:
-        answer = await ada_client.get(url, headers={"Prefer": "count=exact"})
-        found += [task["title"] for task in answer.json()]
-        assert answer.headers["X-Total-Count"] == "25"
-        if "next" not in answer.links:
+        response = await ada_client.get(url, headers={"Prefer": "count=exact"})
+        matches += [task["title"] for task in response.json()]
+        assert response.headers["X-Total-Count"] == "25"
+        if "next" not in response.links:
             break
-        url = answer.url.join(answer.links["next"]["url"])
+        url = response.url.join(response.links["next"]["url"])
 
-    assert found == [f"Été{n}" for n in range(100, 2501, 100)]
+    assert matches == [f"Été{n}" for n in range(100, 2501, 100)]
 
 
 async def test_migrate_computes_the_text_of_old_tasks(
@@ -177,9 +177,9 @@ def test_every_mark_of_unicode_is_removed_and_ascii_is_no_other_case() -> None:
 async def test_all_conditions_of_a_filter_hold(
     ada: Person, titles: list[str], query: dict[str, Any], expected: list[int]
 ) -> None:
-    found = await ada.list_tasks(**query, order="created_asc")
+    matches = await ada.list_tasks(**query, order="created_asc")
 
-    assert found.titles == [titles[place] for place in expected]
+    assert matches.titles == [titles[place] for place in expected]
 
 
 async def test_times_of_creation_and_change_are_half_open(ada: Person) -> None:
@@ -210,16 +210,16 @@ async def test_a_list_walked_by_cursor_has_every_task_once_in_its_order(
 ) -> None:
     newest_first = (await ada.list_tasks()).tasks
     await ada.change_task(newest_first[-1].id, description="changed last")
-    found: list[str] = []
+    matches: list[str] = []
     cursor = None
     while True:
         page = await ada.list_tasks(order=order, limit=limit, cursor=cursor)
-        found += page.titles
+        matches += page.titles
         cursor = page.next_cursor
         if cursor is None:
             break
 
-    assert found == [titles[place] for place in expected]
+    assert matches == [titles[place] for place in expected]
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -231,8 +231,8 @@ async def test_a_list_can_be_walked_from_its_end(ada_client: httpx.AsyncClient, 
     before = None
     while True:
         variables = {"before": before, "orderBy": order.upper()}
-        answer = await ada_client.post("/graphql", json={"query": LAST, "variables": variables})
-        page = answer.json()["data"]["tasks"]
+        response = await ada_client.post("/graphql", json={"query": LAST, "variables": variables})
+        page = response.json()["data"]["tasks"]
         backward = [node["title"] for node in page["nodes"]] + backward
         before = page["pageInfo"]["startCursor"]
         if not page["pageInfo"]["hasPreviousPage"]:
@@ -275,7 +275,7 @@ async def test_a_cursor_belongs_to_its_order(
         ("created_desc", Position(0, 1, 9)),
     ],
 )
-async def test_a_position_that_no_task_can_have_is_refused(
+async def test_a_position_that_no_task_can_have_is_rejected(
     ada: Person, order: str, position: Position
 ) -> None:
     with ada.refused("validation_error"):
@@ -285,13 +285,13 @@ async def test_a_position_that_no_task_can_have_is_refused(
 async def test_the_last_moment_of_all_is_no_infinity(ada: Person) -> None:
     for due in (None, "9999-12-31T23:59:59.999999Z", "9999-12-31", "0001-01-01"):
         await ada.create_task(str(due), due=due)
-    found, cursor = [], None
+    matches, cursor = [], None
     for _ in range(4):
         page = await ada.list_tasks(order="due_asc", limit=1, cursor=cursor)
-        found += page.titles
+        matches += page.titles
         cursor = page.next_cursor
 
-    assert found == ["0001-01-01", "9999-12-31", "9999-12-31T23:59:59.999999Z", "None"]
+    assert matches == ["0001-01-01", "9999-12-31", "9999-12-31T23:59:59.999999Z", "None"]
     assert cursor is None
 
 
@@ -334,17 +334,19 @@ async def test_a_total_is_counted_when_it_is_preferred(
     for completed in (True, False, False):
         await ada_client.post("/tasks", json={"title": "sow", "completed": completed})
 
-    answer = await ada_client.get("/tasks?limit=1&completed=false", headers={"Prefer": preference})
+    response = await ada_client.get(
+        "/tasks?limit=1&completed=false", headers={"Prefer": preference}
+    )
 
-    assert answer.headers.get("X-Total-Count") == ("2" if is_applied else None)
-    assert answer.headers.get("Preference-Applied") == ("count=exact" if is_applied else None)
+    assert response.headers.get("X-Total-Count") == ("2" if is_applied else None)
+    assert response.headers.get("Preference-Applied") == ("count=exact" if is_applied else None)
 
 
 @pytest.mark.parametrize(
     "query",
     ["q=", "priority=high&priority=low", "priority=", "tags=home,", "sort=due", "order=", "zone="],
 )
-async def test_a_parameter_that_is_unknown_repeated_or_empty_is_refused(
+async def test_a_parameter_that_is_unknown_repeated_or_empty_is_rejected(
     ada_client: httpx.AsyncClient, query: str
 ) -> None:
     assert (await ada_client.get(f"/tasks?{query}")).status_code == 400

@@ -53,12 +53,12 @@ class Elements(HTMLParser):
 
     def __init__(self, page: httpx.Response) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.scripts: list[str] = []
         self.feed(page.text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
         if self.lasttag == "script" and data.strip():
@@ -93,16 +93,16 @@ async def test_no_one_else_is(accept: str | None, client: httpx.AsyncClient) -> 
     if accept is None:
         del request.headers["Accept"]
 
-    answer = await client.send(request)
+    response = await client.send(request)
 
-    assert answer.status_code == 401
-    assert "json" in answer.headers["content-type"]
+    assert response.status_code == 401
+    assert "json" in response.headers["content-type"]
 
 
 async def test_a_browsers_post_is_a_request(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/graphql", json={"query": "{ __typename }"}, headers=BROWSER)
+    response = await client.post("/graphql", json={"query": "{ __typename }"}, headers=BROWSER)
 
-    assert answer.status_code == 401
+    assert response.status_code == 401
 
 
 async def test_head_is_get_without_the_body(demo: httpx.AsyncClient) -> None:
@@ -170,7 +170,7 @@ async def test_a_token_cannot_end_the_element_it_stands_in() -> None:
         page = await client.get("/graphql", headers=BROWSER)
 
     assert page_settings(page)["headers"] == {"Authorization": f"Bearer {token}"}
-    assert "evil" not in json.dumps(Elements(page).found)
+    assert "evil" not in json.dumps(Elements(page).elements)
 
 
 async def test_the_page_is_kept_and_framed_by_no_one(demo: httpx.AsyncClient) -> None:
@@ -213,27 +213,27 @@ async def test_everything_the_page_names_is_ours_and_there(demo: httpx.AsyncClie
     page = Elements(await demo.get("/graphql", headers=BROWSER))
     named = [
         address
-        for _, attributes in page.found
+        for _, attributes in page.elements
         for name in ("src", "href")
         if (address := attributes.get(name)) and not address.startswith("data:")
     ]
 
     assert f"graphql/assets/{MAIN}" in named
     for address in named:
-        answer = await demo.get(address)
+        response = await demo.get(address)
         assert address.startswith("graphql/assets/")
-        assert answer.status_code == 200
-        assert "immutable" in answer.headers["cache-control"]
+        assert response.status_code == 200
+        assert "immutable" in response.headers["cache-control"]
 
 
 @pytest.mark.parametrize("name", ASSETS)
 async def test_a_file_has_the_policy_of_the_page(name: str, demo: httpx.AsyncClient) -> None:
-    answer = await demo.get(f"/graphql/assets/{name}")
+    response = await demo.get(f"/graphql/assets/{name}")
 
-    assert answer.status_code == 200
-    assert answer.content == (GRAPHIQL / "dist" / name).read_bytes()
-    assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
-    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert response.status_code == 200
+    assert response.content == (GRAPHIQL / "dist" / name).read_bytes()
+    assert response.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert response.headers["cross-origin-resource-policy"] == "same-origin"
 
 
 @pytest.mark.parametrize(
@@ -250,17 +250,17 @@ async def test_a_file_has_the_policy_of_the_page(name: str, demo: httpx.AsyncCli
     ],
 )
 async def test_no_other_file_is_served(path: str, demo: httpx.AsyncClient) -> None:
-    answer = await demo.get(f"/graphql/assets{path}")
+    response = await demo.get(f"/graphql/assets{path}")
 
-    assert answer.status_code == 404
-    assert answer.json()["type"] == "not_found_error"
+    assert response.status_code == 404
+    assert response.json()["type"] == "not_found_error"
 
 
 async def test_a_file_can_only_be_read(demo: httpx.AsyncClient) -> None:
-    answer = await demo.post(f"/graphql/assets/{MAIN}")
+    response = await demo.post(f"/graphql/assets/{MAIN}")
 
-    assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET, HEAD"
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET, HEAD"
 
 
 def test_the_licences_of_what_is_served_are_served() -> None:

@@ -26,16 +26,16 @@ async def create(client: httpx.AsyncClient, title: str = "water the plants") -> 
 # Nodes, edges and budgets
 
 
-async def test_both_doors_write_instants_with_the_same_bytes(
+async def test_both_protocols_write_instants_with_the_same_bytes(
     ada_client: httpx.AsyncClient, sql: asyncpg.Connection
 ) -> None:
     task_id = await create(ada_client)
     await sql.execute("UPDATE tasks SET created_at = '2026-01-01 12:00:00+00'")
 
-    answer = await ask(ada_client, f'{{ task(id: "{task_id}") {{ createdAt updatedAt }} }}')
+    response = await ask(ada_client, f'{{ task(id: "{task_id}") {{ createdAt updatedAt }} }}')
     rest = (await ada_client.get(f"/tasks/{task_id}")).json()
 
-    assert answer.json()["data"]["task"] == {
+    assert response.json()["data"]["task"] == {
         "createdAt": rest["created_at"],
         "updatedAt": rest["updated_at"],
     }
@@ -67,7 +67,7 @@ async def test_a_list_tells_where_it_stands(ada_client: httpx.AsyncClient) -> No
     assert (first["totalCount"], second["totalCount"]) == (3, 3)
 
 
-async def test_a_cursor_works_in_both_doors(ada_client: httpx.AsyncClient) -> None:
+async def test_a_cursor_works_in_both_protocols(ada_client: httpx.AsyncClient) -> None:
     for n in range(3):
         await create(ada_client, f"task {n}")
 
@@ -89,15 +89,17 @@ async def test_a_list_without_first_has_fifty(
         "INSERT INTO tasks (user_id, title) SELECT 'ada', 'x' FROM generate_series(1, 60)"
     )
 
-    answer = await ask(ada_client, f"{{ tasks{first} {{ nodes {{ id }} }} }}")
+    response = await ask(ada_client, f"{{ tasks{first} {{ nodes {{ id }} }} }}")
 
-    assert len(answer.json()["data"]["tasks"]["nodes"]) == given
+    assert len(response.json()["data"]["tasks"]["nodes"]) == given
 
 
-async def test_the_viewer_is_told_who_and_until_when(ada_client: httpx.AsyncClient) -> None:
-    answer = await ask(ada_client, "{ viewer { userId sessionExpiresAt writes { limit } } }")
+async def test_the_viewer_reports_the_user_and_the_end_of_the_session(
+    ada_client: httpx.AsyncClient,
+) -> None:
+    response = await ask(ada_client, "{ viewer { userId sessionExpiresAt writes { limit } } }")
 
-    viewer = answer.json()["data"]["viewer"]
+    viewer = response.json()["data"]["viewer"]
     assert viewer["userId"] == "ada"
     assert viewer["sessionExpiresAt"].endswith("Z")
     assert viewer["writes"] == {"limit": 30}
@@ -106,15 +108,15 @@ async def test_the_viewer_is_told_who_and_until_when(ada_client: httpx.AsyncClie
 async def test_a_failing_field_does_not_hide_a_committed_one(
     ada_client: httpx.AsyncClient, sql: asyncpg.Connection
 ) -> None:
-    answer = await ask(
+    response = await ask(
         ada_client,
         'mutation { a: createTask(input: {title: "one"}) { title } '
         'b: createTask(input: {title: ""}) { title } c: deleteTask(id: "1x") { title } }',
     )
 
-    assert answer.status_code == 200
-    assert answer.json()["data"] == {"a": {"title": "one"}, "b": None, "c": None}
-    assert [error["path"] for error in answer.json()["errors"]] == [["b"], ["c"]]
+    assert response.status_code == 200
+    assert response.json()["data"] == {"a": {"title": "one"}, "b": None, "c": None}
+    assert [error["path"] for error in response.json()["errors"]] == [["b"], ["c"]]
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 1
 
 
@@ -126,9 +128,9 @@ async def test_a_version_that_is_not_the_tasks_is_refused(
     change = f'mutation {{ updateTask(id: "{task_id}", input: {{}}, expectedVersion: {version}) '
     delete = f'mutation {{ deleteTask(id: "{task_id}", expectedVersion: {version}) '
 
-    answers = [await ask(ada_client, f"{document} {{ id }} }}") for document in (change, delete)]
+    responses = [await ask(ada_client, f"{document} {{ id }} }}") for document in (change, delete)]
 
-    assert [codes(answer) for answer in answers] == [["PRECONDITION_FAILED"]] * 2
+    assert [codes(response) for response in responses] == [["PRECONDITION_FAILED"]] * 2
 
 
 # Round trips
@@ -184,13 +186,13 @@ async def test_a_defect_is_logged_once_and_masked(
 
     monkeypatch.setattr(tasks, "get", broken)
 
-    answer = await ask(ada_client, '{ task(id: "1") { id } }')
+    response = await ask(ada_client, '{ task(id: "1") { id } }')
 
-    assert answer.status_code == 200
-    assert codes(answer) == ["INTERNAL_ERROR"]
-    assert "secret" not in answer.text
+    assert response.status_code == 200
+    assert codes(response) == ["INTERNAL_ERROR"]
+    assert "secret" not in response.text
     [line] = log.all()
-    assert (line["level"], line["request_id"]) == ("error", answer.headers["x-request-id"])
+    assert (line["level"], line["request_id"]) == ("error", response.headers["x-request-id"])
     assert line["exception"].startswith("builtins.RuntimeError")
 
 
@@ -202,30 +204,30 @@ async def test_a_row_that_breaks_the_schema_is_masked_too(
 
     monkeypatch.setattr(tasks, "get", broken)
 
-    answer = await ask(ada_client, '{ task(id: "1") { id title } }')
+    response = await ask(ada_client, '{ task(id: "1") { id title } }')
 
-    assert answer.json()["data"] == {"task": None}
-    assert codes(answer) == ["INTERNAL_ERROR"]
+    assert response.json()["data"] == {"task": None}
+    assert codes(response) == ["INTERNAL_ERROR"]
 
 
 async def test_an_unavailable_database_is_503_before_and_an_error_while_running(
     without_database: httpx.AsyncClient,
 ) -> None:
-    answer = await ask(without_database, "{ __typename }")
+    response = await ask(without_database, "{ __typename }")
 
-    assert answer.status_code == 503
-    assert codes(answer) == ["SERVICE_UNAVAILABLE"]
-    assert answer.headers["retry-after"]
+    assert response.status_code == 503
+    assert codes(response) == ["SERVICE_UNAVAILABLE"]
+    assert response.headers["retry-after"]
 
 
 async def test_validation_errors_name_fields_as_graphql_spells_them(
     ada_client: httpx.AsyncClient,
 ) -> None:
-    answer = await ask(
+    response = await ask(
         ada_client,
         'mutation { deleteTasks(ids: ["1", "x"]) { deleted } '
         'updateTask(id: "1", input: {title: null}) { id } }',
     )
 
-    fields = [error["extensions"]["errors"][0]["field"] for error in answer.json()["errors"]]
+    fields = [error["extensions"]["errors"][0]["field"] for error in response.json()["errors"]]
     assert fields == ["ids.1", "title"]

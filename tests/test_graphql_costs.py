@@ -17,7 +17,7 @@ from tests.surfaces import RestSurface
 
 @pytest.fixture
 async def paying(database_url: str, sql: asyncpg.Connection) -> AsyncIterator[Callable[[str], Any]]:
-    """Sends a document in the name of someone with a full budget, and returns the answer."""
+    """Sends a document in the name of someone with a full budget, and returns the response."""
     app = create_app(settings_of_tests(database_url=database_url, rate_limit_enabled=True))
     async with app.router.lifespan_context(app), new_client(app) as client:
         zoe = await sign_in(sql, RestSurface(client), "zoe", HASH_SECRET)
@@ -45,13 +45,17 @@ async def paying(database_url: str, sql: asyncpg.Connection) -> AsyncIterator[Ca
 async def test_a_document_costs_its_root_fields(
     document: str, kind: str, cost: int, paying: Callable[[str], Any]
 ) -> None:
-    answer = await paying(document)
+    response = await paying(document)
 
     limit = {"read": 100, "write": 30}[kind]
-    told = answer.json()["extensions"]["cost"]
-    assert (told["kind"], told["requested"], told["remaining"]) == (kind, cost, limit - cost)
-    assert answer.headers["x-ratelimit-remaining"] == str(limit - cost)
-    assert told["reset"] == int(answer.headers["x-ratelimit-reset"])
+    reported = response.json()["extensions"]["cost"]
+    assert (reported["kind"], reported["requested"], reported["remaining"]) == (
+        kind,
+        cost,
+        limit - cost,
+    )
+    assert response.headers["x-ratelimit-remaining"] == str(limit - cost)
+    assert reported["reset"] == int(response.headers["x-ratelimit-reset"])
 
 
 async def test_what_cannot_be_paid_in_full_does_not_run_at_all(
@@ -60,11 +64,11 @@ async def test_what_cannot_be_paid_in_full_does_not_run_at_all(
     twenty = " ".join(f'm{n}: createTask(input: {{title: "x"}}) {{ id }}' for n in range(20))
     await paying(f"mutation {{ {twenty} }}")
 
-    answer = await paying(f"mutation {{ {twenty} }}")
+    response = await paying(f"mutation {{ {twenty} }}")
 
-    assert answer.status_code == 429
-    assert codes(answer) == ["RATE_LIMIT_EXCEEDED"]
-    assert answer.json()["errors"][0]["extensions"]["rate_limit_info"]["remaining"] == 10
+    assert response.status_code == 429
+    assert codes(response) == ["RATE_LIMIT_EXCEEDED"]
+    assert response.json()["errors"][0]["extensions"]["rate_limit_info"]["remaining"] == 10
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 20
 
 
@@ -73,19 +77,19 @@ async def test_a_cost_above_the_limit_is_400(
 ) -> None:
     many = " ".join(f'm{n}: createTask(input: {{title: "x"}}) {{ id }}' for n in range(31))
 
-    answer = await paying(f"mutation {{ {many} }}")
+    response = await paying(f"mutation {{ {many} }}")
 
-    assert answer.status_code == 400
-    assert answer.json()["errors"][0]["extensions"]["errors"][0]["code"] == "cost_above_limit"
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["extensions"]["errors"][0]["code"] == "cost_above_limit"
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 0
 
 
 async def test_the_viewer_sees_both_budgets(paying: Callable[[str], Any]) -> None:
     await paying('mutation { createTask(input: {title: "x"}) { id } }')
 
-    answer = await paying("{ viewer { reads { limit remaining } writes { limit remaining } } }")
+    response = await paying("{ viewer { reads { limit remaining } writes { limit remaining } } }")
 
-    assert answer.json()["data"]["viewer"] == {
+    assert response.json()["data"]["viewer"] == {
         "reads": {"limit": 100, "remaining": 99},
         "writes": {"limit": 30, "remaining": 29},
     }

@@ -49,16 +49,16 @@ HOSTILE: dict[str, str] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_a_hostile_document_is_refused_in_milliseconds(
+async def test_a_hostile_document_is_rejected_in_milliseconds(
     name: str, ada_client: httpx.AsyncClient
 ) -> None:
     await ask(ada_client, "{ __typename }")
     began = time.process_time()
 
-    answer = await ask(ada_client, HOSTILE[name])
+    response = await ask(ada_client, HOSTILE[name])
 
-    assert answer.status_code == 400
-    assert set(codes(answer)) <= {"GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED"}
+    assert response.status_code == 400
+    assert set(codes(response)) <= {"GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED"}
     # Milliseconds on a machine of its own; what is excluded here is growth beyond all bounds.
     assert time.process_time() - began < 1
 
@@ -67,9 +67,9 @@ async def test_a_hostile_document_is_refused_in_milliseconds(
 async def test_doubling_fragments_cost_no_more_than_their_text(
     levels: int, ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ask(ada_client, doubling(levels))
+    response = await ask(ada_client, doubling(levels))
 
-    assert answer.status_code == 400
+    assert response.status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -82,23 +82,23 @@ async def test_doubling_fragments_cost_no_more_than_their_text(
         'mutation ($n: String = "x") { createTask(input: {title: $n}) { id } }',
     ],
 )
-async def test_a_null_where_none_may_be_is_refused_before_anything_runs(
+async def test_a_null_where_none_may_be_is_rejected_before_anything_runs(
     document: str, ada_client: httpx.AsyncClient, sql: asyncpg.Connection
 ) -> None:
-    answer = await ask(ada_client, document, variables={"n": None})
+    response = await ask(ada_client, document, variables={"n": None})
 
-    assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"]
+    assert codes(response) == ["GRAPHQL_VALIDATION_FAILED"]
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 0
 
 
-async def test_an_answer_cannot_be_blown_up_by_aliases_below_the_root(
+async def test_a_response_cannot_be_blown_up_by_aliases_below_the_root(
     ada_client: httpx.AsyncClient,
 ) -> None:
     many = " ".join(f"a{n}: nodes {{ description }}" for n in range(11))
 
-    answer = await ask(ada_client, f"{{ tasks {{ {many} }} }}")
+    response = await ask(ada_client, f"{{ tasks {{ {many} }} }}")
 
-    assert "nested aliases (10)" in answer.json()["errors"][0]["message"]
+    assert "nested aliases (10)" in response.json()["errors"][0]["message"]
 
 
 WHOLE = "id userId title description completed version createdAt updatedAt"
@@ -124,9 +124,9 @@ ENOUGH: list[tuple[str, dict[str, Any]]] = [
 async def test_a_document_may_ask_for_so_many_tasks(
     document: str, variables: dict[str, Any], ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ask(ada_client, document, variables=variables)
+    response = await ask(ada_client, document, variables=variables)
 
-    assert "errors" not in answer.json()
+    assert "errors" not in response.json()
 
 
 TOO_MUCH: list[tuple[str, dict[str, Any], int]] = [
@@ -148,7 +148,7 @@ TOO_MUCH: list[tuple[str, dict[str, Any], int]] = [
 
 @pytest.mark.parametrize(("document", "variables", "items"), TOO_MUCH)
 @pytest.mark.parametrize(("accept", "status"), [(GRAPHQL, 400), (JSON, 200)])
-async def test_a_document_that_asks_for_too_many_tasks_is_refused(
+async def test_a_document_that_asks_for_too_many_tasks_is_rejected(
     document: str,
     variables: dict[str, Any],
     items: int,
@@ -161,12 +161,12 @@ async def test_a_document_that_asks_for_too_many_tasks_is_refused(
     await ask(ada_client, "{ __typename }")
     before = trips.count
 
-    answer = await ada_client.post("/graphql", json=sent, headers={"Accept": accept})
+    response = await ada_client.post("/graphql", json=sent, headers={"Accept": accept})
 
-    assert answer.status_code == status
-    assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"]
-    assert "data" not in answer.json()
-    assert answer.json()["errors"][0]["message"] == (
+    assert response.status_code == status
+    assert codes(response) == ["GRAPHQL_VALIDATION_FAILED"]
+    assert "data" not in response.json()
+    assert response.json()["errors"][0]["message"] == (
         f"Document exceeds the limit on list items (2500): it asks for {items}, repetitions "
         "included."
     )
@@ -179,39 +179,39 @@ async def test_a_page_that_cannot_be_is_the_error_even_among_many(
 ) -> None:
     many = f"{{ {lists(3, f'(first: {first})')} }}"
 
-    answer = await ask(ada_client, many)
+    response = await ask(ada_client, many)
 
-    assert set(codes(answer)) == {"VALIDATION_ERROR"}
-    assert answer.json()["data"] is None
+    assert set(codes(response)) == {"VALIDATION_ERROR"}
+    assert response.json()["data"] is None
 
 
 async def test_an_endless_accept_header_takes_no_time(ada_client: httpx.AsyncClient) -> None:
     began = time.process_time()
 
-    answer = await ada_client.post("/graphql", json={}, headers={"Accept": "," * 1_000_000})
+    response = await ada_client.post("/graphql", json={}, headers={"Accept": "," * 1_000_000})
 
-    assert answer.status_code == 406
+    assert response.status_code == 406
     assert time.process_time() - began < 0.2
 
 
 async def test_a_refusal_names_the_limit(ada_client: httpx.AsyncClient) -> None:
-    answer = await ask(ada_client, HOSTILE["aliases"])
+    response = await ask(ada_client, HOSTILE["aliases"])
 
-    assert answer.json()["errors"][0]["message"] == "Document exceeds the limit on aliases (50)."
+    assert response.json()["errors"][0]["message"] == "Document exceeds the limit on aliases (50)."
 
 
 @pytest.mark.parametrize("first", [-1, 1001, 2**31 - 1])
 async def test_a_page_is_bounded_also_through_variables(
     first: int, ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ask(
+    response = await ask(
         ada_client, "query ($n: Int) { tasks(first: $n) { totalCount } }", variables={"n": first}
     )
 
-    [error] = answer.json()["errors"]
+    [error] = response.json()["errors"]
     assert error["extensions"]["code"] == "VALIDATION_ERROR"
     assert error["extensions"]["errors"][0]["field"] == "first"
-    assert answer.json()["data"] is None
+    assert response.json()["data"] is None
 
 
 async def test_the_standard_introspection_passes_the_limits(ada_client: httpx.AsyncClient) -> None:
@@ -222,7 +222,7 @@ async def test_the_standard_introspection_passes_the_limits(ada_client: httpx.As
         input_value_deprecation=True,
     )  # fmt: skip
 
-    answer = await ask(ada_client, query)
+    response = await ask(ada_client, query)
 
-    assert "errors" not in answer.json()
-    assert answer.json()["data"]["__schema"]["queryType"]["name"] == "Query"
+    assert "errors" not in response.json()
+    assert response.json()["data"]["__schema"]["queryType"]["name"] == "Query"

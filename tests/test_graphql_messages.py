@@ -56,10 +56,10 @@ async def production(
 async def test_production_neither_describes_nor_suggests_nor_echoes(
     sent: dict[str, Any], hidden: str, production: httpx.AsyncClient
 ) -> None:
-    answer = await production.post("/graphql", json=sent, headers={"Accept": GRAPHQL})
+    response = await production.post("/graphql", json=sent, headers={"Accept": GRAPHQL})
 
-    assert answer.status_code == 400
-    assert hidden not in json.dumps(answer.json()["errors"])
+    assert response.status_code == 400
+    assert hidden not in json.dumps(response.json()["errors"])
 
 
 CREATE = "mutation ($v: CreateTaskInput!) { createTask(input: $v) { id } }"
@@ -70,7 +70,7 @@ NOT_AN_ID = "ID cannot represent a non-string and non-integer value."
 UNKNOWN = "Expected value of type 'CreateTaskInput' not to include unknown field"
 INCOMPLETE = "Expected value of type 'CreateTaskInput' to include required field 'title'."
 
-SAID_OF_VARIABLES: list[tuple[str, Any, str]] = [
+MESSAGES_ABOUT_VARIABLES: list[tuple[str, Any, str]] = [
     (CREATE, None, ": Expected value of non-null type 'CreateTaskInput!' not to be null."),
     (CREATE, "s3cret", ": Expected value of type 'CreateTaskInput' to be an object."),
     (CREATE, [{"title": "s3cret"}], ": Expected value of type 'CreateTaskInput' to be an object."),
@@ -101,7 +101,7 @@ SAID_OF_VARIABLES: list[tuple[str, Any, str]] = [
 NOT_A_NAME = "Syntax Error: Expected Name, found"
 BAD_ESCAPE = "Syntax Error: Invalid Unicode escape sequence."
 
-SAID_OF_DOCUMENTS: list[tuple[str, str]] = [
+MESSAGES_ABOUT_DOCUMENTS: list[tuple[str, str]] = [
     ("{ task(id: null) { id } }", "Expected value of non-null type 'ID!' not to be null."),
     ("{ task(id: tok_s3cret) { id } }", NOT_AN_ID),
     ("{ task(id: true) { id } }", NOT_AN_ID),
@@ -150,10 +150,10 @@ SAID_OF_DOCUMENTS: list[tuple[str, str]] = [
      "was intentional."),
 ]  # fmt: skip
 
-SAID: list[tuple[dict[str, Any], str]] = [
-    *(({"query": document, "variables": {"v": value}}, f"Variable '$v' has invalid value{said}")
-      for document, value, said in SAID_OF_VARIABLES),
-    *(({"query": document}, said) for document, said in SAID_OF_DOCUMENTS),
+MESSAGES: list[tuple[dict[str, Any], str]] = [
+    *(({"query": document, "variables": {"v": value}}, f"Variable '$v' has invalid value{message}")
+      for document, value, message in MESSAGES_ABOUT_VARIABLES),
+    *(({"query": document}, message) for document, message in MESSAGES_ABOUT_DOCUMENTS),
     ({"query": CREATE, "variables": {}}, "Variable '$v' has invalid value: Expected a value of "
      "non-null type 'CreateTaskInput!' to be provided."),
     ({"query": "query A { __typename }", "operationName": "s3cret"},
@@ -165,27 +165,27 @@ UNSPEAKABLE = re.compile(
 )
 
 
-@pytest.mark.parametrize(("sent", "said"), SAID)
+@pytest.mark.parametrize(("sent", "message"), MESSAGES)
 async def test_a_message_is_a_sentence_without_the_value_it_is_about(
-    sent: dict[str, Any], said: str, production: httpx.AsyncClient
+    sent: dict[str, Any], message: str, production: httpx.AsyncClient
 ) -> None:
-    answer = await production.post("/graphql", json=sent, headers={"Accept": GRAPHQL})
+    response = await production.post("/graphql", json=sent, headers={"Accept": GRAPHQL})
 
-    messages = [error["message"] for error in answer.json()["errors"]]
-    assert said in messages
+    messages = [error["message"] for error in response.json()["errors"]]
+    assert message in messages
     assert not [each for each in messages if not each.endswith((".", "?"))]
-    assert not UNSPEAKABLE.search(answer.text)
+    assert not UNSPEAKABLE.search(response.text)
 
 
-@pytest.mark.parametrize(("sent", "said"), SAID)
-async def test_a_developer_is_told_the_same_and_suggestions(
-    sent: dict[str, Any], said: str, ada_client: httpx.AsyncClient
+@pytest.mark.parametrize(("sent", "message"), MESSAGES)
+async def test_in_development_the_same_messages_have_suggestions(
+    sent: dict[str, Any], message: str, ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ada_client.post("/graphql", json=sent, headers={"Accept": GRAPHQL})
+    response = await ada_client.post("/graphql", json=sent, headers={"Accept": GRAPHQL})
 
-    messages = [error["message"] for error in answer.json()["errors"]]
-    assert said in [re.sub(r"(?<=\.) Did you mean .*\?$", "", each) for each in messages]
-    assert not UNSPEAKABLE.search(answer.text)
+    messages = [error["message"] for error in response.json()["errors"]]
+    assert message in [re.sub(r"(?<=\.) Did you mean .*\?$", "", each) for each in messages]
+    assert not UNSPEAKABLE.search(response.text)
 
 
 async def test_production_has_no_page_for_browsers(production: httpx.AsyncClient) -> None:

@@ -28,7 +28,7 @@ from tests.streams import Stream
         ("text/html, */*;q=0.1", JSON),
     ],
 )
-async def test_the_answer_has_the_media_type_asked_for(
+async def test_the_response_has_the_media_type_asked_for(
     accept: str | None, media_type: str, ada_client: httpx.AsyncClient
 ) -> None:
     request = ada_client.build_request("POST", "/graphql", json={"query": "{ __typename }"})
@@ -36,22 +36,22 @@ async def test_the_answer_has_the_media_type_asked_for(
     if accept is not None:
         request.headers["Accept"] = accept
 
-    answer = await ada_client.send(request)
+    response = await ada_client.send(request)
 
-    assert answer.headers["content-type"] == f"{media_type}; charset=utf-8"
-    assert "Accept" in answer.headers["vary"]
+    assert response.headers["content-type"] == f"{media_type}; charset=utf-8"
+    assert "Accept" in response.headers["vary"]
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "application/xml", f"{JSON};q=0"])
 async def test_a_client_that_takes_neither_type_is_406(
     accept: str, ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ada_client.post(
+    response = await ada_client.post(
         "/graphql", json={"query": "{ __typename }"}, headers={"Accept": accept}
     )
 
-    assert answer.status_code == 406
-    assert codes(answer) == ["NOT_ACCEPTABLE"]
+    assert response.status_code == 406
+    assert codes(response) == ["NOT_ACCEPTABLE"]
 
 
 REFUSED_DOCUMENTS = [
@@ -76,12 +76,12 @@ REFUSED_DOCUMENTS = [
 async def test_a_document_that_cannot_run_has_no_data(
     sent: dict[str, Any], code: str, accept: str, status: int, ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ada_client.post("/graphql", json=sent, headers={"Accept": accept})
+    response = await ada_client.post("/graphql", json=sent, headers={"Accept": accept})
 
-    assert answer.status_code == status
-    assert set(codes(answer)) == {code}
-    assert "data" not in answer.json()
-    assert answer.json()["extensions"]["request_id"] == answer.headers["x-request-id"]
+    assert response.status_code == status
+    assert set(codes(response)) == {code}
+    assert "data" not in response.json()
+    assert response.json()["extensions"]["request_id"] == response.headers["x-request-id"]
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ async def test_a_document_that_cannot_run_has_no_data(
 async def test_a_body_that_is_no_request_is_400(
     body: bytes, accept: str, ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ada_client.post(
+    response = await ada_client.post(
         "/graphql", content=body, headers={"Accept": accept, "Content-Type": JSON}
     )
 
-    assert answer.status_code == 400
-    assert codes(answer) == ["VALIDATION_ERROR"]
+    assert response.status_code == 400
+    assert codes(response) == ["VALIDATION_ERROR"]
 
 
 async def test_early_refusals_have_graphqls_shape_and_their_own_status(
@@ -113,7 +113,7 @@ async def test_early_refusals_have_graphqls_shape_and_their_own_status(
 ) -> None:
     json_body = {"Content-Type": JSON}
 
-    answers = [
+    responses = [
         await client.post("/graphql", content=b"{", headers=json_body),
         await ada_client.delete("/graphql"),
         await ada_client.put("/graphql"),
@@ -124,8 +124,8 @@ async def test_early_refusals_have_graphqls_shape_and_their_own_status(
         await ada_client.post("/graphql", json={}, headers={"Content-Encoding": "gzip"}),
     ]
 
-    assert [answer.status_code for answer in answers] == [401, 405, 405, 415, 413, 415]
-    assert [codes(answer) for answer in answers] == [
+    assert [response.status_code for response in responses] == [401, 405, 405, 415, 413, 415]
+    assert [codes(response) for response in responses] == [
         ["AUTHENTICATION_ERROR"],
         ["METHOD_NOT_ALLOWED"],
         ["METHOD_NOT_ALLOWED"],
@@ -133,24 +133,24 @@ async def test_early_refusals_have_graphqls_shape_and_their_own_status(
         ["PAYLOAD_TOO_LARGE"],
         ["UNSUPPORTED_MEDIA_TYPE"],
     ]
-    assert answers[0].headers["www-authenticate"] == "Bearer"
-    assert answers[1].headers["allow"] == "GET, HEAD, POST"
-    for answer in answers:
-        error = answer.json()["errors"][0]["extensions"]
-        assert error["status"] == answer.status_code
-        assert error["request_id"] == answer.headers["x-request-id"]
+    assert responses[0].headers["www-authenticate"] == "Bearer"
+    assert responses[1].headers["allow"] == "GET, HEAD, POST"
+    for response in responses:
+        error = response.json()["errors"][0]["extensions"]
+        assert error["status"] == response.status_code
+        assert error["request_id"] == response.headers["x-request-id"]
 
 
 async def test_get_runs_queries(ada_client: httpx.AsyncClient) -> None:
-    asked = {
+    parameters = {
         "query": "query A ($n: Int) { tasks(first: $n) { totalCount } } query B { __typename }",
         "operationName": "A",
         "variables": '{"n": 1}',
     }
 
-    answer = await ada_client.get("/graphql", params=asked)
+    response = await ada_client.get("/graphql", params=parameters)
 
-    assert answer.json()["data"] == {"tasks": {"totalCount": 0}}
+    assert response.json()["data"] == {"tasks": {"totalCount": 0}}
 
 
 SEVERAL = """
@@ -179,27 +179,27 @@ SEVERAL = """
 async def test_operations_of_one_document_may_use_a_name_differently(
     name: str, variables: dict[str, Any], data: set[str], ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ask(ada_client, SEVERAL, operationName=name, variables=variables)
+    response = await ask(ada_client, SEVERAL, operationName=name, variables=variables)
 
-    assert answer.status_code == 200, answer.text
-    assert set(answer.json()["data"]) == data
-    assert "errors" not in answer.json()
+    assert response.status_code == 200, response.text
+    assert set(response.json()["data"]) == data
+    assert "errors" not in response.json()
 
 
 @pytest.mark.parametrize("x", [[True], {"a": True}, None, 1, "true", [[]]])
 async def test_a_condition_that_is_no_boolean_is_400(x: Any, ada_client: httpx.AsyncClient) -> None:
-    answer = await ask(ada_client, SEVERAL, operationName="A", variables={"x": x})
+    response = await ask(ada_client, SEVERAL, operationName="A", variables={"x": x})
 
-    assert codes(answer) == ["GRAPHQL_VALIDATION_FAILED"]
+    assert codes(response) == ["GRAPHQL_VALIDATION_FAILED"]
 
 
 async def test_get_never_writes(ada_client: httpx.AsyncClient, sql: asyncpg.Connection) -> None:
     written = 'mutation { createTask(input: {title: "x"}) { id } }'
 
-    answer = await ada_client.get("/graphql", params={"query": written})
+    response = await ada_client.get("/graphql", params={"query": written})
 
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-    assert answer.json()["errors"][0]["message"] == "A mutation has to be sent by POST"
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.json()["errors"][0]["message"] == "A mutation has to be sent by POST"
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 0
 
 
@@ -207,16 +207,16 @@ async def test_get_never_writes(ada_client: httpx.AsyncClient, sql: asyncpg.Conn
 async def test_an_empty_operation_name_is_none(
     document: str, ada_client: httpx.AsyncClient
 ) -> None:
-    asked = {"query": document, "operationName": ""}
+    parameters = {"query": document, "operationName": ""}
 
-    posted = await ada_client.post("/graphql", json=asked)
-    got = await ada_client.get("/graphql", params=asked)
+    posted = await ada_client.post("/graphql", json=parameters)
+    got = await ada_client.get("/graphql", params=parameters)
 
-    assert [answer.json()["data"] for answer in (posted, got)] == [{"__typename": "Query"}] * 2
+    assert [response.json()["data"] for response in (posted, got)] == [{"__typename": "Query"}] * 2
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "expected"),
     [
         ({}, [("query", "Field required", "missing")]),
         ({"query": None}, [("query", "Should be a string", "string_type")]),
@@ -224,33 +224,35 @@ async def test_an_empty_operation_name_is_none(
                              ("extensions", "Should be an object", "dict_type")]),
     ],
 )  # fmt: skip
-async def test_a_body_without_a_document_is_told_what_is_missing(
-    sent: dict[str, Any], told: list[tuple[str, str, str]], ada_client: httpx.AsyncClient
+async def test_a_body_without_a_document_gets_an_error_for_each_missing_part(
+    sent: dict[str, Any], expected: list[tuple[str, str, str]], ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ada_client.post("/graphql", json=sent)
+    response = await ada_client.post("/graphql", json=sent)
 
-    [error] = answer.json()["errors"]
+    [error] = response.json()["errors"]
     assert [(each["field"], each["message"], each["code"])
-            for each in error["extensions"]["errors"]] == told  # fmt: skip
+            for each in error["extensions"]["errors"]] == expected  # fmt: skip
 
 
 async def test_a_get_asks_for_one_thing(ada_client: httpx.AsyncClient) -> None:
     twice = [("query", "{ __typename }"), ("variables", "{}")] * 2
 
-    answer = await ada_client.get("/graphql", params=[*twice, ("x", "ours"), ("x", "not")])
+    response = await ada_client.get("/graphql", params=[*twice, ("x", "ours"), ("x", "not")])
 
-    [error] = answer.json()["errors"]
-    assert answer.status_code == 400
+    [error] = response.json()["errors"]
+    assert response.status_code == 400
     assert [(each["field"], each["code"]) for each in error["extensions"]["errors"]] == [
         ("query", "repeated_parameter"),
         ("variables", "repeated_parameter"),
     ]
 
 
-@pytest.mark.parametrize("asked", [{}, {"query": "{ __typename }", "variables": "{"}, {"x": "1"}])
+@pytest.mark.parametrize(
+    "parameters", [{}, {"query": "{ __typename }", "variables": "{"}, {"x": "1"}]
+)
 async def test_a_get_that_asks_nothing_is_400(
-    asked: dict[str, str], ada_client: httpx.AsyncClient
+    parameters: dict[str, str], ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ada_client.get("/graphql", params=asked)
+    response = await ada_client.get("/graphql", params=parameters)
 
-    assert answer.status_code == 400
+    assert response.status_code == 400

@@ -12,11 +12,16 @@ import pytest
 from persistence import tasks
 from persistence.database import Database
 from persistence.errors import InvalidInput, NotFound, VersionConflict
-from persistence.idempotency import KeyInFlight, KeyMismatch, Once, fingerprint, parse_key
+from persistence.idempotency import (
+    IdempotentWrite,
+    KeyInFlight,
+    KeyMismatch,
+    fingerprint,
+    parse_key,
+)
 from persistence.idempotency_sql import SWEPT
 from persistence.pool import Pool, PoolSettings
 from persistence.task_inputs import NewTask, TaskChanges, TaskId
-from persistence.validation import validate
 from persistence.viewer import Viewer
 from tests.conftest import pgbouncer
 from tests.control import GIVE_UP
@@ -43,8 +48,8 @@ def viewer(name: str) -> Viewer:
     return Viewer(name, datetime.now(UTC))
 
 
-def once(key: str = "k", request: str = "r", hours: float = 24) -> Once:
-    return Once(key, fingerprint(request), hours)
+def keyed(key: str = "k", request: str = "r", hours: float = 24) -> IdempotentWrite:
+    return IdempotentWrite(key, fingerprint(request), hours)
 
 
 async def until_waiting(sql: asyncpg.Connection) -> None:
@@ -57,12 +62,14 @@ async def until_waiting(sql: asyncpg.Connection) -> None:
             await asyncio.sleep(0.02)
 
 
-NEW = validate(NewTask, {"title": "water the plants"})
-DONE = validate(TaskChanges, {"completed": True})
+NEW = NewTask.model_validate({"title": "water the plants"})
+DONE = TaskChanges.model_validate({"completed": True})
 
 
-async def create(db: Database, ada: Viewer, given: Once | None = None) -> tasks.Task:
-    return await tasks.create(db, ada, NEW, given)
+async def create(
+    db: Database, ada: Viewer, idempotency: IdempotentWrite | None = None
+) -> tasks.Task:
+    return await tasks.create(db, ada, NEW, idempotency)
 
 
 # --- The same key again -------------------------------------------------------------------
@@ -71,7 +78,7 @@ async def create(db: Database, ada: Viewer, given: Once | None = None) -> tasks.
 async def test_a_repeat_gets_the_first_outcome_and_does_nothing(
     db: Database, ada: Viewer, sql: asyncpg.Connection
 ) -> None:
-    first, again = once(), once()
+    first, again = keyed(), keyed()
     created = await create(db, ada, first)
     await tasks.change(db, ada, TaskId(created.id), DONE)
 
@@ -86,10 +93,11 @@ async def test_every_kind_of_write_is_done_once(db: Database, ada: Viewer) -> No
     task, other = await create(db, ada), await create(db, ada)
     id_ = TaskId(task.id)
 
-    changed = [await tasks.change(db, ada, id_, DONE, None, once("change")) for _ in range(2)]
-    removed = [await tasks.remove(db, ada, id_, [2], once("remove")) for _ in range(2)]
+    changed = [await tasks.change(db, ada, id_, DONE, None, keyed("change")) for _ in range(2)]
+    removed = [await tasks.remove(db, ada, id_, [2], keyed("remove")) for _ in range(2)]
     several = [
-        await tasks.remove_many(db, ada, [other.id, 2**70, task.id], once("many")) for _ in range(2)
+        await tasks.remove_many(db, ada, [other.id, 2**70, task.id], keyed("many"))
+        for _ in range(2)
     ]
 
     assert changed[0] == changed[1] == removed[0] == removed[1]
@@ -101,36 +109,36 @@ async def test_what_was_not_found_stays_so(db: Database, ada: Viewer) -> None:
     task = await create(db, ada)
     await tasks.remove(db, ada, TaskId(task.id))
     for is_replayed in (False, True):
-        given = once()
+        write = keyed()
         with pytest.raises(NotFound):
-            await tasks.change(db, ada, TaskId(task.id), DONE, None, given)
-        assert given.is_replayed is is_replayed
+            await tasks.change(db, ada, TaskId(task.id), DONE, None, write)
+        assert write.is_replayed is is_replayed
 
 
 async def test_a_conflict_stays_one_at_its_version(db: Database, ada: Viewer) -> None:
     task = await create(db, ada)
     id_ = TaskId(task.id)
     with pytest.raises(VersionConflict, match="version 1"):
-        await tasks.change(db, ada, id_, DONE, [2], once())
+        await tasks.change(db, ada, id_, DONE, [2], keyed())
     await tasks.change(db, ada, id_, DONE)
 
     with pytest.raises(VersionConflict, match="version 1"):
-        await tasks.change(db, ada, id_, DONE, [2], once())
+        await tasks.change(db, ada, id_, DONE, [2], keyed())
 
 
 async def test_another_request_is_a_mismatch(
     db: Database, ada: Viewer, sql: asyncpg.Connection
 ) -> None:
-    await create(db, ada, once())
+    await create(db, ada, keyed())
 
     with pytest.raises(KeyMismatch):
-        await create(db, ada, once(request="another"))
+        await create(db, ada, keyed(request="another"))
 
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 1
 
 
 async def test_each_person_has_keys_of_their_own(db: Database, ada: Viewer) -> None:
-    first, others = once(), once(request="another")
+    first, others = keyed(), keyed(request="another")
     await create(db, ada, first)
 
     created = await create(db, viewer("bob"), others)
@@ -142,13 +150,13 @@ async def test_each_person_has_keys_of_their_own(db: Database, ada: Viewer) -> N
 async def test_times_are_the_same_in_any_time_zone(
     db: Database, ada: Viewer, sql: asyncpg.Connection
 ) -> None:
-    created = await create(db, ada, once())
+    created = await create(db, ada, keyed())
     assert created.created_at.utcoffset().total_seconds() == 0  # type: ignore[union-attr]
     await sql.execute(
         "UPDATE idempotency_keys SET outcome = replace(outcome::text, '+00:00', '+05:30')::json"
     )
 
-    repeated = await create(db, ada, once())
+    repeated = await create(db, ada, keyed())
 
     assert repeated.created_at.utcoffset().total_seconds() == 0  # type: ignore[union-attr]
 
@@ -161,7 +169,7 @@ async def test_of_many_at_once_one_is_done_and_all_others_know(
 ) -> None:
     for key in "abcdefghij":
         results = await asyncio.gather(
-            *(create(db, ada, once(key)) for _ in range(4)), return_exceptions=True
+            *(create(db, ada, keyed(key)) for _ in range(4)), return_exceptions=True
         )
         created = {result.id for result in results if isinstance(result, tasks.Task)}
         assert len(created) == 1
@@ -177,7 +185,7 @@ async def test_while_the_first_runs_a_repeat_is_in_flight_and_does_not_wait(
     task = await create(db, ada)
 
     async def change() -> tasks.Task:
-        return await tasks.change(db, ada, TaskId(task.id), DONE, None, once())
+        return await tasks.change(db, ada, TaskId(task.id), DONE, None, keyed())
 
     async with sql.transaction():
         await sql.execute("SELECT FROM tasks FOR UPDATE")
@@ -198,23 +206,23 @@ async def test_a_run_that_is_committed_behind_a_snapshot_is_found(
     It has the members that the release before knows.
     """
     task = await create(db, ada)
-    given = once()
+    write = keyed()
     async with sql.transaction():
         # What another run, which began a moment ago, does.
         await sql.execute("SELECT FROM tasks FOR UPDATE")
-        waiting = asyncio.create_task(tasks.change(db, ada, TaskId(task.id), DONE, None, given))
+        waiting = asyncio.create_task(tasks.change(db, ada, TaskId(task.id), DONE, None, write))
         await until_waiting(sql)
         await sql.execute("UPDATE tasks SET completed = true, version = 2")
         await sql.execute(
             "INSERT INTO idempotency_keys SELECT 'ada', 'k', $1, json_agg(row),"
             " now() + interval '1 h' FROM (SELECT true AS done, id, user_id, title, description,"
             " completed, version, created_at, updated_at FROM tasks) row",
-            given.fingerprint,
+            write.fingerprint,
         )
 
     changed = await waiting
 
-    assert (changed.version, given.is_replayed) == (2, True)
+    assert (changed.version, write.is_replayed) == (2, True)
     assert await sql.fetchval("SELECT version FROM tasks") == 2
 
 
@@ -222,11 +230,11 @@ async def test_a_first_attempt_that_goes_on_without_its_connection_is_waited_for
     trips: TripCounter, ada: Viewer, sql: asyncpg.Connection
 ) -> None:
     pool = Pool(trips.url, PoolSettings(1, 1, 5, 3600, pre_ping=False))
-    db, given = Database(pool, 30), once()
+    db, write = Database(pool, 30), keyed()
     task = await create(db, ada)
     async with sql.transaction():
         await sql.execute("SELECT FROM tasks FOR UPDATE")
-        changing = asyncio.create_task(tasks.change(db, ada, TaskId(task.id), DONE, None, given))
+        changing = asyncio.create_task(tasks.change(db, ada, TaskId(task.id), DONE, None, write))
         await until_waiting(sql)
         await trips.drop()
         before = trips.count
@@ -239,7 +247,7 @@ async def test_a_first_attempt_that_goes_on_without_its_connection_is_waited_for
     changed = await changing
     await pool.close()
 
-    assert (changed.version, given.is_replayed) == (2, True)
+    assert (changed.version, write.is_replayed) == (2, True)
     assert await sql.fetchval("SELECT version FROM tasks") == 2
 
 
@@ -249,21 +257,21 @@ async def test_a_first_attempt_that_goes_on_without_its_connection_is_waited_for
 async def test_an_expired_key_is_as_if_never_used(
     db: Database, ada: Viewer, sql: asyncpg.Connection
 ) -> None:
-    await create(db, ada, once())
+    await create(db, ada, keyed())
     await sql.execute(EXPIRE)
-    given = once(request="another")
+    write = keyed(request="another")
 
-    await create(db, ada, given)
+    await create(db, ada, write)
 
-    assert not given.is_replayed
+    assert not write.is_replayed
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 2
-    assert await sql.fetchval("SELECT fingerprint FROM idempotency_keys") == given.fingerprint
+    assert await sql.fetchval("SELECT fingerprint FROM idempotency_keys") == write.fingerprint
 
 
 async def test_a_key_lives_for_its_hours(
     db: Database, ada: Viewer, sql: asyncpg.Connection
 ) -> None:
-    await create(db, ada, once(hours=2.5))
+    await create(db, ada, keyed(hours=2.5))
 
     lasting = (
         "SELECT expires_at - now() BETWEEN '2 h 29 min' AND '2 h 30 min' FROM idempotency_keys"
@@ -281,7 +289,7 @@ async def test_expired_keys_are_swept_a_few_at_a_time(
 
     left = []
     for key in "abc":
-        await create(db, ada, once(key))
+        await create(db, ada, keyed(key))
         left.append(await sql.fetchval("SELECT count(*) FROM idempotency_keys WHERE key ~ '[0-9]'"))
 
     assert left == [10 - SWEPT, 10 - 2 * SWEPT, 0]
@@ -295,7 +303,7 @@ async def test_a_sweep_neither_waits_nor_makes_anybody_wait(
     )
     async with sql.transaction():
         await sql.execute("SELECT FROM idempotency_keys FOR UPDATE")
-        await asyncio.wait_for(create(db, ada, once()), 5)
+        await asyncio.wait_for(create(db, ada, keyed()), 5)
         assert await sql.fetchval("SELECT count(*) FROM idempotency_keys") == 2
 
 
@@ -336,12 +344,12 @@ async def test_a_keyed_write_takes_one_trip_and_so_does_a_repeat(
 ) -> None:
     pool = Pool(trips.url, PoolSettings(1, 0, 5, 3600, pre_ping=False))
     db = Database(pool, 30)
-    await create(db, ada, once("warm"))
+    await create(db, ada, keyed("warm"))
 
     counts: list[int] = []
     steps: list[Callable[[], Awaitable[object]]] = [
-        lambda: create(db, ada, once("a")),
-        lambda: create(db, ada, once("a")),
+        lambda: create(db, ada, keyed("a")),
+        lambda: create(db, ada, keyed("a")),
     ]
     for step in steps:
         before = trips.count

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.rate_limit.answers import Answering, Answers
+from api.rate_limit.response_slots import RequestSlots, ResponseSlots
 from api.request import RequestContext
 from api.settings import Settings
 from api.telemetry.request_log import MAX_REASON, RequestLog
@@ -32,7 +32,7 @@ def _defect(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*arguments: object) -> None:
         raise KeyError(SECRET)
 
-    monkeypatch.setattr(tasks, "list_page", fail)
+    monkeypatch.setattr(tasks, "list_changed_page", fail)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_the_hash_of_a_user_has_a_secret_key(
 
 def user_in_log(settings: Settings, log: LogLines) -> str:
     """Ada, in the log of an instance with these settings."""
-    context = RequestContext("x", Answering(Answers()))
+    context = RequestContext("x", RequestSlots(ResponseSlots()))
     context.viewer = Viewer("ada", datetime.now(UTC))
     RequestLog(settings).write({"method": "GET"}, context, 0.0)
     [line] = log.requests()
@@ -263,7 +263,7 @@ async def test_many_failures_of_one_document_are_in_one_line(
     async def fail(*arguments: object) -> None:
         raise Unavailable("x" * 5000 + "\n")
 
-    monkeypatch.setattr(tasks, "list_page", fail)
+    monkeypatch.setattr(tasks, "list_changed_page", fail)
     fields = " ".join(f"a{number}: tasks {{ totalCount }}" for number in range(20))
     await ada_client.post("/graphql", json={"query": f"{{ {fields} }}"})
 

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import ROOT
 
 # They need the package index, as `make` does.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 LOCKED: Final = (
     "uv",

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -16,13 +16,17 @@ import httpx
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from api.app import create_app
 from api.telemetry.series import FOLDER_VARIABLE, Collector, Family, Sheet
+from persistence.embedded.processes import free_port
 from tests.conftest import ROOT, new_client, settings_of_tests
 from tests.control import GIVE_UP
-from tests.people import HASH_SECRET, sign_in
-from tests.servers import COMMAND, free_port, served
+from tests.live.clients import WebSocket
+from tests.people import HASH_SECRET, Person, sign_in
+from tests.servers import COMMAND, served
 from tests.surfaces import RestSurface
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -53,12 +57,12 @@ class Reading:
 
 def total(samples: Samples, name: str, **labels: str) -> float:
     """The sum of the samples that have these labels."""
-    found = [
+    values = [
         value
         for (each, pairs), value in samples.items()
         if each == name and labels.items() <= pairs
     ]
-    return sum(found)
+    return sum(values)
 
 
 @pytest.fixture
@@ -226,6 +230,7 @@ async def test_a_redis_that_is_away_is_seen(
         await until_read(metrics)
 
         assert metrics("twofold_redis_degraded") == 1
+        assert metrics("twofold_hints_lost") == 1
         assert metrics("twofold_budget_local_decisions_total") >= 1
 
 
@@ -373,3 +378,50 @@ async def test_one_worker_has_its_metrics_on_a_port_of_their_own(database_url: s
 
     assert total(samples, "twofold_workers") == 1
     assert (on_ours.status_code, elsewhere.status_code) == (404, 404)
+
+
+# --- Streams ------------------------------------------------------------------------------
+
+
+async def test_streams_and_sockets_are_counted_apart_from_requests(
+    database_url: str, sql: asyncpg.Connection
+) -> None:
+    port = free_port()
+    async with served(database_url, METRICS_PORT=str(port)) as (client, _):
+        ada = await sign_in(sql, RestSurface(client), "ada", HASH_SECRET)
+        client.headers["Authorization"] = f"Bearer {ada.token}"
+        async with client.stream("GET", "/tasks/events") as response, socket_of(client, ada):
+            lines = response.aiter_lines()
+            await next_event(lines)
+            await client.post("/tasks", json={"title": "sow"})
+            await next_event(lines)
+            await until(lambda samples: open_ones(samples) == [1, 1], port)
+        samples = await until(lambda samples: open_ones(samples) == [0, 0], port)
+
+    assert total(samples, "twofold_streams_ended_total") == 1
+    assert total(samples, "twofold_sockets_ended_total") == 1
+    assert total(samples, "twofold_stream_events_total") == 2
+    seconds = "twofold_request_seconds_count"
+    assert total(samples, seconds, operation="POST /tasks") == 1
+    assert total(samples, seconds, operation="GET /tasks/events") == 0
+    assert total(samples, seconds, protocol="graphql") == 0
+
+
+def open_ones(samples: Samples) -> list[float]:
+    return [total(samples, name) for name in ("twofold_streams", "twofold_sockets")]
+
+
+async def next_event(lines: AsyncIterator[str]) -> None:
+    """Read up to the empty line at the end of an event."""
+    async with asyncio.timeout(GIVE_UP):
+        while await anext(lines):
+            pass
+
+
+@asynccontextmanager
+async def socket_of(client: httpx.AsyncClient, person: Person) -> AsyncIterator[None]:
+    """An open WebSocket that has been acknowledged."""
+    url = str(client.base_url.copy_with(scheme="ws", path="/graphql"))
+    async with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as websocket:
+        await WebSocket(websocket).init(person)
+        yield

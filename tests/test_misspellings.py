@@ -79,7 +79,7 @@ OTHERS = """
 
 
 @pytest.mark.parametrize("name", SLIPS)
-def test_a_misspelled_name_is_told_from_the_setting(name: str) -> None:
+def test_a_misspelled_name_is_distinguished_from_the_setting(name: str) -> None:
     assert meant_setting(name, SETTINGS) == SLIPS[name]
 
 

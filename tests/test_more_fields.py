@@ -34,7 +34,7 @@ async def test_a_task_is_due_on_a_day_or_at_a_moment(ada: Person, sent: str, ans
 
 
 @pytest.mark.parametrize("sent", ["2025-12-10T12:30:00", "2025-12-10T12:30:00.5"])
-async def test_a_time_without_an_offset_is_refused_and_told_what_it_lacks(
+async def test_a_time_without_an_offset_is_rejected_with_the_missing_part(
     ada: Person, sent: str
 ) -> None:
     with ada.refused("validation_error") as refusal:
@@ -46,7 +46,9 @@ async def test_a_time_without_an_offset_is_refused_and_told_what_it_lacks(
 @pytest.mark.parametrize(
     "sent", ["0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01", "0000-01-01", "2025-02-29"]
 )
-async def test_a_time_outside_the_years_1_to_9999_in_utc_is_refused(ada: Person, sent: str) -> None:
+async def test_a_time_outside_the_years_1_to_9999_in_utc_is_rejected(
+    ada: Person, sent: str
+) -> None:
     with ada.refused("validation_error") as refusal:
         await ada.create_task("water the plants", due=sent)
 
@@ -76,14 +78,14 @@ async def test_a_new_task_has_no_priority_no_tags_and_is_never_due(ada: Person) 
 
 
 @pytest.mark.parametrize("name", ["priority", "tags", "title", "completed"])
-async def test_what_null_does_not_clear_is_refused(
+async def test_what_null_does_not_clear_is_rejected(
     ada_client: httpx.AsyncClient, name: str
 ) -> None:
     task = (await ada_client.post("/tasks", json={"title": "water the plants"})).json()
 
-    answer = await ada_client.patch(f"/tasks/{task['id']}", json={name: None})
+    response = await ada_client.patch(f"/tasks/{task['id']}", json={name: None})
 
-    assert [error["field"] for error in answer.json()["errors"]] == [name]
+    assert [error["field"] for error in response.json()["errors"]] == [name]
 
 
 async def test_tags_keep_their_order_and_the_first_spelling(ada: Person) -> None:
@@ -169,7 +171,7 @@ GOLDEN: Final[list[tuple[str, str, Any, int, Any]]] = [
     ("DELETE", "/{0}", None, 404, None),
     ("POST", "/bulk-delete", "both", 200, "the second"),
 ]  # fmt: skip
-"""What the frontend sends, and of each answer the status and the members that it knows."""
+"""What the frontend sends, and of each response the status and the members that it knows."""
 
 
 async def test_the_existing_frontend_is_answered_as_before(ada_client: httpx.AsyncClient) -> None:
@@ -182,10 +184,10 @@ async def test_the_existing_frontend_is_answered_as_before(ada_client: httpx.Asy
             body, expected = {"task_ids": ids}, {"deleted": ids[1:], "not_found": ids[:1]}
         request = {} if body is None else {"json": body}
 
-        answer = await ada_client.request(method, f"/tasks{path.format(*ids)}", **request)
+        response = await ada_client.request(method, f"/tasks{path.format(*ids)}", **request)
 
-        assert answer.status_code == status, answer.text
-        document = answer.json() if answer.content else None
+        assert response.status_code == status, response.text
+        document = response.json() if response.content else None
         if status == 201:
             created.append({name: document[name] for name in OLD_MEMBERS})
         if isinstance(expected, dict):
@@ -210,9 +212,9 @@ async def test_a_whole_task_that_is_sent_back_loses_nothing(
     task = (await ada_client.post("/tasks", json=new | {"completed": True})).json()
     sent = {name: task[name] for name in members or task}
 
-    answer = await ada_client.put(f"/tasks/{task['id']}", json=sent | {"title": "sow carrots"})
+    response = await ada_client.put(f"/tasks/{task['id']}", json=sent | {"title": "sow carrots"})
 
     changed = {"title", "version", "updated_at"}
     kept = {name: value for name, value in task.items() if name not in changed}
-    assert answer.status_code == 200
-    assert {name: answer.json()[name] for name in kept} == kept
+    assert response.status_code == 200
+    assert {name: response.json()[name] for name in kept} == kept

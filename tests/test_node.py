@@ -15,7 +15,7 @@ from tests.programs import Address, require, run, running_service, what_is_missi
 
 FOLDER: Final = ROOT / "tests" / "node"
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.node
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -34,15 +34,15 @@ query ($first: Int, $after: String, $last: Int, $before: String, $filter: TaskFi
 
 async def page(client: httpx.AsyncClient, **variables: Any) -> dict[str, Any]:
     """A page, with the titles of its tasks."""
-    answer = await client.post("/graphql", json={"query": PAGE, "variables": variables})
-    data: dict[str, Any] = answer.json()["data"]["tasks"]
+    response = await client.post("/graphql", json={"query": PAGE, "variables": variables})
+    data: dict[str, Any] = response.json()["data"]["tasks"]
     return data | {"titles": [node["title"] for node in data["nodes"]]}
 
 
 async def refusal(client: httpx.AsyncClient, **variables: Any) -> dict[str, str]:
     """The code of each rejected argument."""
-    answer = await client.post("/graphql", json={"query": PAGE, "variables": variables})
-    [error] = answer.json()["errors"]
+    response = await client.post("/graphql", json={"query": PAGE, "variables": variables})
+    [error] = response.json()["errors"]
     return {each["field"]: each["code"] for each in error["extensions"]["errors"]}
 
 
@@ -53,13 +53,13 @@ async def test_an_envelope_has_the_tasks_and_the_next_cursor(client: httpx.Async
     titles, cursors, cursor = [], [], ""
     while cursor is not None:
         query = {"envelope": "true", "limit": "3"} | ({"cursor": cursor} if cursor else {})
-        answer = await client.get("/tasks", params=query)
-        body = answer.json()
+        response = await client.get("/tasks", params=query)
+        body = response.json()
         titles += [task["title"] for task in body["items"]]
         cursor = body["next_cursor"]
         cursors.append(cursor)
         assert list(body) == ["items", "next_cursor"]
-        assert ("Link" in answer.headers) == (cursor is not None)
+        assert ("Link" in response.headers) == (cursor is not None)
 
     assert titles == TITLES
     assert [each is None for each in cursors] == [False, False, True]
@@ -77,16 +77,16 @@ async def test_the_link_of_an_envelope_leads_to_an_envelope(client: httpx.AsyncC
 
 @pytest.mark.parametrize("value", ["false", None])
 async def test_the_array_stays_the_default(value: str | None, client: httpx.AsyncClient) -> None:
-    answer = await client.get("/tasks", params={"envelope": value} if value else {})
+    response = await client.get("/tasks", params={"envelope": value} if value else {})
 
-    assert [task["title"] for task in answer.json()] == TITLES
+    assert [task["title"] for task in response.json()] == TITLES
 
 
 @pytest.mark.parametrize("value", ["True", "1", "yes", ""])
 async def test_an_envelope_is_true_or_false(value: str, client: httpx.AsyncClient) -> None:
-    answer = await client.get("/tasks", params={"envelope": value})
+    response = await client.get("/tasks", params={"envelope": value})
 
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "envelope")
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (400, "envelope")
 
 
 # --- GraphQL ------------------------------------------------------------------------------
@@ -110,11 +110,11 @@ async def test_the_pages_backward_are_the_list(
     titles: list[str] = []
     arguments: dict[str, Any] = {}
     while True:
-        found = await page(client, last=size, filter=filter, **arguments)
-        titles = found["titles"] + titles
-        info = found["pageInfo"]
+        last_page = await page(client, last=size, filter=filter, **arguments)
+        titles = last_page["titles"] + titles
+        info = last_page["pageInfo"]
         assert info["hasNextPage"] == ("before" in arguments)
-        assert info["startCursor"] == found["edges"][0]["cursor"]
+        assert info["startCursor"] == last_page["edges"][0]["cursor"]
         if not info["hasPreviousPage"]:
             break
         arguments = {"before": info["startCursor"]}
@@ -168,9 +168,9 @@ async def test_a_page_has_one_direction_and_a_size(
 
 
 async def test_null_is_as_if_absent(client: httpx.AsyncClient) -> None:
-    found = await page(client, first=None, after=None, last=2, before=None)
+    last_page = await page(client, first=None, after=None, last=2, before=None)
 
-    assert found["titles"] == ["task 2", "task 1"]
+    assert last_page["titles"] == ["task 2", "task 1"]
 
 
 @pytest.mark.parametrize("arguments", [{"first": 3}, {"last": 3}, {}])
@@ -197,9 +197,9 @@ async def test_the_limit_on_items_counts_either_direction(
     declared = "query ($n: Int)" if "$n" in arguments else ""
     document = f"{declared} {{ {selected.replace('()', '')} }}"
 
-    answer = await client.post("/graphql", json={"query": document, "variables": {"n": 900}})
+    response = await client.post("/graphql", json={"query": document, "variables": {"n": 900}})
 
-    message = answer.json().get("errors", [{"message": ""}])[0]["message"]
+    message = response.json().get("errors", [{"message": ""}])[0]["message"]
     assert (f"it asks for {50 * items}" in message) == (50 * items > 2500)
 
 
@@ -213,9 +213,9 @@ async def test_a_task_is_a_node_with_its_own_id(client: httpx.AsyncClient) -> No
       task(id: $id) { __typename id title version }
     }"""
 
-    answer = await client.post("/graphql", json={"query": query, "variables": {"id": task["id"]}})
+    response = await client.post("/graphql", json={"query": query, "variables": {"id": task["id"]}})
 
-    data = answer.json()["data"]
+    data = response.json()["data"]
     assert data["node"] == data["task"]
     assert data["node"] == {
         "__typename": "Task", "id": str(task["id"]), "title": "task 7", "version": 1,
@@ -231,10 +231,10 @@ async def test_what_is_no_task_of_yours_is_no_node(
 ) -> None:
     query = "query ($id: ID!) { node(id: $id) { id } }"
 
-    answer = await client.post("/graphql", json={"query": query, "variables": {"id": task_id}})
+    response = await client.post("/graphql", json={"query": query, "variables": {"id": task_id}})
 
-    errors = answer.json().get("errors", [])
-    assert answer.json()["data"] == {"node": None}
+    errors = response.json().get("errors", [])
+    assert response.json()["data"] == {"node": None}
     assert [error["extensions"]["code"] for error in errors] == ([code] if code else [])
 
 
@@ -242,9 +242,9 @@ async def test_the_viewer_and_the_budgets_have_ids_that_no_task_has(
     client: httpx.AsyncClient,
 ) -> None:
     query = "{ viewer { id userId reads { id } writes { id } } }"
-    answer = await client.post("/graphql", json={"query": query})
+    response = await client.post("/graphql", json={"query": query})
 
-    assert answer.json()["data"]["viewer"] == {
+    assert response.json()["data"]["viewer"] == {
         "id": "viewer:ada",
         "userId": "ada",
         "reads": {"id": "reads:ada"},
@@ -259,9 +259,9 @@ async def test_the_message_says_what_is_wrong(client: httpx.AsyncClient) -> None
     query = "mutation ($i: CreateTaskInput!) { createTask(input: $i) { id } }"
     too_long = {"title": "x" * 201, "description": "x" * 1001}
 
-    answer = await client.post("/graphql", json={"query": query, "variables": {"i": too_long}})
+    response = await client.post("/graphql", json={"query": query, "variables": {"i": too_long}})
 
-    [error] = answer.json()["errors"]
+    [error] = response.json()["errors"]
     assert error["message"] == (
         "title: String should have at most 200 characters; "
         "description: String should have at most 1000 characters"
@@ -272,11 +272,11 @@ async def test_the_message_says_what_is_wrong(client: httpx.AsyncClient) -> None
 async def test_the_message_names_the_first_three(client: httpx.AsyncClient) -> None:
     query = "mutation ($ids: [ID!]!) { deleteTasks(ids: $ids) { notFound } }"
 
-    answer = await client.post(
+    response = await client.post(
         "/graphql", json={"query": query, "variables": {"ids": ["a", "b", "c", "d"]}}
     )
 
-    [error] = answer.json()["errors"]
+    [error] = response.json()["errors"]
     fields = [part.partition(":")[0] for part in error["message"].split("; ")]
     assert fields == ["ids.0", "ids.1", "ids.2"]
     assert len(error["extensions"]["errors"]) == 4
@@ -297,32 +297,32 @@ async def test_a_conflict_carries_the_version_that_the_task_is_at(
     assert graphql.json()["errors"][0]["extensions"]["version"] == 2
 
 
-async def test_everything_that_is_wrong_with_a_request_is_told_at_once(
+async def test_every_error_of_a_request_is_reported_at_once(
     client: httpx.AsyncClient,
 ) -> None:
-    answer = await client.patch(
+    response = await client.patch(
         "/tasks/x?dry=1",
         json={"title": "", "completed": "maybe", "colour": "red"},
         headers={"If-Match": "1"},
     )
 
-    fields = [error["field"] for error in answer.json()["errors"]]
-    assert answer.status_code == 400
+    fields = [error["field"] for error in response.json()["errors"]]
+    assert response.status_code == 400
     assert fields == ["title", "completed", "colour", "dry", "If-Match", "task_id"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 10, 100, 20_000])
 @pytest.mark.parametrize("accept", ["application/json", "application/graphql-response+json"])
-async def test_a_batch_is_refused_by_as_many_errors_as_it_has_requests(
+async def test_a_batch_is_rejected_by_as_many_errors_as_it_has_requests(
     accept: str, size: int, client: httpx.AsyncClient
 ) -> None:
     batch = [{"query": "{ viewer { id } }"}] * size if size <= 100 else [1] * size
 
-    answer = await client.post("/graphql", json=batch, headers={"Accept": accept})
+    response = await client.post("/graphql", json=batch, headers={"Accept": accept})
 
-    results = answer.json()
-    assert answer.status_code == 400
-    assert answer.headers["Content-Type"].startswith(accept)
+    results = response.json()
+    assert response.status_code == 400
+    assert response.headers["Content-Type"].startswith(accept)
     assert len(results) == min(size, 100)
     assert {result["errors"][0]["message"] for result in results} == {
         "One request has one operation: send the operations of a batch one by one"

@@ -89,9 +89,7 @@ async def read(pool: Pool, sql: str, *, typed: bool = False, **values: Any) -> A
 # --- Told apart, and what that means -------------------------------------------------------
 
 
-async def test_the_pooled_url_is_told_from_the_direct_one_by_its_host(
-    direct_url: str, pooled_url: str
-) -> None:
+async def test_the_pooled_url_is_recognised_by_its_host(direct_url: str, pooled_url: str) -> None:
     assert not parse_database_url(direct_url).pooled
     assert parse_database_url(pooled_url).pooled
     assert "pgbouncer" not in pooled_url
@@ -206,15 +204,15 @@ async def migrate(url: str) -> int:
 
 @asynccontextmanager
 async def a_crowd(url: str, direct_url: str, **settings: Any) -> AsyncIterator[list[Person]]:
-    """People at both doors of an app that has a connection for every other of them."""
+    """People of both protocols on an app that has a connection for every other of them."""
     app = create_app(
         settings_of_tests(database_url=url, sqlalchemy_pool_size=CROWD // 2, **settings)
     )
     async with app.router.lifespan_context(app), new_client(app) as client:
-        doors = (RestSurface(client), GraphQLSurface(client))
+        surfaces = (RestSurface(client), GraphQLSurface(client))
         sql = await asyncpg.connect(direct_url)
         people = [
-            await sign_in(sql, doors[number % 2], f"person {number}", HASH_SECRET)
+            await sign_in(sql, surfaces[number % 2], f"person {number}", HASH_SECRET)
             for number in range(CROWD)
         ]
         await sql.close()
@@ -222,7 +220,7 @@ async def a_crowd(url: str, direct_url: str, **settings: Any) -> AsyncIterator[l
 
 
 async def live(person: Person, number: int) -> None:
-    """Do everything that can be done, and require every answer to be right."""
+    """Do everything that can be done, and require every response to be right."""
     mine = f"{person.user_id}, {number}"
     made = [await person.create_task(f"{mine}, {n}", description=f"of {mine}") for n in range(3)]
     assert [task.title for task in made] == [f"{mine}, {n}" for n in range(3)]
@@ -249,7 +247,6 @@ async def live(person: Person, number: int) -> None:
     assert (await person.list_tasks()).tasks == []
 
 
-@pytest.mark.timeout(120)
 async def test_fifty_people_at_once_each_live_their_own_life(url: str, direct_url: str) -> None:
     async with a_crowd(url, direct_url) as people:
         for number in range(3):
@@ -291,7 +288,6 @@ RETYPED: Final = [
 ]
 
 
-@pytest.mark.timeout(120)
 async def test_columns_change_their_types_under_a_crowd(url: str, direct_url: str) -> None:
     async with a_crowd(url, direct_url) as people:
         await asyncio.gather(*(live(person, 0) for person in people))

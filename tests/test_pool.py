@@ -30,7 +30,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
     await pool.close()
 
 
-async def test_nobody_waits_while_others_are_served_again_and_again(pool: Pool) -> None:
+async def test_all_viewers_are_served_about_equally_often(pool: Pool) -> None:
     until = time.monotonic() + 0.5
 
     async def ask(number: int) -> int:
@@ -45,7 +45,7 @@ async def test_nobody_waits_while_others_are_served_again_and_again(pool: Pool) 
     assert max(served) <= 3 * min(served)
 
 
-async def test_who_waits_longer_than_the_pools_time_out_is_told(pool: Pool) -> None:
+async def test_a_wait_longer_than_the_pools_time_out_fails(pool: Pool) -> None:
     async with holding(pool, "ada", "bob"):
         with pytest.raises(Unavailable, match=r"no connection within 0\.2 s"):
             await Database(pool, 5).read(NUMBER, number=7)
@@ -53,7 +53,7 @@ async def test_who_waits_longer_than_the_pools_time_out_is_told(pool: Pool) -> N
     assert await Database(pool, 5).read(NUMBER, number=7)
 
 
-async def test_who_gives_up_waiting_holds_up_nobody(pool: Pool) -> None:
+async def test_a_cancelled_wait_delays_no_other(pool: Pool) -> None:
     async with holding(pool, "ada", "bob"):
         waiting = [asyncio.create_task(Database(pool, 5).read(NUMBER, number=7)) for _ in range(5)]
         await asyncio.sleep(0.01)
@@ -67,7 +67,7 @@ async def test_who_gives_up_waiting_holds_up_nobody(pool: Pool) -> None:
         pass
 
 
-async def test_who_waits_is_counted_however_the_wait_ends(pool: Pool) -> None:
+async def test_each_wait_is_counted_however_it_ends(pool: Pool) -> None:
     await Database(pool, 5).read(NUMBER, number=7)
     before = pool.waits, pool.waiting, pool.wait_seconds
     async with holding(pool, "ada", "bob"):
@@ -218,7 +218,7 @@ def shares_in_use(pool: Pool) -> int:
     return pool.shares
 
 
-async def test_nobody_has_more_than_half_of_the_connections(four: Pool) -> None:
+async def test_no_share_has_more_than_half_of_the_connections(four: Pool) -> None:
     ada_client = [asyncio.create_task(Database(four, 5, share="ada").read(LONG)) for _ in range(10)]
     await asyncio.sleep(0.2)
 
@@ -255,10 +255,10 @@ async def test_a_share_is_served_in_the_order_of_arrival(four: Pool) -> None:
     assert order == list(range(20))
 
 
-async def test_a_line_that_is_full_is_told_at_once(
+async def test_a_full_queue_is_reported_at_once(
     four: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("persistence.pool.MAX_WAITING", 3)
+    monkeypatch.setattr("persistence.pool.MAX_WAITING_STATEMENTS", 3)
     async with holding(four, "ada", "ada"):
         waiting = [
             asyncio.create_task(Database(four, 5, share="ada").read(NUMBER, number=n))
@@ -274,7 +274,7 @@ async def test_a_line_that_is_full_is_told_at_once(
     assert len(await asyncio.gather(*waiting)) == 3
 
 
-async def test_who_waits_in_a_share_is_told_by_the_deadline(four: Pool) -> None:
+async def test_a_wait_in_a_share_fails_by_the_deadline(four: Pool) -> None:
     async with holding(four, "ada", "ada"):
         with pytest.raises(Unavailable, match="TimeoutError: waiting for a connection"):
             await Database(four, 0.1, share="ada").read(NUMBER, number=7)
@@ -283,7 +283,7 @@ async def test_who_waits_in_a_share_is_told_by_the_deadline(four: Pool) -> None:
 
 
 @pytest.mark.parametrize("holds_the_pool", [False, True])
-async def test_who_gives_up_waiting_gives_everything_back(four: Pool, holds_the_pool: bool) -> None:
+async def test_a_cancelled_wait_releases_everything(four: Pool, holds_the_pool: bool) -> None:
     others = ["bob", "bob"] if holds_the_pool else []
     holders = [holding(four, name) for name in ["ada", "eve" if holds_the_pool else "ada", *others]]
     for holder in holders:

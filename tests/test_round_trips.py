@@ -67,6 +67,31 @@ async def test_listing_takes_one_trip(
         await ada.list_tasks(**query)
 
 
+async def test_changes_take_one_trip(ada: Person, task: Task, trips: TripCounter) -> None:
+    token = (await ada.list_tasks(limit=1)).sync_token
+    await ada.create_task("sleep in")
+    await ada.list_changes(since=token, limit=50)
+
+    with making(trips, READ):
+        page = await ada.list_changes(since=token, limit=50)
+
+    assert len(page.tasks) == 1
+
+
+async def test_an_unchanged_list_takes_one_trip(
+    ada_client: httpx.AsyncClient, trips: TripCounter
+) -> None:
+    for _ in range(2):
+        first = await ada_client.get("/tasks?limit=50")
+        known = {"If-None-Match": first.headers["etag"]}
+        await ada_client.get("/tasks?limit=50", headers=known)
+
+    with making(trips, READ):
+        response = await ada_client.get("/tasks?limit=50", headers=known)
+
+    assert response.status_code == 304
+
+
 async def test_the_next_page_takes_one_trip(ada: Person, task: Task, trips: TripCounter) -> None:
     await ada.create_task("sleep in")
     page = await ada.list_tasks(limit=1)
@@ -227,9 +252,9 @@ async def test_not_modified_takes_one_trip(
     known = {"Authorization": f"Bearer {ada.token}", "If-None-Match": '"1"'}
 
     with making(trips, READ):
-        answer = await client.get(f"/tasks/{task.id}", headers=known)
+        response = await client.get(f"/tasks/{task.id}", headers=known)
 
-    assert answer.status_code == 304
+    assert response.status_code == 304
 
 
 async def test_health_takes_no_trip(client: httpx.AsyncClient, trips: TripCounter) -> None:

@@ -81,15 +81,15 @@ def connected(port: int) -> Iterator[HTTPConnection]:
         yield connection
 
 
-def answer(connection: HTTPConnection) -> tuple[HTTPResponse, Any]:
-    """The next answer on the connection, and its body as JSON."""
+def read_response(connection: HTTPConnection) -> tuple[HTTPResponse, Any]:
+    """The next response on the connection, and its body as JSON."""
     response = connection.getresponse()
     content = response.read()
     return response, json.loads(content) if content else None
 
 
 def raw(connection: HTTPConnection, data: bytes) -> tuple[HTTPResponse, Any]:
-    """Send bytes as they are, and read one answer."""
+    """Send bytes as they are, and read one response."""
     connection.sock.sendall(data)
     response = HTTPResponse(connection.sock)
     response.begin()
@@ -103,14 +103,14 @@ def test_every_operation_works_on_one_connection(port: int, token: str) -> None:
         local = connection.sock.getsockname()
 
         connection.request("POST", "/tasks/", json.dumps({"title": "wäter 🪴"}), headers)
-        created, task = answer(connection)
+        created, task = read_response(connection)
         location = urljoin("/tasks/", created.headers["Location"])
         connection.request("GET", location, headers=headers)
-        read, same = answer(connection)
+        read, same = read_response(connection)
         connection.request("HEAD", "/tasks", headers=headers)
-        head, nothing = answer(connection)
+        head, nothing = read_response(connection)
         connection.request("DELETE", location, headers=headers)
-        deleted, _ = answer(connection)
+        deleted, _ = read_response(connection)
 
         assert connection.sock.getsockname() == local
     assert [each.status for each in (created, read, head, deleted)] == [201, 200, 200, 204]
@@ -121,9 +121,9 @@ def test_every_operation_works_on_one_connection(port: int, token: str) -> None:
 def test_a_connection_can_be_used_after_a_401(port: int, token: str) -> None:
     with connected(port) as connection:
         connection.request("POST", "/tasks", b"x" * 100_000, {"Content-Type": "application/json"})
-        refused, problem = answer(connection)
+        refused, problem = read_response(connection)
         connection.request("GET", "/tasks", headers={"Authorization": token})
-        served, tasks = answer(connection)
+        served, tasks = read_response(connection)
 
     assert (refused.status, problem["type"]) == (401, "authentication_error")
     assert (served.status, tasks) == (200, [])
@@ -174,11 +174,11 @@ def test_pipelined_requests_are_answered_in_order(port: int, token: str) -> None
     get = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with connected(port) as connection:
         connection.sock.sendall(post + get + get)
-        answers = b""
-        while answers.count(b"HTTP/1.1 ") < 3 or not answers.endswith(b"}"):
-            answers += connection.sock.recv(65536)
+        responses = b""
+        while responses.count(b"HTTP/1.1 ") < 3 or not responses.endswith(b"}"):
+            responses += connection.sock.recv(65536)
 
-    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"201", b"200", b"200"]
+    assert re.findall(rb"HTTP/1.1 (\d+)", responses) == [b"201", b"200", b"200"]
 
 
 def test_a_client_that_expects_100_continue_is_refused_before_it_sends(port: int) -> None:
@@ -213,7 +213,7 @@ def test_what_is_not_http_is_refused_and_serving_goes_on(garbage: bytes, port: i
         refusal = connection.sock.recv(65536)
     with connected(port) as connection:
         connection.request("GET", "/health")
-        served, _ = answer(connection)
+        served, _ = read_response(connection)
 
     assert refusal.startswith(b"HTTP/1.1 400")
     assert served.status == 200

@@ -18,7 +18,7 @@ from api.settings import SettingsError, load
 from api.state import State
 from persistence.sessions import cache as session_cache
 from persistence.sessions.cache import SessionCache
-from persistence.sessions.layouts import MAX_SECONDS_LEFT
+from persistence.sessions.lookups import MAX_SECONDS_LEFT
 from persistence.sessions.tokens import hash_token
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.people import Person, sign_in
@@ -117,7 +117,7 @@ async def test_a_revocation_is_seen_when_the_time_is_over(
         await ada.list_tasks()
 
 
-async def test_being_used_makes_nobody_be_believed_for_longer(
+async def test_using_a_session_does_not_extend_its_caching(
     ada: Person, sql: asyncpg.Connection, clock: Clock
 ) -> None:
     await ada.list_tasks()
@@ -158,14 +158,14 @@ async def test_the_end_is_the_databases_whatever_the_time_is_here(
     state: State = app.state.twofold
 
     for name, person in people.items():
-        found = await remembered(app).find(state.database(), person.token.encode())
+        session = await remembered(app).find(state.database(), person.token.encode())
 
-        assert found is not None
-        assert found.viewer.user_id == name
-        assert lasting[name] - 0.9 < found.seconds_left <= lasting[name] <= MAX_SECONDS_LEFT
+        assert session is not None
+        assert session.viewer.user_id == name
+        assert lasting[name] - 0.9 < session.seconds_left <= lasting[name] <= MAX_SECONDS_LEFT
 
 
-async def test_time_counts_from_when_it_was_asked_not_from_the_answer(
+async def test_time_counts_from_when_it_was_asked_not_from_the_response(
     ada: Person, sql: asyncpg.Connection, clock: Clock, trips: TripCounter
 ) -> None:
     await ada.list_tasks()  # A connection for each, for what follows.
@@ -184,7 +184,7 @@ async def test_time_counts_from_when_it_was_asked_not_from_the_answer(
         await ada.list_tasks()
 
 
-async def test_that_a_token_is_nobodys_is_not_remembered(
+async def test_an_invalid_token_is_not_cached(
     surface: Surface, sql: asyncpg.Connection, app: FastAPI
 ) -> None:
     stranger = Person("ada", secrets.token_urlsafe(32), surface)
@@ -234,7 +234,7 @@ async def test_a_signature_is_judged_for_each_form_of_a_token(
             await ada.list_tasks()
 
 
-async def test_everyone_is_who_they_are(
+async def test_each_person_gets_their_own_session_from_the_cache(
     ada: Person, bob: Person, sql: asyncpg.Connection, clock: Clock
 ) -> None:
     hers, his = await ada.create_task("water the plants"), await bob.create_task("sleep in")
@@ -246,7 +246,7 @@ async def test_everyone_is_who_they_are(
         clock.now += SECONDS / 2
 
 
-async def test_many_at_once_each_get_their_answer_and_are_remembered_once(
+async def test_many_at_once_each_get_their_response_and_are_remembered_once(
     ada: Person, app: FastAPI, trips: TripCounter
 ) -> None:
     await asyncio.gather(*(ada.create_task(f"task {number}") for number in range(50)))
@@ -256,7 +256,7 @@ async def test_many_at_once_each_get_their_answer_and_are_remembered_once(
     assert await trips_of(trips, ada.list_tasks) == 1
 
 
-async def test_a_look_up_that_fails_is_nobodys_and_the_next_succeeds(
+async def test_a_failed_look_up_is_not_cached_and_the_next_succeeds(
     ada: Person, clock: Clock, trips: TripCounter, app: FastAPI
 ) -> None:
     state: State = app.state.twofold

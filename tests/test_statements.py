@@ -17,16 +17,14 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BinaryExpression
 from sqlalchemy.sql.operators import is_, is_not
 
-from persistence import migrations, task_lists, task_sql
+from persistence import feed_sql, schema_check, task_lists, task_sql
 from persistence.connection import MAX_STATEMENTS, connect
 from persistence.database import Database
 from persistence.embedded.postgres import Postgres
 from persistence.migrations import upgrade
 from persistence.pool import Pool, PoolSettings
-from persistence.sessions.layouts import (
-    SessionStore,
-    find_session_lookup,
-)
+from persistence.sessions.layouts import find_session_lookup
+from persistence.sessions.store import SessionStore
 from persistence.sql import Statement
 from persistence.tables import tasks as table
 from persistence.urls import parse_database_url
@@ -42,6 +40,8 @@ ALTER TABLE tasks ALTER id TYPE integer, ALTER user_id TYPE varchar(50), ALTER t
     ALTER deleted_at TYPE timestamp;
 ALTER TABLE idempotency_keys ALTER user_id TYPE varchar(50), ALTER key TYPE text,
     ALTER fingerprint TYPE varchar(64), ALTER outcome TYPE jsonb;
+ALTER TABLE feeds ALTER user_id TYPE varchar(50), ALTER epoch TYPE integer, ALTER seq TYPE numeric,
+    ALTER floor TYPE integer;
 ALTER TABLE user_sessions ALTER user_id TYPE varchar(50), ALTER token_hash TYPE varchar(64),
     ALTER expires_at TYPE timestamp;
 ALTER TABLE session ALTER "userId" TYPE text, ALTER token TYPE text,
@@ -209,12 +209,12 @@ async def described(url: str, statement: Statement) -> tuple[list[str], list[str
 async def test_every_typed_statement_keeps_its_types(url: str) -> None:
     await run_sql(url, SESSION.format("varchar(255)"))
     statements = [
-        *statements_of(task_sql),
+        *statements_of(task_sql, feed_sql),
         *statements_of_lists(),
-        migrations._schema_check(None),
+        schema_check.statement_of(None),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]
-    assert len(statements) == 92
+    assert len(statements) == 96
     assert all(statement.typed for statement in statements)
     before = [await described(url, statement) for statement in statements]
 
@@ -229,9 +229,9 @@ async def test_none_has_a_type_that_asyncpg_must_ask_about_first(url: str) -> No
     known = {"int4", "int8", "bool", "text", "varchar", "timestamptz", "float8", "text[]"}
 
     for statement in [
-        *statements_of(task_sql),
+        *statements_of(task_sql, feed_sql),
         *statements_of_lists(),
-        migrations._schema_check(None),
+        schema_check.statement_of(None),
         *await look_ups(url, SessionStore.HASHED, SessionStore.BETTER_AUTH),
     ]:
         parameters, columns = await described(url, statement)

@@ -166,8 +166,8 @@ async def test_the_command_removes_everything_that_is_due(
 
     assert await asyncio.to_thread(cli.main, ["sweep"]) == 0
 
-    told = capsys.readouterr().out
-    assert told == f"Removed from the trash: {BATCH * 2 + 1}. Expired idempotency keys: 2.\n"
+    output = capsys.readouterr().out
+    assert output == f"Removed from the trash: {BATCH * 2 + 1}. Expired idempotency keys: 2.\n"
     assert await titles(sql) == ["1"]
 
 

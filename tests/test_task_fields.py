@@ -19,7 +19,7 @@ from persistence.task_columns import DERIVED, STORED
 from persistence.task_fields import EDITABLE, READ_ONLY, DeletedTask, EditableFields, Task
 from persistence.task_inputs import NewTask, TaskChanges
 from rest.task_documents import TaskDocument
-from tests import model_answers, model_refusals, model_values, operations, surfaces
+from tests import model_refusals, model_results, model_values, operations, surfaces
 
 SDL: Final = graphql.build_schema(schema().as_str())
 
@@ -52,8 +52,13 @@ FIELDS_OF_COLUMNS: Final = {
 } | {"search_text": "title", "search_version": "version"}
 """The field that each column holds, or is computed from."""
 
+INTERNAL: Final = {"seq"}
+"""The columns that are no fields."""
+
 EVERY_FIELD: Final[dict[str, Iterable[str]]] = {
-    "persistence/tables.py, tasks": [FIELDS_OF_COLUMNS[column.name] for column in table.c],
+    "persistence/tables.py, tasks": [
+        FIELDS_OF_COLUMNS[column.name] for column in table.c if column.name not in INTERNAL
+    ],
     "persistence/task_fields.py, DeletedTask": DeletedTask.__struct_fields__,
     "rest/task_documents.py, TaskDocument": TaskDocument.model_fields,
     "rest/task_documents.py, TaskDocument's example": {*example(TaskDocument), "deleted_at"},
@@ -79,7 +84,7 @@ EDITABLE_FIELDS: Final[dict[str, Iterable[str]]] = {
     "tests/operations.py, EDITABLE": operations.EDITABLE,
     "tests/model_values.py, STORED": model_values.STORED,
     "tests/model_refusals.py, MEMBERS": model_refusals.MEMBERS,
-    "tests/model_answers.py, Task": {field.name for field in fields(model_answers.Task)}
+    "tests/model_results.py, Task": {field.name for field in fields(model_results.Task)}
     - set(READ_ONLY),
 }
 """Where the fields are declared that a client may write."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import os
 import socket
@@ -20,6 +21,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+import api.telemetry.traces
 from api.app import create_app
 from api.settings import SettingsError, load
 from persistence import tasks
@@ -31,7 +33,7 @@ from tests.surfaces import RestSurface
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 EXPORTERS_TIMEOUT = 10
-"""Seconds that OpenTelemetry's exporter waits for an answer."""
+"""Seconds that OpenTelemetry's exporter waits for a response."""
 PARENT = "b7ad6b7169203331"
 
 
@@ -220,7 +222,7 @@ async def test_a_failed_request_is_an_error_and_has_no_message_of_the_exception(
         raise KeyError("a secret")
 
     async with traced(collector.url, database_url, sql) as client:
-        monkeypatch.setattr(tasks, "list_page", fail)
+        monkeypatch.setattr(tasks, "list_changed_page", fail)
         await client.get("/tasks")
         await client.get("/tasks/999")
 
@@ -261,6 +263,34 @@ async def test_a_collector_that_is_away_delays_neither_requests_nor_the_end(
     assert ended - began < EXPORTERS_TIMEOUT
 
 
+def test_what_a_collector_answers_after_the_end_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api.telemetry.traces, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    failures: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    before = set(threading.enumerate())
+
+    async def serve(endpoint: str) -> None:
+        app = create_app(settings_of_tests(
+            database_url="postgresql://nobody@127.0.0.1:1/nothing",
+            request_deadline_seconds=0.05,
+            otel_exporter_otlp_endpoint=endpoint,
+        ))  # fmt: skip
+        async with app.router.lifespan_context(app), new_client(app) as client:
+            await client.get("/tasks", headers={"Authorization": "Bearer x"})
+
+    with silent_collector() as endpoint:
+        asyncio.run(serve(endpoint))
+        left = set(threading.enumerate()) - before
+        for thread in left:
+            thread.join(EXPORTERS_TIMEOUT)
+
+    assert left
+    assert failures == []
+
+
 async def test_without_a_collector_there_are_no_traces(database_url: str, log: LogLines) -> None:
     app = create_app(settings_of_tests(database_url=database_url))
     async with new_client(app) as client:
@@ -278,7 +308,7 @@ sys.exit(main(["serve"]))
 """
 
 
-def test_without_the_extra_an_endpoint_is_refused_at_the_start(tmp_path: Path) -> None:
+def test_without_the_extra_an_endpoint_is_rejected_at_the_start(tmp_path: Path) -> None:
     environment = os.environ | {
         "DATABASE_URL": "postgresql://a@b/c",
         "SESSION_HASH_SECRET": HASH_SECRET,
@@ -298,7 +328,7 @@ def test_without_the_extra_an_endpoint_is_refused_at_the_start(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("url", ["localhost:4318", "grpc://localhost:4317", "http://", "x"])
-def test_an_endpoint_that_is_no_url_is_refused(url: str) -> None:
+def test_an_endpoint_that_is_no_url_is_rejected(url: str) -> None:
     assert refusal(url) == (
         "OTEL_EXPORTER_OTLP_ENDPOINT: It is not a URL like http://localhost:4318."
     )

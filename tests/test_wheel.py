@@ -1,7 +1,8 @@
 """The wheel: what it contains, and that it works alone, outside a checkout.
 
 It is installed into a new environment. Its dependencies are links into the environment of the
-tests: those that the wheel declares, and no others.
+tests: those that the wheel declares, and no others. One environment is a server's: it has the
+packages that `requirements-runtime.lock` names, from the package index.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ import pytest
 from packaging.requirements import Requirement
 
 from persistence.embedded.postgres import Postgres
+from persistence.embedded.processes import free_port
+from tests.cli.terminal import Terminal
 from tests.conftest import HASH_SECRET, ROOT, new_database, run_sql
 from tests.people import SESSION_TABLES
-from tests.servers import free_port
-from tests.test_cli import Terminal
 
-# Building and installing are part of the first test's time.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
+RUNTIME_LOCK = "requirements-runtime.lock"
 UV = Path(sys.executable).with_name("uv")
 
 # Without a network: what the build and the installation need is in the tests' own environment.
@@ -129,6 +130,21 @@ def production(wheel: Path) -> Iterator[Environment]:
 def development(wheel: Path) -> Iterator[Environment]:
     with installed(wheel, "embedded") as environment:
         yield environment
+
+
+@pytest.fixture(scope="module")
+def server(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """A new environment with what the lock for servers names, and the wheel, as in README.md."""
+    root = tmp_path_factory.mktemp("server")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", root / "venv"], check=True)
+    python = root / "venv" / "bin" / "python"
+    locked = (UV, "pip", "install", "--quiet", "--require-hashes", "-r", ROOT / RUNTIME_LOCK)
+    variables = {"UV_SYSTEM_CERTS": "1"} | os.environ
+    subprocess.run([*locked, "--python", python], check=True, env=variables)
+    subprocess.run([*INSTALL, "--python", python, wheel], check=True)
+    [site_packages] = root.glob("venv/lib/python*/site-packages")
+    (root / "empty").mkdir()
+    return Environment(python, site_packages, root / "empty")
 
 
 @pytest.fixture(scope="module")
@@ -240,13 +256,13 @@ async def test_stamp_runs_outside_a_checkout(production: Environment, postgres: 
     await asyncio.to_thread(run, "migrate")
     await run_sql(url, "DROP TABLE twofold_alembic_version")
     refused, _, reason = await asyncio.to_thread(run, "migrate")
-    stamped, said, _ = await asyncio.to_thread(run, "stamp", "head")
+    stamped, output, _ = await asyncio.to_thread(run, "stamp", "head")
     wrong, _, sentence = await asyncio.to_thread(run, "stamp", "tail")
     migrated, _, _ = await asyncio.to_thread(run, "migrate")
 
     assert refused == wrong == 1
     [newest] = re.findall(r"twofold stamp (\S+),", reason)
-    assert (stamped, said) == (0, f"The revision of the schema is {newest}.\n")
+    assert (stamped, output) == (0, f"The revision of the schema is {newest}.\n")
     assert sentence.startswith("There is no revision 'tail'. There are: head, ")
     assert migrated == 0
 
@@ -306,9 +322,11 @@ async def test_serve_imports_nothing_that_only_development_needs(
         output = (await process.stderr.read()).decode()
 
     imports = set(re.findall(r"^import time: .*\| +(\S+)$", output, re.MULTILINE))
-    assert {"api.app", "graphql_schema.schema", "rest.tasks", "persistence.migrations"} <= imports
+    assert {"api.app", "graphql_schema.schema", "rest.tasks", "persistence.schema_check"} <= imports
     assert packages(imports) & {"persistence.embedded", "api.commands.dev"} == set()
     assert packages(imports) & DEVELOPMENT_PACKAGES == set()
+    # It takes 13 MiB in each worker.
+    assert packages(imports) & {"alembic", "mako"} == set()
 
 
 DEVELOPMENT_PACKAGES = {
@@ -324,6 +342,58 @@ def packages(modules: Iterable[str]) -> set[str]:
     """Modules and all packages that they are in."""
     parts = [module.split(".") for module in modules]
     return {".".join(part[:length]) for part in parts for length in range(1, len(part) + 1)}
+
+
+# --- A server, from its lock ---------------------------------------------------------------
+
+
+def locked(name: str) -> dict[str, set[str]]:
+    """The packages of a lock file with their versions, and the hashes of each."""
+    entries = re.findall(r"^(\S+==\S+)(.*(?:\n +.*)*)", (ROOT / name).read_text(), re.MULTILINE)
+    return {package: set(re.findall(r"--hash=(\S+)", rest)) for package, rest in entries}
+
+
+def test_the_lock_for_servers_agrees_with_the_lock_for_development() -> None:
+    runtime, development = locked(RUNTIME_LOCK), locked("requirements.lock")
+
+    assert {name: development.get(name) for name in runtime} == runtime
+    assert all(runtime.values())
+    assert len(runtime) > 30
+    assert "://" not in (ROOT / RUNTIME_LOCK).read_text()
+
+
+def test_a_server_is_installed_without_what_only_development_needs(server: Environment) -> None:
+    runtime = server.site_packages
+    tests = Path(str(distribution("pytest").locate_file("")))
+    installed = {name.lower() for name in os.listdir(runtime)}
+
+    assert DEVELOPMENT_PACKAGES & installed == set()
+    assert {"opentelemetry", "uvloop"} <= installed
+    assert 3 * size(runtime) < size(tests)
+
+
+def size(folder: Path) -> int:
+    """The bytes of its files, without what running them has written."""
+    files = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    return sum(path.lstat().st_size for path in files)
+
+
+async def test_a_server_runs_from_its_lock_with_traces(
+    server: Environment, unmigrated: str
+) -> None:
+    settings = {
+        "DATABASE_URL": unmigrated,
+        "SESSION_HASH_SECRET": HASH_SECRET,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
+    }
+    checked = server.run(server.twofold, "check", **settings)
+    migrated = server.run(server.twofold, "migrate", **settings)
+    async with serving(server, **settings) as (client, _):
+        ready = await client.get("/health/ready")
+
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert migrated.returncode == 0
+    assert ready.json()["status"] == "ok"
 
 
 # --- Development --------------------------------------------------------------------------

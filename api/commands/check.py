@@ -8,21 +8,28 @@ from pydantic import SecretStr
 
 from api.commands.errors import CommandError
 from api.commands.misspellings import misspellings
+from api.commands.sizing import sizing
 from api.dotenv import read_dotenv
 from api.dotenv_file import environment_variables
 from api.setting_values import mask
 from api.settings import Settings, SettingsError, load
 
 
-def check() -> None:
+def check(instances: int | None = None) -> None:
     """Print every setting by the name of its variable; secrets are masked.
 
+    Args:
+        instances: how many run, to compare their connections with what the database allows.
+            ``None``: connect to nothing.
+
     Raises:
-        CommandError: settings are missing or invalid; the message lists all of them.
+        CommandError: settings are missing or invalid; the message lists all of them. Or the
+            database did not answer.
     """
     problems: list[str] = []
     try:
-        values = load().effective()
+        settings = load()
+        values = settings.effective()
     except SettingsError as error:
         problems = error.problems
         values = unvalidated_settings()
@@ -34,7 +41,10 @@ def check() -> None:
         print(f"Note: {note}")
     if problems:
         raise CommandError(*problems, exit_code=2)
-    print("The settings are valid. No connection was tried.")
+    for sentence in sizing(settings, instances):
+        print(sentence)
+    tried = "" if instances else " No connection was tried."
+    print(f"The settings are valid.{tried}")
 
 
 def unvalidated_settings() -> dict[str, str]:

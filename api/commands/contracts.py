@@ -1,7 +1,7 @@
-"""The committed contracts, generated from the code: `rest/openapi.json`, `schema.graphql`.
+"""The committed files that are generated from the code: both contracts, errors and limits.
 
 For development only, and no command of `twofold`:
-`python -m api.commands.contracts openapi|schema [--check]`.
+`python -m api.commands.contracts openapi|schema|errors|limits [--check]`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from api.app import create_app
+from api.commands.errors_document import generate_errors
+from api.commands.limits_document import generate_limits
 from api.settings import load
 from graphql_schema.schema import schema
 from rest import openapi
@@ -53,6 +55,8 @@ _PLACEHOLDERS: Final[dict[str, Any]] = {
 CONTRACTS: Final = {
     "openapi": Contract("rest/openapi.json", generate_openapi),
     "schema": Contract("graphql_schema/schema.graphql", generate_schema),
+    "errors": Contract("docs/errors.md", generate_errors),
+    "limits": Contract("docs/limits.md", generate_limits),
 }
 """Each contract by its name, which is also its target in the Makefile."""
 

@@ -10,7 +10,7 @@ from api.commands.errors import CommandError
 from api.dotenv import read_variable
 from persistence.database import Database
 from persistence.pool import Pool, PoolSettings
-from persistence.tables import require_schema_name
+from persistence.schema_names import require_schema_name
 from persistence.urls import parse_database_url
 
 SECONDS: Final = 60.0

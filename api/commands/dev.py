@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from ipaddress import ip_address
@@ -105,7 +105,8 @@ def _exit(number: int, _: FrameType | None) -> NoReturn:
 def _serve_on_configured_database() -> None:
     settings = load()
     with listening(settings.host, settings.port) as listener:
-        message = welcome_message(_base_url(listener), "the one in DATABASE_URL", [])
+        base, database = _base_url(listener), "the one in DATABASE_URL"
+        message = welcome_message(base, database, [], pages(settings))
         _serve_with_reload(settings, listener, message)
 
 
@@ -132,7 +133,8 @@ def _serve_on_embedded(server: Postgres) -> None:
         set_demo_token(token, listener)
         task = _prepare_database(server, hash_token(secret.encode(), token.encode()))
         base = _base_url(listener)
-        message = welcome_message(base, _data_location(server), _examples(base, token, task))
+        examples = _examples(base, token, task)
+        message = welcome_message(base, _data_location(server), examples, pages(settings))
         _serve_with_reload(settings, listener, message)
 
 
@@ -183,19 +185,27 @@ def _examples(base: str, token: str, task: int) -> list[str]:
     ]
 
 
-def welcome_message(base: str, database: str, examples: list[str]) -> str:
+def pages(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """The names and paths of the pages that are served with these settings."""
+    return PAGES if settings.has_pages else ()
+
+
+def welcome_message(
+    base: str, database: str, examples: list[str], pages: Iterable[tuple[str, str]] = PAGES
+) -> str:
     """The message that is printed when the service answers.
 
     Args:
         base: the service's URL.
         database: a description of the database.
         examples: commands to paste, each after a line that explains it.
+        pages: names and paths of pages.
     """
     lines = [
         "",
         f"Twofold is at {base}",
         "",
-        *(f"  {name:10}  {base}{path}" for name, path in PAGES),
+        *(f"  {name:10}  {base}{path}" for name, path in pages),
         f"  PostgreSQL  {database}",
         f"  Budgets     {_budget_location()}",
         "",

@@ -65,8 +65,6 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
             METRICS_PORT=str(settings.metrics_port or ""),
         )
         config = _configure(settings)
-        for note in misspellings():
-            _log.warning("%s", note)
         if config.workers > 1:
             _log.info("listening on %s", base_url(listener))
             if code := Workers(config, listener, dotenv, _configure).run():
@@ -114,7 +112,7 @@ def _shorten_garbage_collection() -> None:
 
 
 def _configure(settings: Settings) -> uvicorn.Config:
-    """Make uvicorn's configuration, set up logging, and log the settings that are not defaults."""
+    """Make uvicorn's configuration, set up logging, and log settings and misspelled names."""
     config = uvicorn.Config(
         "api.commands.serve:app",
         workers=settings.web_concurrency,
@@ -126,6 +124,8 @@ def _configure(settings: Settings) -> uvicorn.Config:
     )
     chosen = ", ".join(f"{name}={value}" for name, value in settings.chosen().items())
     _log.info("twofold %s with %s", version("twofold"), chosen)
+    for note in misspellings():
+        _log.warning("%s", note)
     return config
 
 
@@ -135,12 +135,13 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "factory": True,
         "loop": "asyncio" if sys.platform == "win32" else "uvloop",
         "http": "api.server.uvicorn_protocol:Protocol",
-        "ws": "none",
+        "ws": "api.server.websocket:WebSocketProtocol",
         "lifespan": "on",
         "server_header": False,
         # The app logs requests itself, with their ids.
         "access_log": False,
         # By default uvicorn trusts the forwarding headers of every local client.
+        "proxy_headers": bool(settings.forwarded_allow_ips),
         "forwarded_allow_ips": settings.forwarded_allow_ips,
         "log_config": log_config(settings),
     }

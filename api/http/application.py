@@ -14,7 +14,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.headers import header_values
@@ -22,18 +22,19 @@ from api.http.cors import CORSMiddleware
 from api.http.hosts import TrustedHosts
 from api.http.links import path_in_app
 from api.http.sending import ResponseSender
-from api.rate_limit.answers import Answering, Answers
+from api.http.sockets import SocketHandshakes, as_response
 from api.rate_limit.redis_connection import UnusableRedis
+from api.rate_limit.response_slots import RequestSlots, ResponseSlots
 from api.request import RequestContext, context_of, set_context
 from api.telemetry.metrics import Metrics
 from api.telemetry.request_log import RequestLog
 from api.telemetry.traces import TracedUsage, Traces
 from persistence.errors import Unavailable
-from persistence.migrations import UnusableTables
-from persistence.sessions.layouts import UnusableSessions
+from persistence.schema_check import UnusableTables
+from persistence.sessions.store import UnusableSessions
 from persistence.usage import Usage
 
-Answer = Callable[[Scope, Exception], Response]
+ExceptionHandler = Callable[[Scope, Exception], Response]
 """Makes the response to a request that ended in an exception."""
 
 
@@ -45,7 +46,7 @@ class Application(FastAPI):
     its origin. Every exception, expected or not, becomes a response.
 
     Args:
-        answer: makes the response to an exception; the two protocols differ in it.
+        handle_exception: makes the response to an exception; the two protocols differ in it.
         hosts: which hosts to answer for.
         origins: the origins that may read responses.
         origin_pattern: a regular expression for further ones.
@@ -61,7 +62,7 @@ class Application(FastAPI):
     def __init__(
         self,
         *,
-        answer: Answer,
+        handle_exception: ExceptionHandler,
         hosts: TrustedHosts,
         origins: Collection[str],
         origin_pattern: str | None,
@@ -72,20 +73,24 @@ class Application(FastAPI):
         super().__init__(**options)
         # Starlette's own state is a dictionary behind attributes, read several times a request.
         self.state = SimpleNamespace(twofold=None)  # type: ignore[assignment]
-        self._answer = answer
+        self._handle_exception = handle_exception
         self._hosts = hosts
         self._log = log
         self.metrics: Metrics | None = None
         self.traces: Traces | None = None
         self._cors = CORSMiddleware(self._serve, origins, origin_pattern)
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        self._answers = Answers()
+        self._response_slots = ResponseSlots()
         self._literal_routes: dict[tuple[str, str], Route] = {}
         self._pattern_routes: defaultdict[str, list[Route]] = defaultdict(list)
+        self._sockets = SocketHandshakes(handle_exception, hosts, self._cors.allows)
 
     def add_routes(self, routes: Iterable[BaseRoute]) -> None:
         """Add routes. Those whose path has no parameter are found first, and without a search."""
         for route in routes:
+            if isinstance(route, WebSocketRoute):
+                self._sockets.apps[route.path] = route.app
+                continue
             assert isinstance(route, Route)
             # Starlette's ``$`` also matches before a final line feed.
             route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
@@ -107,18 +112,20 @@ class Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
         scope["app"] = self
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._serve_lifespan(scope, receive, send)
             return
         started = time.perf_counter()
         usage = TracedUsage() if self.traces else Usage()
-        context = RequestContext(_request_id(scope), Answering(self._answers), usage)
+        context = RequestContext(_request_id(scope), RequestSlots(self._response_slots), usage)
         set_context(scope, context)
-        serve = self._cors if header_values(scope, b"origin") else self._serve
+        serve: ASGIApp = self._cors if header_values(scope, b"origin") else self._serve
+        if scope["type"] == "websocket":
+            scope["method"], serve, send = "GET", self._sockets, as_response(send)
         try:
             await serve(scope, receive, ResponseSender(send, scope, context, self._headers))
         finally:
-            context.answering.end()
+            context.slots.end()
             seconds = time.perf_counter() - started
             if self.traces:
                 self.traces.record(scope, context, seconds)
@@ -139,12 +146,12 @@ class Application(FastAPI):
             # The server stops at once; without a response from here it would answer 500.
             if not context_of(scope).status:
                 error = Unavailable("the server was told to stop at once")
-                await self._answer(scope, error)(scope, receive, send)
+                await self._handle_exception(scope, error)(scope, receive, send)
             raise
         except Exception as error:
             if context_of(scope).status:
                 raise
-            await self._answer(scope, error)(scope, receive, send)
+            await self._handle_exception(scope, error)(scope, receive, send)
 
     def _find(self, scope: Scope) -> ASGIApp:
         """The app of the route that a request is for. Its path's parameters go into the scope."""
@@ -198,7 +205,7 @@ def _canonical(scope: Scope) -> Scope:
     redirect would break CORS preflights and lose bodies.
     """
     if scope["method"] == "HEAD":
-        scope = {**scope, "method": "GET"}
+        scope = {**scope, "method": "GET", "is_head": True}
     path = path_in_app(scope)
     if len(path) > 1 and path[-1] == "/" and path[-2] != "/":
         scope = {**scope, "path": scope["path"][:-1]}

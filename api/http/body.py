@@ -41,25 +41,53 @@ async def read_json(scope: Scope, receive: Receive, media_types: Sequence[str]) 
         ClientDisconnect: the client closed the connection.
     """
     _require_media_type(scope, media_types)
-    return decode_json(await _read_body(scope, receive))
+    for length in header_values(scope, b"content-length"):
+        if length.isdigit() and int(length[:20]) > MAX_BODY:
+            raise too_large()
+    body = bytearray()
+    is_complete = False
+    try:
+        with LazyTimeout(BODY_SECONDS):
+            while not is_complete:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
+                if len(body) > MAX_BODY:
+                    raise too_large()
+                is_complete = not message.get("more_body")
+    except TimeoutError:
+        raise too_slow() from None
+    try:
+        return msgspec.json.decode(body)
+    except _NOT_JSON as error:
+        raise _invalid_json(bytes(body), "", error) from None
 
 
-def decode_json(text: bytes, field: str = "") -> Any:
+def decode_json(text: bytes, field: str) -> Any:
     """Decode strict JSON.
 
     Args:
         text: the JSON text.
-        field: the field that the error names; empty for the whole body.
+        field: the field that the error names.
 
     Raises:
         InvalidInput: it is not JSON; the message says what is wrong, and where.
     """
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        subject = "Is" if field else "Body is"
-        message = f"{subject} not valid JSON: {_json_problem(text, error)}"
-        raise InvalidInput([FieldError(field, message, "json_invalid")]) from None
+    except _NOT_JSON as error:
+        raise _invalid_json(text, field, error) from None
+
+
+_NOT_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What msgspec raises for a text that is not strict JSON."""
+
+
+def _invalid_json(text: bytes, field: str, error: Exception) -> InvalidInput:
+    subject = "Is" if field else "Body is"
+    message = f"{subject} not valid JSON: {_json_problem(text, error)}"
+    return InvalidInput([FieldError(field, message, "json_invalid")])
 
 
 def _json_problem(text: bytes, error: Exception) -> str:
@@ -121,26 +149,6 @@ def _problem(content_type: bytes, media_types: tuple[str, ...]) -> str | None:
 
 # ASCII is a part of UTF-8.
 _CHARSETS: Final = ("utf-8", "utf8", "us-ascii", "ascii")
-
-
-async def _read_body(scope: Scope, receive: Receive) -> bytes:
-    for length in header_values(scope, b"content-length"):
-        if length.isdigit() and int(length[:20]) > MAX_BODY:
-            raise too_large()
-    body = bytearray()
-    try:
-        with LazyTimeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                body += message.get("body", b"")
-                if len(body) > MAX_BODY:
-                    raise too_large()
-                if not message.get("more_body"):
-                    return bytes(body)
-    except TimeoutError:
-        raise too_slow() from None
 
 
 def too_large() -> BodyTooLarge:

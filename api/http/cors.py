@@ -27,6 +27,7 @@ EXPOSED_HEADERS: Final = (
     "ETag",
     "Idempotency-Replayed",
     "Link",
+    "Sync-Token",
     "Location",
     "Preference-Applied",
     "Retry-After",
@@ -67,6 +68,16 @@ class CORSMiddleware(StarletteCORSMiddleware):
             max_age=600,
         )
         self._logged: set[str] = set()
+
+    def allows(self, origin: str, host: str) -> bool:
+        """Whether a page of this origin may open a WebSocket: also one of the same host.
+
+        A browser does not ask before it opens one, as it does for other requests.
+        """
+        if self.is_allowed_origin(origin) or origin.partition("://")[2] == host:
+            return True
+        self._log_refusal(origin)
+        return False
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """204, with the headers that say what is allowed."""

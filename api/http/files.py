@@ -1,6 +1,6 @@
 """Files that this server publishes: compressed at build time, and kept by browsers.
 
-Never compressed are answers that contain a secret: the length of a compressed answer tells a part
+A response that contains a secret is never compressed: its compressed length would reveal a part
 of its content (BREACH).
 """
 

@@ -48,7 +48,7 @@ class TrustedHosts:
         if len(values) == 1 and values[0] in self._accepted:
             return
         if len(values) != 1 and (values or scope["http_version"] != "1.0"):
-            raise _invalid_host("Should be given once")
+            raise _invalid_host("Should occur only once")
         if values and not _HOST.fullmatch(values[0]):
             raise _invalid_host("Should be a host, and perhaps a port")
         host = _without_port(values[0]) if values else ""

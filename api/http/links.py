@@ -9,7 +9,7 @@ def path_in_app(scope: Scope) -> str:
     """The request's path without the root path that the server was started with."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
-    return path.removeprefix(root) if path.startswith(f"{root}/") else path
+    return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
 
 
 def relative_reference(scope: Scope, target: str) -> str:

@@ -64,7 +64,8 @@ class ResponseSender:
         headers.append((b"x-request-id", context.request_id.encode()))
         for charge in context.charges:
             headers += charge.headers
-        if context.once and (once := context.once.get("")) and once.is_replayed:
+        write = context.idempotent_writes.get("")
+        if write is not None and write.is_replayed:
             headers.append((b"idempotency-replayed", b"true"))
         if is_draining(self._scope):
             headers.append((b"connection", b"close"))

@@ -11,7 +11,7 @@ import ipaddress
 import math
 import time
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 from limits import parse as parse_limit
 from slowapi.wrappers import Limit as SlowapiLimit
@@ -162,9 +162,9 @@ class Budget:
         https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
         """
         kind, remaining = cost.kind.encode(), window.remaining
-        reset = math.ceil(window.now + window.full_in)
+        reset = math.ceil(window.now + window.seconds_until_full)
         # In a refusal, t is when this cost fits.
-        t = math.ceil(window.full_in) if window.allowed else _retry_after(window)
+        t = math.ceil(window.seconds_until_full) if window.allowed else _retry_after(window)
         headers = [
             *self._headers[cost.kind],
             (b"x-ratelimit-remaining", b"%d" % remaining),
@@ -180,9 +180,13 @@ def _limit_headers(kind: Kind, limit: Limit) -> list[tuple[bytes, bytes]]:
     return [(b"x-ratelimit-limit", b"%d" % limit.amount), (b"ratelimit-policy", policy)]
 
 
+VIEWER_PREFIX: Final = "user:"
+"""What a viewer's key begins with."""
+
+
 def viewer_payer(viewer: Viewer) -> str:
     """The key of a viewer. The id stands last, so that no id can make another viewer's key."""
-    return f"user:{viewer.user_id}"
+    return VIEWER_PREFIX + viewer.user_id
 
 
 def address_payer(scope: Scope) -> str:
@@ -209,7 +213,7 @@ def _address_payer(text: str) -> str:
 
 def _retry_after(window: WindowState) -> int:
     """Whole seconds until the refused cost fits, 1 or more."""
-    return max(1, math.ceil(window.fits_in))
+    return max(1, math.ceil(window.seconds_until_allowed))
 
 
 def _is_anonymous(payer: str) -> bool:
@@ -218,7 +222,10 @@ def _is_anonymous(payer: str) -> bool:
 
 
 def _key(payer: str, kind: Kind) -> str:
-    return f"twofold:{kind}:{payer}"
+    return _PREFIXES[kind] + payer
+
+
+_PREFIXES: Final = {kind: f"twofold:{kind}:" for kind in Kind}
 
 
 def _above_limit(cost: Cost, limit: Limit) -> FieldError:

@@ -16,8 +16,8 @@ from api.rate_limit.redis_connection import RedisConnection, UnusableRedis
 from api.rate_limit.sliding_window import LocalSlidingWindow
 from api.rate_limit.spent_windows import SpentWindows
 from api.rate_limit.timeout import ResponsiveTimeout
+from persistence.clock import elapsed
 from persistence.redis_url import RedisServer
-from persistence.sessions.cache import elapsed
 
 _log = logging.getLogger("twofold.budget")
 
@@ -163,7 +163,7 @@ class RedisSlidingWindow:
                 self._stop_calling(error)
             return await self._hit_locally(key, limit, cost, anonymous)
         self._breaker.record_success()
-        if state.one_fits_in > 0:
+        if state.seconds_until_one_fits > 0:
             self._spent.store(key, state, called_at, anonymous)
         return state
 
@@ -182,11 +182,15 @@ class RedisSlidingWindow:
         if refusal is None:
             return await self._local.hit(key, limit, cost, anonymous=anonymous)
         if cost == 0:
-            return refusal._replace(allowed=True, fits_in=0.0)
+            return refusal._replace(allowed=True, seconds_until_allowed=0.0)
         if cost > limit.amount:
-            return refusal._replace(fits_in=math.inf)
+            return refusal._replace(seconds_until_allowed=math.inf)
         # Only Redis knows when more than 1 fits; everything fits when the window is empty.
-        return refusal if cost == 1 else refusal._replace(fits_in=refusal.full_in)
+        return (
+            refusal
+            if cost == 1
+            else refusal._replace(seconds_until_allowed=refusal.seconds_until_full)
+        )
 
     async def _call(self, key: str, limit: Limit, cost: int, called_at: float) -> Any:
         """Run the script, and return its reply. A lost connection is replaced once."""
@@ -282,13 +286,15 @@ def _is_elsewhere(error: Exception) -> bool:
 
 def _state(reply: Any, limit: Limit, cost: int) -> WindowState:
     """What the script's reply says."""
-    allowed, remaining, fits_in, full_in, now, one_fits_in = reply
+    allowed, remaining, seconds_until_allowed, seconds_until_full, now, seconds_until_one_fits = (
+        reply
+    )
     return WindowState(
         allowed == 1,
         limit,
         max(remaining, 0),
-        math.inf if cost > limit.amount else int(fits_in) / 1e6,
-        int(full_in) / 1e6,
+        math.inf if cost > limit.amount else int(seconds_until_allowed) / 1e6,
+        int(seconds_until_full) / 1e6,
         int(now) / 1e6,
-        int(one_fits_in) / 1e6,
+        int(seconds_until_one_fits) / 1e6,
     )

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Final, Literal, Protocol
 
 from api.charges import Limit, WindowState
-from persistence.sessions.cache import elapsed
+from persistence.clock import elapsed
 
 
 class SlidingWindow(Protocol):
@@ -147,10 +147,10 @@ def _state(window: _Window, limit: Limit, cost: int, now: float, *, allowed: boo
         allowed,
         limit,
         limit.amount - window.count,
-        0.0 if allowed else window.fits_in(cost, now),
-        window.full_in(now),
+        0.0 if allowed else window.seconds_until_allowed(cost, now),
+        window.seconds_until_full(now),
         time.time(),
-        window.fits_in(1, now) if window.count >= limit.amount else 0.0,
+        window.seconds_until_allowed(1, now) if window.count >= limit.amount else 0.0,
     )
 
 
@@ -186,7 +186,7 @@ class _Window:
             self.counts.append(cost)
         self.count += cost
 
-    def fits_in(self, cost: int, now: float) -> float:
+    def seconds_until_allowed(self, cost: int, now: float) -> float:
         """Seconds until enough hits have left the window for this cost."""
         excess = self.count + cost - self.limit.amount
         for time_of, count in zip(self.times, self.counts, strict=True):
@@ -195,7 +195,7 @@ class _Window:
                 return time_of + self.limit.seconds - now
         return math.inf
 
-    def full_in(self, now: float) -> float:
+    def seconds_until_full(self, now: float) -> float:
         """Seconds until all hits have left the window."""
         return self.times[-1] + self.limit.seconds - now if self.times else 0.0
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from api.charges import WindowState
-from persistence.sessions.cache import elapsed
+from persistence.clock import elapsed
 
 MAX_SPENT: Final = 10_000
 """Spent windows of viewers that are cached, and as many of addresses; about 400 bytes each."""
@@ -33,10 +33,10 @@ class SpentWindows:
         Args:
             called_at: the value of ``elapsed`` before Redis was called.
         """
-        table = self._table(anonymous)
+        table = self._addresses if anonymous else self._viewers
         now = elapsed()
         # Counted from before the call, less the clock drift, so that it never ends after Redis's.
-        until = called_at + state.one_fits_in * (1 - CLOCK_DRIFT)
+        until = called_at + state.seconds_until_one_fits * (1 - CLOCK_DRIFT)
         table.pop(key, None)
         table[key] = _Entry(until, now, state)
         while table and (len(table) > MAX_SPENT or next(iter(table.values())).until <= now):
@@ -44,7 +44,7 @@ class SpentWindows:
 
     def refusal(self, key: str, anonymous: bool) -> WindowState | None:
         """The refusal of a hit of 1 as Redis would answer it now, if it is cached."""
-        table = self._table(anonymous)
+        table = self._addresses if anonymous else self._viewers
         entry = table.get(key)
         if entry is None:
             return None
@@ -57,14 +57,11 @@ class SpentWindows:
         state = entry.state
         return state._replace(
             allowed=False,
-            fits_in=state.one_fits_in - passed,
-            one_fits_in=state.one_fits_in - passed,
-            full_in=state.full_in - passed,
+            seconds_until_allowed=state.seconds_until_one_fits - passed,
+            seconds_until_one_fits=state.seconds_until_one_fits - passed,
+            seconds_until_full=state.seconds_until_full - passed,
             now=state.now + passed,
         )
-
-    def _table(self, anonymous: bool) -> OrderedDict[str, _Entry]:
-        return self._addresses if anonymous else self._viewers
 
 
 class _Entry(NamedTuple):

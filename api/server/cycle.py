@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from api.live.errors import StreamCut
+
 if TYPE_CHECKING:
-    from uvicorn._types import ASGISendEvent
+    from uvicorn._types import (
+        ASGI3Application,
+        ASGIReceiveCallable,
+        ASGISendCallable,
+        ASGISendEvent,
+        Scope,
+    )
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -21,6 +29,9 @@ class Cycle(RequestResponseCycle):
     That is one system call in place of two, and one search of all headers for control characters
     in place of two of each. The response needs a known length: of any other one, a stream of events
     for example, the head is written at once, and the body in chunks, by uvicorn's own method.
+
+    Args:
+        close: closes the connection when the client has read what is written.
     """
 
     # What is so at first. uvicorn's constructor does the same in three times the time.
@@ -35,7 +46,10 @@ class Cycle(RequestResponseCycle):
     # The status and the headers, until the first part of the body is there.
     _head: tuple[int, list[tuple[bytes, bytes]]] | None = None
 
-    def __init__(self, protocol: HttpToolsProtocol, *, keep_alive: bool) -> None:
+    def __init__(
+        self, protocol: HttpToolsProtocol, close: Callable[[], None], *, keep_alive: bool
+    ) -> None:
+        self._close = close
         self.scope = protocol.scope
         self.transport = protocol.transport
         self.flow = protocol.flow
@@ -46,6 +60,28 @@ class Cycle(RequestResponseCycle):
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = protocol.expect_100_continue
         self.body = bytearray()
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Run the app; what uvicorn has to log is left to its own method.
+
+        A response may end in the middle, by ``StreamCut``: its client notices that it is not
+        complete. And uvicorn cancels what still runs after a second Ctrl-C: the app has responded
+        by then, or cannot any more. uvicorn would log both with a traceback.
+        """
+        try:
+            await app(self.scope, self.receive, self.send)
+        except StreamCut:
+            self.disconnected = True
+            self._close()
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:
+            await super().run_asgi(_failing(error))
+            return
+        if not (self.response_complete or self.disconnected):
+            await super().run_asgi(_do_nothing)
+        # It refers to this cycle.
+        self.on_response = _nothing
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send one message of the response, when the client has read enough of those before."""
@@ -107,6 +143,23 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+def _failing(error: BaseException) -> ASGI3Application:
+    """An app that ends as another one did."""
+
+    async def fail(_: Scope, __: ASGIReceiveCallable, ___: ASGISendCallable) -> None:
+        raise error
+
+    return fail
+
+
+async def _do_nothing(_: Scope, __: ASGIReceiveCallable, ___: ASGISendCallable) -> None:
+    """An app without a response. uvicorn logs that, and responds with 500."""
+
+
+def _nothing() -> None:
+    """In the place of a function that is not needed any more."""
 
 
 _BODILESS: Final = (204, 304)

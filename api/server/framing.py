@@ -70,11 +70,28 @@ def with_authority(target: bytes, headers: Headers) -> bytes:
     return b"/" + path
 
 
-def head_without_upgrade(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:
-    """A request's head as bytes for the parser, without its ``Upgrade`` headers."""
+def head(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:
+    """A request's head as bytes for a parser."""
     lines = [b"%s %s HTTP/%s" % (method, target, version.encode())]
-    lines += [b"%s: %s" % header for header in headers if header[0] != b"upgrade"]
+    lines += [b"%s: %s" % header for header in headers]
     return b"\r\n".join([*lines, b"", b""])
+
+
+def head_without_upgrade(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:
+    """The same without its ``Upgrade`` headers."""
+    return head(method, target, version, [pair for pair in headers if pair[0] != b"upgrade"])
+
+
+def asks_for_websocket(method: bytes, target: bytes, version: str, headers: Headers) -> bool:
+    """Whether a request without a body asks for a WebSocket (RFC 6455, 4.2.1)."""
+    values = dict(headers)
+    return (
+        (method, version, target[:1]) == (b"GET", "1.1", b"/")
+        and values.get(b"upgrade", b"").strip().lower() == b"websocket"
+        and b"transfer-encoding" not in values
+        and values.get(b"content-length", b"0") == b"0"
+        and refusal(method, target, version, headers) is None
+    )
 
 
 def complete_scope(scope: HTTPScope, method: bytes, target: bytes, version: str) -> None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 
 
 @contextmanager
@@ -58,20 +53,6 @@ def interrupts_deferred() -> Iterator[None]:
         yield
     finally:
         accept_interrupts()
-
-
-def until_cancelled(app: ASGI3Application) -> ASGI3Application:
-    """An app that returns when it is cancelled, which uvicorn would log with a traceback.
-
-    uvicorn cancels what still runs after a second Ctrl-C. The app has responded by then, or cannot
-    any more.
-    """
-
-    async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        with suppress(asyncio.CancelledError):
-            await app(scope, receive, send)
-
-    return run
 
 
 def accept_interrupts() -> None:

@@ -10,8 +10,8 @@ from typing import Final
 from api.errors import NotReady
 from api.state import ProbeResult, State
 from persistence.errors import Unavailable
-from persistence.migrations import UnusableTables, find_schema_problem
-from persistence.sessions.layouts import UnusableSessions
+from persistence.schema_check import UnusableTables, find_schema_problem
+from persistence.sessions.store import UnusableSessions
 
 REUSE_SECONDS: Final = 1.0
 """Seconds for which the result of a probe is reused. Anybody may call it, without a budget."""

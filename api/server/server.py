@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import signal
 import socket
 import struct
 import sys
 import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
+from uvicorn.server import HANDLED_SIGNALS
 
 HANDSHAKE_SECONDS: Final = 0.2
 """Seconds for the handshakes that have begun; afterwards no connection waits to be accepted. More
@@ -35,6 +39,24 @@ class Server(uvicorn.Server):
         self.is_last = True
         self.is_released = threading.Event()
         self.is_released.set()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Handle signals while this serves, and ignore them afterwards: the process ends then.
+
+        uvicorn would give them back, and raise those that it has handled once more. But requests
+        that a second Ctrl-C has cut short are answered after this block, when the event loop ends.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        for number in HANDLED_SIGNALS:
+            signal.signal(number, self.handle_exit)
+        try:
+            yield
+        finally:
+            for number in HANDLED_SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
 
     async def stop_accepting(self) -> None:
         """Close the listener at a moment at which no connection waits there to be accepted.

@@ -15,19 +15,13 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from api.server import framing
 from api.server.connections import INVALID_REQUESTS, REFUSED_CONNECTIONS, descriptors_for_clients
 from api.server.cycle import Cycle
 from api.server.flow import Flow, close_without_continue
-from api.server.framing import (
-    INVALID,
-    complete_scope,
-    head_without_upgrade,
-    refusal,
-    with_authority,
-)
-from api.server.interrupts import until_cancelled
 from api.server.listener import as_ipv4
 from api.server.unread import UnreadResponses
+from api.server.websocket import WebSocketProtocol
 from persistence.timers import LazyTimer
 
 if TYPE_CHECKING:
@@ -46,7 +40,7 @@ MAX_UNUSED: Final = 1024 * 1024
 _HEAD_END: Final = b"\r\n\r\n"  # The parser takes no line feed without a carriage return.
 
 _PIECES: Final = 64
-"""The most pieces of a packet that are parsed in one iteration of the event loop."""
+"""The most pieces of a packet that are parsed at once."""
 
 _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _FULL: Final = (
@@ -59,9 +53,9 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, with bounds on what a client sends and on how long it may take.
 
     It answers 400 to anything that is not HTTP, after the responses to earlier requests, and 505
-    to versions other than 1.0 and 1.1. It ignores trailers (RFC 9110, 6.5.1) and ``Upgrade``: the
-    request is answered in HTTP/1.1 (RFC 9110, 7.8). A connection beyond the file descriptors for
-    clients is answered 503 and closed.
+    to versions other than 1.0 and 1.1. It ignores trailers (RFC 9110, 6.5.1), and ``Upgrade`` to
+    anything but a WebSocket: the request is answered in HTTP/1.1 (RFC 9110, 7.8). A connection
+    beyond the file descriptors for clients is answered 503 and closed.
     """
 
     head_seconds: ClassVar[float] = 10.0
@@ -90,6 +84,7 @@ class Protocol(HttpToolsProtocol):
         self._unused = 0  # Bytes of its body after its response.
         self._body_left = 0  # Bytes of a body of known length that are still to come.
         self._plain_head = b""
+        self._socket: WebSocketProtocol | None = None
         self._arrival_timer: asyncio.TimerHandle | None = None
         # Writing
         self._answered: RequestResponseCycle | None = None  # The current cycle, or the last one.
@@ -146,7 +141,7 @@ class Protocol(HttpToolsProtocol):
         )
 
     def data_received(self, data: bytes) -> None:
-        """Parse a packet, in pieces if it may contain too many requests."""
+        """Parse a packet, in pieces."""
         self._idle.stop()
         if not self._is_refused:
             self._packet += data  # A rest is only there while reading is paused.
@@ -156,6 +151,8 @@ class Protocol(HttpToolsProtocol):
         self._next_parse = None
         for _ in range(_PIECES):
             self._feed(self._next_piece())
+            if self._socket:  # It has taken over the connection.
+                return
             if self._is_refused or self.transport.is_closing():
                 self._drop_packet()
             if self.pipeline or not self._packet:
@@ -184,8 +181,7 @@ class Protocol(HttpToolsProtocol):
         self._framing += len(piece)
         try:
             self._parse(piece)
-        except (HttpParserError, HttpParserUpgrade):
-            # CONNECT counts as an upgrade without the header. What follows is not HTTP.
+        except (HttpParserError, HttpParserUpgrade):  # The latter of CONNECT.
             self._refuse("what arrived is not HTTP/1.1")
         else:
             if self._framing > MAX_HEADERS:
@@ -205,6 +201,9 @@ class Protocol(HttpToolsProtocol):
                 self.parser.feed_data(rest)
             except HttpParserUpgrade as upgrade:
                 rest = memoryview(rest)[upgrade.args[0] :]
+                if self._may_become_socket():
+                    self._become_socket(bytes(rest) + self._packet[self._at :])
+                    return
             else:
                 return
             self.parser = HttpRequestParser(self)
@@ -212,6 +211,24 @@ class Protocol(HttpToolsProtocol):
             self.parser.feed_data(self._plain_head)
             if not rest:
                 return
+
+    def _may_become_socket(self) -> bool:
+        """Whether the request asks for a WebSocket, and nothing else is under way."""
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        is_busy = self._is_answering() or self.pipeline or self.flow.read_paused
+        is_able = self.ws_protocol_class is WebSocketProtocol and self._framing <= MAX_HEADERS
+        asks = framing.asks_for_websocket(method, self.url, version, self.headers)
+        return is_able and asks and not is_busy
+
+    def _become_socket(self, rest: bytes) -> None:
+        self._stop_arrival_timer()
+        self._idle.close()
+        self._drop_packet()
+        self.connections.discard(self)
+        self._socket = WebSocketProtocol(self.config, self.server_state, self.app_state)
+        self._socket.connection_made(self.transport)
+        self.transport.set_protocol(self._socket)
+        self._socket.begin(framing.head(b"GET", self.url, "1.1", self.headers), rest)
 
     def on_message_begin(self) -> None:
         """Start a request."""
@@ -232,17 +249,17 @@ class Protocol(HttpToolsProtocol):
         """Continue with the body; for an upgrade, prepare to parse the headers again."""
         method, version = self.parser.get_method(), self.parser.get_http_version()
         if self.parser.should_upgrade():
-            self._plain_head = head_without_upgrade(method, self.url, version, self.headers)
+            self._plain_head = framing.head_without_upgrade(method, self.url, version, self.headers)
             return
         self._in_headers = False
         self._stop_arrival_timer()
-        if response := refusal(method, self.url, version, self.headers):
+        if response := framing.refusal(method, self.url, version, self.headers):
             # The connection is closed after this response.
             self.app = response
             self.url = b"/"
         elif self.url[:1] != b"/":
-            self.url = with_authority(self.url, self.headers)
-        complete_scope(self.scope, method, self.url, version)
+            self.url = framing.with_authority(self.url, self.headers)
+        framing.complete_scope(self.scope, method, self.url, version)
         self._begin_cycle(keep_alive=version != "1.0" and self.parser.should_keep_alive())
         if self.expect_100_continue:
             close_without_continue(self.cycle)
@@ -250,7 +267,7 @@ class Protocol(HttpToolsProtocol):
     def _begin_cycle(self, *, keep_alive: bool) -> None:
         """Start the request whose headers are complete, or let it wait for the ones before."""
         before = self.cycle
-        self.cycle = Cycle(self, keep_alive=keep_alive)
+        self.cycle = Cycle(self, self._close, keep_alive=keep_alive)
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
         else:
@@ -298,7 +315,7 @@ class Protocol(HttpToolsProtocol):
         if answered and answered.response_started and not answered.response_complete:
             self._close()  # A response that has started cannot become a 400.
         elif not self.transport.is_closing():
-            self.send_400_response(INVALID)
+            self.send_400_response(framing.INVALID)
             self._unread.watch()
 
     def _drop_packet(self) -> None:
@@ -343,7 +360,7 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answered = cycle
         self._unread.begin_response()
-        super()._start_asgi_task(cycle, until_cancelled(app))
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """Start the next waiting request; if there is none, resume reading."""

@@ -20,7 +20,7 @@ HANG_TIMEOUT: Final = 5.0
 """Seconds after which a worker that does not answer its parent is killed."""
 
 START_TIMEOUT: Final = 30.0
-"""The same before its first answer: Python and the modules have to be loaded for it."""
+"""The same before its first response: Python and the modules have to be loaded for it."""
 
 _PING: Final = b"ping"
 _STOP: Final = b"stop"

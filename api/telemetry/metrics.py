@@ -46,10 +46,10 @@ class Documents(Protocol):
     """The GraphQL documents of the app (``graphql_schema.compiled.CompiledSchema``)."""
 
     @property
-    def kept_documents(self) -> int: ...
+    def cached_documents(self) -> int: ...
 
     @property
-    def kept_bytes(self) -> int: ...
+    def cached_bytes(self) -> int: ...
 
     @property
     def statistics(self) -> Counts: ...
@@ -107,19 +107,22 @@ class Metrics:
             for outcome in ("accepted", "refused")
         )
         self._replays = sheet.place("twofold_idempotent_replays_total")
+        self._streams = sheet.place("twofold_streams_ended_total")
+        self._sockets = sheet.place("twofold_sockets_ended_total")
+        self._events = sheet.place("twofold_stream_events_total")
         self._set("twofold_build_info", 1, version=build.version, commit=build.commit)
 
     def record(self, scope: Scope, context: RequestContext, seconds: float) -> None:
-        """Count a request that has ended."""
-        values, method = self._values, scope["method"]
-        if context.route == GRAPHQL:
-            place = self._requests["graphql", context.kind or "rejected"]
+        """Count a request, a stream or a socket that has ended."""
+        values = self._values
+        if context.events is None:
+            place = self._place_of_request(scope["method"], context)
+            values[place + bisect_left(SECONDS, seconds)] += 1
+            values[place + len(SECONDS) + 1] += seconds
         else:
-            operation = f"{'GET' if method == 'HEAD' else method} {context.route}"
-            place = self._requests.get(("rest", operation)) or self._requests["rest", "none"]
-        place += context.status // 100 * (len(SECONDS) + 2)
-        values[place + bisect_left(SECONDS, seconds)] += 1
-        values[place + len(SECONDS) + 1] += seconds
+            # Its seconds say how long a client stayed, not how long it waited.
+            values[self._sockets if scope["type"] == "websocket" else self._streams] += 1
+            values[self._events] += context.events
         for charge in context.charges:
             values[self._charges[charge.cost.kind, charge.window.allowed]] += 1
         if context.error_types:
@@ -129,8 +132,16 @@ class Metrics:
             values[self._refused] += 1
         elif context.known_viewer is not None and not context.reasons:
             values[self._accepted] += 1
-        for once in context.once.values():
-            values[self._replays] += once.is_replayed
+        for write in context.idempotent_writes.values():
+            values[self._replays] += write.is_replayed
+
+    def _place_of_request(self, method: str, context: RequestContext) -> int:
+        if context.route == GRAPHQL:
+            place = self._requests["graphql", context.kind or "rejected"]
+        else:
+            operation = f"{'GET' if method == 'HEAD' else method} {context.route}"
+            place = self._requests.get(("rest", operation)) or self._requests["rest", "none"]
+        return place + context.status // 100 * (len(SECONDS) + 2)
 
     @contextmanager
     def reading(self, state: State) -> Iterator[None]:
@@ -164,10 +175,13 @@ class Metrics:
         self._set("twofold_pool_wait_seconds_total", pool.wait_seconds)
         self._set("twofold_redis_degraded", budget.redis == "degraded")
         self._set("twofold_budget_local_decisions_total", budget.degraded_decisions)
+        self._set("twofold_streams", len(state.live))
+        self._set("twofold_sockets", len(state.live.sockets))
+        self._set("twofold_hints_lost", state.hints is not None and state.hints.are_lost)
         self._set("twofold_draining", state.draining)
         self._set("twofold_workers", 1)
-        self._set("twofold_documents", documents.kept_documents)
-        self._set("twofold_documents_bytes", documents.kept_bytes)
+        self._set("twofold_documents", documents.cached_documents)
+        self._set("twofold_documents_bytes", documents.cached_bytes)
         counts = documents.statistics
         self._set("twofold_document_lookups_total", counts.hits, outcome="hit")
         self._set("twofold_document_lookups_total", counts.misses, outcome="miss")
@@ -238,6 +252,14 @@ def _families(
         Family("twofold_graphql_fallbacks_total",
                "Values that the stock executor completed in place of a compiled function.",
                "counter"),
+        Family("twofold_streams", "Streams that are open, also of WebSockets.", "gauge"),
+        Family("twofold_sockets", "WebSockets that are open.", "gauge"),
+        Family("twofold_streams_ended_total", "Streams of server-sent events that ended.",
+               "counter"),
+        Family("twofold_sockets_ended_total", "WebSockets that ended.", "counter"),
+        Family("twofold_stream_events_total", "Events that they had received.", "counter"),
+        Family("twofold_hints_lost",
+               "Workers that get no hints of other instances' changes through Redis.", "gauge"),
         Family("twofold_draining", "Workers that shut down.", "gauge"),
         Family("twofold_workers", "Workers that run.", "gauge"),
         Family("twofold_build_info", "The build, always 1.", "gauge", [built], combine="max"),

@@ -17,7 +17,6 @@ from typing import BinaryIO, Final
 import msgspec
 import structlog
 from starlette.types import Scope
-from structlog.typing import EventDict, WrappedLogger
 
 from api.request import RequestContext
 from api.settings import Settings
@@ -53,6 +52,8 @@ class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
     request_id: str
     trace_id: str = ""
     operation: str = ""
+    events: int | None = None
+    close_code: int = 0
     user: str = ""
     client: str = ""
     errors: list[str] = msgspec.field(default_factory=list)
@@ -74,14 +75,10 @@ class RequestLog:
         self._with_messages = not settings.logs_json
         self._user_hash = hashlib.blake2b(key=_user_key(settings), digest_size=8)
         same = {"logger": LOGGER, "event": "request", "instance": instance_name()}
-        render = _json_renderer(same | constants(settings)) if settings.logs_json else _human()
-        # structlog's path without the standard library: a call, a renderer, bytes.
-        self._log = structlog.wrap_logger(
-            structlog.BytesLogger(file or _standard_error()),
-            processors=[render],
-            wrapper_class=structlog.make_filtering_bound_logger("INFO"),
-            context_class=dict,
-        ).bind()
+        same |= constants(settings)
+        self._render = _json_renderer(same) if settings.logs_json else _human()
+        # structlog's last step alone: whether a line is written is decided in ``write``.
+        self._write_line = structlog.BytesLogger(file or _standard_error()).msg
 
     def write(self, scope: Scope, context: RequestContext, seconds: float) -> None:
         """Write the line of a request that has ended.
@@ -111,6 +108,7 @@ class RequestLog:
             line.trace_id = context.trace_id
         if context.operation:
             line.operation = context.operation
+        line.events, line.close_code = context.events, context.close_code
         if viewer := context.known_viewer:
             digest = self._user_hash.copy()
             digest.update(viewer.user_id.encode())
@@ -122,9 +120,7 @@ class RequestLog:
         try:
             if is_failed:
                 self._add_failure(line, context)
-                self._log.error("request", line=line)
-            else:
-                self._log.info("request", line=line)
+            self._write_line(self._render(line))
         except OSError:
             pass  # The disk is full, or nobody reads: no reason to fail requests.
 
@@ -146,7 +142,7 @@ def _with_message(error: BaseException) -> str:
     return "".join(traceback.format_exception(error)).rstrip()
 
 
-Renderer = Callable[[WrappedLogger, str, EventDict], bytes]
+Renderer = Callable[[RequestLine], bytes]
 
 
 def _json_renderer(same: dict[str, str]) -> Renderer:
@@ -158,8 +154,8 @@ def _json_renderer(same: dict[str, str]) -> Renderer:
     encode = msgspec.json.Encoder().encode
     end = b"," + encode(same)[1:]
 
-    def render(_: WrappedLogger, __: str, event: EventDict) -> bytes:
-        return encode(event["line"])[:-1] + end
+    def render(line: RequestLine) -> bytes:
+        return encode(line)[:-1] + end
 
     return render
 
@@ -167,8 +163,7 @@ def _json_renderer(same: dict[str, str]) -> Renderer:
 def _human() -> Renderer:
     renderer = human_renderer()
 
-    def render(logger: WrappedLogger, level: str, event: EventDict) -> bytes:
-        line: RequestLine = event["line"]
+    def render(line: RequestLine) -> bytes:
         fields = {
             name: value
             for name, value in msgspec.structs.asdict(line).items()
@@ -176,7 +171,7 @@ def _human() -> Renderer:
         }
         fields["timestamp"] = rfc3339(line.timestamp)
         what = f"{line.method} {line.route or '(no route)'} {line.status} {line.ms} ms"
-        text = renderer(logger, level, {"event": what, **fields})
+        text = renderer(None, line.level, {"event": what, **fields})
         return "\n".join(filter(None, (text, line.exception))).encode(errors="backslashreplace")
 
     return render

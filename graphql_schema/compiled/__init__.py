@@ -6,10 +6,10 @@ knows nothing of HTTP, and nothing of one schema.
 
     engine = CompiledSchema(schema, list_sizes={"Query.books": SlicingArgument(...)})
     call = engine.prepare(text).operation(name).bind(variables)
-    answer = await call.execute(context)
+    result = await call.execute(context)
 """
 
-from .document import Answer, Call, Document, Operation
+from .document import Call, Document, ExecutionResult, Operation
 from .leaves import Leaf
 from .limits import Limits
 from .list_sizes import (
@@ -21,15 +21,17 @@ from .list_sizes import (
     list_fields,
 )
 from .rejections import RequestRejected, Stage
+from .resolvers import AS_MEMBERS
 from .schema import CompiledSchema
 
 __all__ = [
-    "Answer",
+    "AS_MEMBERS",
     "Call",
     "CompiledSchema",
     "ConstantSize",
     "DeclaredSize",
     "Document",
+    "ExecutionResult",
     "InputList",
     "Leaf",
     "LeafList",

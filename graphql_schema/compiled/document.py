@@ -16,11 +16,11 @@ from graphql import (
 )
 from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.executor import default_field_resolver, default_type_resolver
-from graphql.execution.values import VariableValues
+from graphql.execution.values import VariableValues, get_argument_values
 from strawberry.execution import optimized_is_awaitable
 
 from . import weights
-from .encoding import encode
+from .encoding import ENCODER, NOT_ENCODABLE, encode_any
 from .executor import CompiledExecutor, Selection
 from .leaves import Leaf
 from .limits import fragments_of, over_limit
@@ -38,7 +38,7 @@ MAX_LABEL: Final = 100
 
 
 @dataclass(slots=True)
-class Answer:
+class ExecutionResult:
     """The result of an execution."""
 
     data: bytes
@@ -54,7 +54,7 @@ class Runtime(NamedTuple):
     list_sizes: ListSizes
     resolvers: MiddlewareManager
     hide_suggestions: bool
-    refuse_nulls: bool
+    reject_nulls: bool
     max_items: int
     statistics: Statistics
 
@@ -85,6 +85,24 @@ class Document:
             RequestRejected: at `Stage.OPERATION`: there is no such operation, the name is missing
                 and needed, or the operation is a subscription.
         """
+        operation = self._operation(name)
+        if operation.kind is OperationType.SUBSCRIPTION:
+            raise _no_operation("Subscriptions are not supported here.")
+        return operation
+
+    def subscription(self, name: str | None = None) -> "Operation":
+        """The same of a subscription, whose `Call.execute` takes each event.
+
+        Raises:
+            RequestRejected: at `Stage.OPERATION`: there is no such operation, or it is no
+                subscription.
+        """
+        operation = self._operation(name)
+        if operation.kind is not OperationType.SUBSCRIPTION:
+            raise _no_operation("The operation is no subscription.")
+        return operation
+
+    def _operation(self, name: str | None) -> "Operation":
         operation = self._operations.get(name)
         if operation is None:
             operation = Operation(self._runtime, self._node, self._find(name), self._grow)
@@ -115,8 +133,6 @@ class Document:
             raise _no_operation(
                 "Must provide operation name if query contains multiple operations."
             )
-        if nodes[0].operation is OperationType.SUBSCRIPTION:
-            raise _no_operation("Subscriptions are not supported.")
         return nodes[0]
 
 
@@ -166,7 +182,7 @@ class Operation:
 
     @property
     def kind(self) -> OperationType:
-        """Query or mutation."""
+        """Query, mutation or subscription."""
         return self._executor.operation.operation
 
     def bind(self, variables: Mapping[str, Any] | None = None) -> "Call":
@@ -177,7 +193,7 @@ class Operation:
                 the lists of the response may have too many items.
         """
         inputs = variables or {}
-        if self._runtime.refuse_nulls:
+        if self._runtime.reject_nulls:
             _require_no_null(self._usages.never_null, inputs)
         values = self._variables.read(inputs)
         selection = self._select(values)
@@ -193,17 +209,19 @@ class Operation:
             return self._new_selection(values, compiles=False)
         selection = self._selections.get(conditions)
         if selection is None:
-            is_kept = len(self._selections) < MAX_SELECTIONS
-            self._runtime.statistics.fallbacks += not is_kept
-            selection = self._new_selection(values, compiles=is_kept)
-            if is_kept:
+            is_cached = len(self._selections) < MAX_SELECTIONS
+            self._runtime.statistics.fallbacks += not is_cached
+            selection = self._new_selection(values, compiles=is_cached)
+            if is_cached:
                 self._selections[conditions] = selection
         return selection
 
     def _new_selection(self, values: VariableValues, *, compiles: bool) -> Selection:
         grow = self._grow if compiles else _ignore
         selection = Selection(self._runtime.leaves, compiles, grow, self._runtime.statistics)
-        self._executor.fork(values, selection, None).select(self._runtime.list_sizes)
+        executor = self._executor.fork(selection, None)
+        executor.variable_values = values
+        executor.select(self._runtime.list_sizes)
         return selection
 
     def _count_items(self, selection: Selection, values: VariableValues) -> int:
@@ -239,6 +257,22 @@ class Call:
     _selection: Selection
     items: int
 
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a subscription's field.
+
+        Raises:
+            GraphQLError: one of them is invalid, or the field is skipped.
+        """
+        fields = self._selection.root
+        if not fields:
+            raise GraphQLError("The subscription's field is skipped.")
+        [details] = fields.values()
+        executor = self._executor
+        root = executor.schema.get_root_type(executor.operation.operation)
+        assert root is not None
+        node = details[0].node
+        return get_argument_values(root.fields[node.name.value], node, self._values)
+
     @property
     def fields(self) -> int:
         """The number of root fields after `@skip` and `@include`, introspection excluded."""
@@ -254,7 +288,26 @@ class Call:
         more = sum([size.units(values) - 1 for size in self._selection.list_sizes])
         return self._selection.cost + more
 
-    async def execute(self, context: Any = None) -> Answer:
-        """Run the operation; resolvers read `context` from their info."""
-        data, errors = await self._executor.fork(self._values, self._selection, context).answer()
-        return Answer(encode(data), errors)
+    async def execute(self, context: Any = None, event: Any = None) -> ExecutionResult:
+        """Run the operation; resolvers read `context` from their info.
+
+        Args:
+            event: of a subscription: the value of its field.
+        """
+        if self._selection.error:
+            return ExecutionResult(b"null", [self._selection.error])
+        executor = self._executor.fork(self._selection, context)
+        executor.variable_values = self._values
+        data: Any = None
+        try:
+            data = executor.execute_root(event)
+            if executor.is_awaitable(data):
+                data = await data
+        except GraphQLError as error:
+            executor.collected_errors.add(error, None)
+            data = None
+        try:
+            text = ENCODER.encode(data)
+        except NOT_ENCODABLE:
+            text = encode_any(data)
+        return ExecutionResult(text, list(executor.collected_errors.errors))

@@ -1,22 +1,9 @@
 """From completed values to the bytes of a JSON document."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-
-
-def encode(data: Any) -> bytes:
-    """The JSON of what an execution completed: plain containers, leaves and structs.
-
-    Raises:
-        TypeError: a scalar's `serialize` returned what JSON cannot hold.
-    """
-    try:
-        return _encoder.encode(data)
-    except (UnicodeEncodeError, OverflowError):
-        # Lone surrogates and integers over 64 bits: JSON can spell them, msgspec will not.
-        return json.dumps(_builtins(data), separators=(",", ":")).encode()
 
 
 def _exact(value: Any) -> Any:
@@ -35,8 +22,17 @@ _EXACT: tuple[tuple[type, Any], ...] = (
     (list, list),
     (tuple, tuple),
 )
-_encoder = msgspec.json.Encoder(enc_hook=_exact)
+ENCODER: Final = msgspec.json.Encoder(enc_hook=_exact)
+"""Encodes what an execution completed: plain containers, leaves and structs.
+
+It raises TypeError if a scalar's `serialize` returned what JSON cannot hold.
+"""
+
+NOT_ENCODABLE: Final = (UnicodeEncodeError, OverflowError)
+"""What it raises for lone surrogates and integers over 64 bits, which `encode_any` encodes."""
 
 
-def _builtins(data: Any) -> Any:
-    return msgspec.to_builtins(data, str_keys=True, enc_hook=_exact)
+def encode_any(data: Any) -> bytes:
+    """The same for values that JSON can spell and msgspec will not."""
+    builtins = msgspec.to_builtins(data, str_keys=True, enc_hook=_exact)
+    return json.dumps(builtins, separators=(",", ":")).encode()

@@ -27,7 +27,6 @@ from graphql.execution.collect_fields import (
     collect_subfields,
 )
 from graphql.execution.executor import CollectedErrors
-from graphql.execution.values import VariableValues
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
@@ -74,17 +73,15 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
 
     selection: Selection
 
-    def fork(
-        self, values: VariableValues, selection: Selection, context: Any
-    ) -> "CompiledExecutor":
+    def fork(self, selection: Selection, context: Any) -> "CompiledExecutor":
         """An executor for one request, created faster than by the constructor.
 
-        All executors share the schema, the document and the set of abandoned tasks that still
-        run. The fields that a request collects belong to its selection.
+        Its `variable_values` are still to be set. All executors share the schema, the document and
+        the set of abandoned tasks that still run. The fields that a request collects belong to its
+        selection.
         """
         executor = object.__new__(CompiledExecutor)
         executor.__dict__.update(self.__dict__)
-        executor.variable_values = values
         executor.selection = selection
         executor.context_value = context
         executor.collected_errors = CollectedErrors()
@@ -93,7 +90,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
     def select(self, list_sizes: ListSizes) -> None:
         """Collect the root fields into `selection`; an error is stored as the result."""
         root_type = self.schema.get_root_type(self.operation.operation)
-        assert root_type is not None, "validation refuses operations without a root type"
+        assert root_type is not None, "validation rejects operations without a root type"
         try:
             self.selection.root = collect_fields(
                 self.schema,
@@ -149,24 +146,19 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
                     below_type = parent.fields[name].type
                     yield from self._leaves(below_type, below, constants, repeated)
 
-    async def answer(self) -> tuple[dict[str, Any] | None, list[GraphQLError]]:
-        """Run the operation. Returns its data, with structs in it, and its errors."""
-        if self.selection.error:
-            return None, [self.selection.error]
-        data: Any
-        try:
-            result = self._execute_root()
-            data = await result if self.is_awaitable(result) else result
-        except GraphQLError as error:
-            self.collected_errors.add(error, None)
-            data = None
-        return data, list(self.collected_errors.errors)
+    def execute_root(self, event: Any = None) -> AwaitableOrValue[dict[str, Any]]:
+        """The operation's data, with structs in it.
 
-    def _execute_root(self) -> AwaitableOrValue[dict[str, Any]]:
+        Args:
+            event: of a subscription: the value of its field.
+
+        Raises:
+            GraphQLError: (also from the awaitable) an error has nulled the whole of it.
+        """
         kind = self.operation.operation
         root_type = cast("GraphQLObjectType", self.schema.get_root_type(kind))
         return self.execute_root_grouped_field_set(
-            root_type, None, self.selection.root, kind is OperationType.MUTATION, None
+            root_type, event, self.selection.root, kind is OperationType.MUTATION, None
         )
 
     def collect_subfields(
@@ -200,9 +192,15 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         position_context: Any,
     ) -> AwaitableOrValue[list[Any]]:
         """A list: by a compiled function if there is one, else item by item."""
-        read = self._read(return_type, field_details_list, path, result)
-        if read is not None:
-            return cast("AwaitableOrValue[list[Any]]", read)
+        if read := self._compiled(return_type, field_details_list):
+            deferred: list[DeferredField] = []
+            try:
+                completed = read(result, deferred.append)
+            except Exception:
+                # No resolver has run. The stock executor meets the same error, and reports it.
+                self.selection.statistics.fallbacks += 1
+            else:
+                return self._resolve_deferred(completed, deferred, path) if deferred else completed
         return super().complete_list_value(
             return_type, field_details_list, info, path, result, position_context
         )
@@ -216,27 +214,17 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         position_context: Any,
     ) -> AwaitableOrValue[dict[str, Any]]:
         """An object: by a compiled function if there is one, else field by field."""
-        read = self._read(return_type, field_details_list, path, result)
-        if read is not None:
-            return cast("AwaitableOrValue[dict[str, Any]]", read)
+        if read := self._compiled(return_type, field_details_list):
+            deferred: list[DeferredField] = []
+            try:
+                completed = read(result, deferred.append)
+            except Exception:
+                self.selection.statistics.fallbacks += 1
+            else:
+                return self._resolve_deferred(completed, deferred, path) if deferred else completed
         return super().collect_and_execute_subfields(
             return_type, field_details_list, path, result, position_context
         )
-
-    def _read(
-        self, type_: GraphQLOutputType, fields: FieldDetailsList, path: Path, value: Any
-    ) -> AwaitableOrValue[Any] | None:
-        read = self._compiled(type_, fields)
-        if read is None:
-            return None
-        deferred: list[DeferredField] = []
-        try:
-            completed = read(value, deferred.append)
-        except Exception:
-            # No resolver has run. The stock executor meets the same error, and reports it.
-            self.selection.statistics.fallbacks += 1
-            return None
-        return self._resolve_deferred(completed, deferred, path) if deferred else completed
 
     def _compiled(
         self, type_: GraphQLOutputType, fields: FieldDetailsList

@@ -10,14 +10,17 @@ from graphql import DocumentNode, Lexer, Source, Token, TokenKind
 from graphql.language.block_string import dedent_block_string_lines
 from graphql.language.parser import Parser, nested_too_deeply_error
 
+# What repeats a group is not possessive: up to Python 3.11.4 such a pattern may match too much
+# (https://github.com/python/cpython/issues/106052). The alternatives begin differently, so that
+# nothing is tried twice.
 _SPACE: Final = re.compile(r"[ \t,\ufeff\r\n]*")
 _TOKEN: Final = re.compile(
     r"""(?P<name>[_A-Za-z][_A-Za-z0-9]*)
     |(?P<punctuator>[!$&():=@\[\]{}|]|\.\.\.)
     |(?P<integer>-?(?:0|[1-9][0-9]*+)(?![0-9.eE_A-Za-z]))
-    |\"\"\"(?P<block>(?:[^"\\\ud800-\udfff]|"(?!"")|\\(?!\"\"\")|\\\"\"\")*+)\"\"\"
-    |"(?P<string>(?:[^"\\\r\n\ud800-\udfff]
-        |\\(?:["\\/bfnrt]|u(?:[0-9abcefABCEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2})))*+)"(?!(?<="")")
+    |\"\"\"(?P<block>(?:[^"\\\ud800-\udfff]++|"(?!"")|\\(?!\"\"\")|\\\"\"\")*)\"\"\"
+    |"(?P<string>(?:[^"\\\r\n\ud800-\udfff]++
+        |\\(?:["\\/bfnrt]|u(?:[0-9abcefABCEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2})))*)"(?!(?<="")")
     |\#(?P<comment>[^\r\n\ud800-\udfff]*+)(?![\ud800-\udfff])""",
     re.VERBOSE,
 )

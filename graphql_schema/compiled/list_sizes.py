@@ -186,12 +186,12 @@ class ListSize(NamedTuple):
         return max(1, -(-self._length(variables) // self.items_a_unit))
 
     def _length(self, variables: Mapping[str, Any]) -> int:
-        found = [
+        lengths = [
             _length(value) for name in self.variables if (value := variables.get(name)) is not None
         ]
         if self.length is not None:
-            found.append(self.length)
-        length = sum(found) if found else self.default
+            lengths.append(self.length)
+        length = sum(lengths) if lengths else self.default
         return length if 1 <= length <= self.most else 0
 
 

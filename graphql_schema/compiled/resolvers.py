@@ -7,11 +7,17 @@ that construct themselves) keep Strawberry's own wrapper.
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING
-from inspect import isawaitable
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import strawberry
-from graphql import GraphQLFieldResolver, GraphQLObjectType, MiddlewareManager
+from graphql import (
+    GraphQLFieldResolver,
+    GraphQLInputObjectType,
+    GraphQLInputType,
+    GraphQLObjectType,
+    MiddlewareManager,
+    get_named_type,
+)
 from strawberry.relay.types import GlobalID
 from strawberry.schema.compat import is_scalar
 from strawberry.types.arguments import StrawberryArgument
@@ -27,6 +33,10 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
 from strawberry.types.lazy_type import LazyType
 from strawberry.types.unset import UNSET
+
+AS_MEMBERS: Final = "as_members"
+"""In the `metadata` of a `strawberry.argument`: the resolver gets each input object as a mapping of
+the members that the client sent and of defaults, by their Python names, and no instance."""
 
 
 class PreparedResolvers(MiddlewareManager):
@@ -46,6 +56,11 @@ class PreparedResolvers(MiddlewareManager):
                 prepared = prepare_resolver(definition, schema)
                 if prepared:
                     self._prepared[field.resolve] = prepared
+                for argument in field.args.values():
+                    marked = argument.extensions["strawberry-definition"].metadata
+                    if marked.get(AS_MEMBERS, False):
+                        assert prepared, f"{definition.name}: Strawberry itself makes instances"
+                        name_members(argument.type)
 
     def get_field_resolver(self, field_resolver: GraphQLFieldResolver) -> GraphQLFieldResolver:
         """The prepared resolver, or `field_resolver` if there is none."""
@@ -64,6 +79,17 @@ def prepare_resolver(
     if len(usual) < len(arguments):
         return None
     return _wrap(field, resolver, usual, schema)
+
+
+def name_members(type_: GraphQLInputType) -> None:
+    """Let graphql-core name an input object's members as Python does, lists and objects within."""
+    named = get_named_type(type_)
+    if isinstance(named, GraphQLInputObjectType):
+        for field in named.fields.values():
+            name = field.extensions["strawberry-definition"].python_name
+            if field.out_name != name:
+                field.out_name = name
+                name_members(field.type)
 
 
 def _is_usual(field: StrawberryField, resolver: StrawberryResolver[Any]) -> bool:
@@ -92,26 +118,20 @@ def _wrap(
     info_name = resolver.info_parameter.name if resolver.info_parameter else None
     info_class = schema.config.info_class
 
-    def call(source: Any, info: Any, values: dict[str, Any]) -> Any:
-        kwargs = {
-            argument.python_name: argument.convert(values[argument.name])
-            for argument in arguments
-            if argument.name in values
-        }
+    def resolve(source: Any, info: Any, **values: Any) -> Any:
+        kwargs: dict[str, Any] = {}
+        for name, python_name, convert in arguments:
+            if name in values:
+                value = values[name]
+                kwargs[python_name] = value if convert is _same else convert(value)
         for name in for_source:
             kwargs[name] = source
         if info_name:
             kwargs[info_name] = info_class(_raw_info=info, _field=field)
+        # What an asynchronous function returns is awaited by graphql-core.
         return function(source, **kwargs) if takes_self else function(**kwargs)
 
-    def resolve(source: Any, info: Any, **values: Any) -> Any:
-        return call(source, info, values)
-
-    async def resolve_async(source: Any, info: Any, **values: Any) -> Any:
-        result = call(source, info, values)
-        return await result if isawaitable(result) else result
-
-    return resolve_async if field.is_async else resolve
+    return resolve
 
 
 Convert: TypeAlias = Callable[[Any], Any]
@@ -126,7 +146,8 @@ class Argument(NamedTuple):
 
 
 def _argument(argument: StrawberryArgument, schema: strawberry.Schema) -> Argument | None:
-    convert = Converters(schema).find(argument.type)
+    is_plain = argument.metadata.get(AS_MEMBERS, False)
+    convert = _same if is_plain else Converters(schema).find(argument.type)
     name = schema.config.name_converter.from_argument(argument)
     return Argument(name, argument.python_name, convert) if convert else None
 
@@ -209,4 +230,5 @@ def _builder(
 
 
 def _same(value: Any) -> Any:
+    """Stands for no conversion, and is not called where an argument is one value."""
     return value

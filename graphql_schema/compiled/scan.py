@@ -5,12 +5,13 @@ from typing import Final
 
 from graphql import OperationType
 
+# As in the lexer, no group is repeated possessively; after each one something matches at once.
 _TOKEN: Final = re.compile(
     r"""[\s,\ufeff]*+(?:(?P<name>[_A-Za-z][_A-Za-z0-9]*+)
     |(?P<open>[{(\[])
     |(?P<close>[])}])
-    |\"\"\"(?:[^"\\]|"(?!"")|\\\"\"\"|\\)*+(?:\"\"\"|(?P<unterminated_block>\Z))
-    |"(?:[^"\\\r\n]|\\.)*+(?:"|(?P<unterminated_string>))
+    |\"\"\"(?:[^"\\]++|"(?!"")|\\\"\"\"|\\)*(?:\"\"\"|(?P<unterminated_block>\Z))
+    |"(?:[^"\\\r\n]++|\\.)*(?:"|(?P<unterminated_string>))
     |\#[^\r\n]*+
     |(?P<other>[-.0-9][-+.0-9_A-Za-z]*+|[^\s,\ufeff])
     |\Z)""",

@@ -29,7 +29,7 @@ from .scan import find_kind
 from .statistics import Statistics
 from .validation import rules_for, validate
 
-KEPT_BYTES: Final = 32 * 2**20
+CACHED_BYTES: Final = 32 * 2**20
 """Bytes of all documents that a process caches, compiled functions included."""
 
 
@@ -44,10 +44,10 @@ class CompiledSchema:
         leaves: quick ways to write custom scalars, by the scalar's name.
         list_sizes: the size of every list field of every object type, by the field's coordinate.
         hide_suggestions: remove "Did you mean" from every message.
-        refuse_nulls: reject an explicit null for a variable that is used where null is not
+        reject_nulls: reject an explicit null for a variable that is used where null is not
             allowed, before a resolver runs. graphql-core fails at the variable's field, after
             other fields have run.
-        max_kept_bytes: the estimated bytes of all cached documents; the least recently used ones
+        max_cached_bytes: the estimated bytes of all cached documents; the least recently used ones
             are dropped.
 
     Attributes:
@@ -67,8 +67,8 @@ class CompiledSchema:
         leaves: Mapping[str, Leaf] | None = None,
         list_sizes: Mapping[str, DeclaredSize | Sequence[SlicingArgument]] | None = None,
         hide_suggestions: bool = False,
-        refuse_nulls: bool = False,
-        max_kept_bytes: int = KEPT_BYTES,
+        reject_nulls: bool = False,
+        max_cached_bytes: int = CACHED_BYTES,
     ) -> None:
         _check_support(schema)
         self.limits = limits or Limits()
@@ -79,7 +79,7 @@ class CompiledSchema:
             ListSizes(schema._schema, list_sizes or {}),
             PreparedResolvers(schema),
             hide_suggestions,
-            refuse_nulls,
+            reject_nulls,
             self.limits.items,
             self.statistics,
         )
@@ -89,7 +89,7 @@ class CompiledSchema:
             OneOfInputValidationRule,
             *rules,
         )
-        self._documents: Cache[str, Document] = Cache(max_kept_bytes)
+        self._documents: Cache[str, Document] = Cache(max_cached_bytes)
 
     def find_kind(self, text: str, name: str | None = None) -> OperationType | None:
         """The kind of operation that a request would run, without parsing the document.
@@ -105,16 +105,16 @@ class CompiledSchema:
         return find_kind(text, name, self.limits.tokens)
 
     @property
-    def kept_documents(self) -> int:
+    def cached_documents(self) -> int:
         """The number of documents in the cache."""
         return len(self._documents)
 
     @property
-    def kept_bytes(self) -> int:
+    def cached_bytes(self) -> int:
         """The estimated bytes of the documents in the cache."""
         return self._documents.weight
 
-    def is_kept(self, text: str) -> bool:
+    def is_cached(self, text: str) -> bool:
         """Whether the prepared document is in the cache."""
         return text in self._documents
 

@@ -12,7 +12,7 @@ class Statistics:
         misses: documents that had to be parsed and validated, rejected ones included.
         fallbacks: values that the stock executor has completed in place of a compiled function:
             the function met a value whose type it does not know, it could not be compiled, or the
-            operation has too many selections. The answer is the same, several times slower.
+            operation has too many selections. The response is the same, several times slower.
     """
 
     hits: int = 0

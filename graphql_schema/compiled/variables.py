@@ -1,6 +1,6 @@
 """Coerces the variables that a client sent into the values that resolvers get."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from graphql import (
@@ -14,6 +14,7 @@ from graphql import (
     OperationDefinitionNode,
     Undefined,
     get_named_type,
+    get_nullable_type,
     is_input_object_type,
     is_non_null_type,
 )
@@ -54,8 +55,27 @@ class VariableReader:
             RequestRejected: a value is missing or of the wrong type, or there are too many values.
         """
         _require_few(inputs[name] for name in self._names if name in inputs)
-        values = _read_quickly(self._expected, inputs) if self._expected is not None else None
-        return self._read_by_graphql_core(inputs) if values is None else values
+        if self._expected is None:
+            return self._read_by_graphql_core(inputs)
+        sources: dict[str, VariableValueSource] = {}
+        coerced: dict[str, Any] = {}
+        for name, type_, exact, is_required, default, absent in self._expected:
+            if name not in inputs:
+                if is_required:
+                    return self._read_by_graphql_core(inputs)
+                sources[name] = absent
+                if default is not Undefined:
+                    coerced[name] = default
+                continue
+            source = value = inputs[name]
+            if type(value) is not exact or (exact is int and value not in _INT32):
+                value = coerce_input_value(value, type_)
+                if value is Undefined:
+                    # It reports what is missing or invalid.
+                    return self._read_by_graphql_core(inputs)
+            sources[name] = VariableValueSource(absent.signature, source)
+            coerced[name] = value
+        return VariableValues(sources, coerced)
 
     def _read_by_graphql_core(self, inputs: Mapping[str, Any]) -> VariableValues:
         try:
@@ -89,38 +109,18 @@ def _require_few(values: Iterable[Any]) -> None:
 
 
 class Expected(NamedTuple):
-    """One variable of the operation."""
+    """One variable of the operation.
+
+    Attributes:
+        exact: the Python type whose values are valid as they are; None if there is none.
+    """
 
     name: str
-    type: GraphQLInputType
+    graphql_type: GraphQLInputType
+    exact: type[Any] | None
     is_required: bool
     default: Any
     absent: VariableValueSource
-    coerce: Callable[[Any], Any]
-
-
-def _read_quickly(
-    expectations: Sequence[Expected], inputs: Mapping[str, Any]
-) -> VariableValues | None:
-    """None if a value is missing or invalid: graphql-core then reports it."""
-    sources: dict[str, VariableValueSource] = {}
-    coerced: dict[str, Any] = {}
-    for expected in expectations:
-        name = expected.name
-        if name not in inputs:
-            if expected.is_required:
-                return None
-            sources[name] = expected.absent
-            if expected.default is not Undefined:
-                coerced[name] = expected.default
-            continue
-        source = inputs[name]
-        value = expected.coerce(source)
-        if value is Undefined:
-            return None
-        sources[name] = VariableValueSource(expected.absent.signature, source)
-        coerced[name] = value
-    return VariableValues(sources, coerced)
 
 
 def _expected(signature: GraphQLVariableSignature) -> Expected:
@@ -129,25 +129,15 @@ def _expected(signature: GraphQLVariableSignature) -> Expected:
     return Expected(
         signature.name,
         signature.type,
+        _EXACT.get(get_nullable_type(signature.type)),
         is_required,
         default,
         VariableValueSource(signature),
-        _coercer(signature.type),
     )
 
 
-def _coercer(type_: GraphQLInputType) -> Callable[[Any], Any]:
-    exact = _EXACT.get(type_.of_type if is_non_null_type(type_) else type_)
-
-    def coerce(value: Any) -> Any:
-        if type(value) is exact and (type(value) is not int or -(2**31) <= value < 2**31):
-            return value
-        return coerce_input_value(value, type_)
-
-    return coerce
-
-
-_EXACT: Mapping[Any, type] = {
+_INT32: Final = range(-(2**31), 2**31)
+_EXACT: Final[Mapping[Any, type]] = {
     GraphQLString: str,
     GraphQLID: str,
     GraphQLBoolean: bool,

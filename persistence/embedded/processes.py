@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -143,10 +144,21 @@ def stop(process: subprocess.Popen[bytes], *signals: Signals) -> None:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nothing listens on at the moment; at each call another one.
+
+    It is outside the range that systems use for outgoing connections, of which one could take it
+    before a server does, or while a server is restarted.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _chosen:
+                _chosen.add(port)
+                return port
+
+
+_chosen: Final[set[int]] = set()
 
 
 def log_tail(log: Path) -> str:

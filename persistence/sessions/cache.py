@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from collections import OrderedDict
-from collections.abc import Callable
-from functools import partial
 from typing import Final, NamedTuple
 
+from persistence.clock import elapsed
 from persistence.database import Database
-from persistence.sessions.layouts import SessionLookup, SessionRecord
+from persistence.sessions.lookups import SessionLookup, SessionRecord
 
 ENTRIES: Final = 10_000
 """The most sessions that are cached. The least recently used one leaves first."""
-
-
-elapsed: Callable[[], float] = (
-    partial(time.clock_gettime, time.CLOCK_BOOTTIME)
-    if hasattr(time, "CLOCK_BOOTTIME")
-    else time.monotonic
-)
-"""Seconds since some moment. On Linux they include the time that the machine slept."""
 
 
 class _Entry(NamedTuple):

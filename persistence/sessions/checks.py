@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from persistence.errors import SessionUnconfirmed
-from persistence.sessions.layouts import TableLookup
+from persistence.sessions.lookups import TableLookup
 from persistence.sessions.tokens import PresentedToken, parse_token
 from persistence.sql import Record, Statement
 from persistence.viewer import Viewer
@@ -17,7 +17,7 @@ MAX_ROWS: Final = 1001
 whether there is more. So many are read for a payer whose budget turns out to be spent."""
 
 
-class SessionCheck:
+class TableSessionCheck:
     """A session that was valid before, to be looked up again together with the next read.
 
     Args:
@@ -27,7 +27,7 @@ class SessionCheck:
 
     Attributes:
         is_confirmed: whether a read has found the session.
-        is_refused: whether a read has not, or could not be joined.
+        is_failed: whether a read has not found it, or could not be joined.
     """
 
     __slots__ = (
@@ -36,7 +36,7 @@ class SessionCheck:
         "_presented",
         "_token",
         "is_confirmed",
-        "is_refused",
+        "is_failed",
         "viewer",
     )
 
@@ -47,11 +47,11 @@ class SessionCheck:
         self._keys: Sequence[str] = ()
         self.viewer = viewer
         self.is_confirmed = False
-        self.is_refused = False
+        self.is_failed = False
 
-    def refuse(self) -> SessionUnconfirmed:
+    def fail(self) -> SessionUnconfirmed:
         """Mark the check as failed, and return the error to raise."""
-        self.is_refused = True
+        self.is_failed = True
         return SessionUnconfirmed()
 
     def join(
@@ -63,7 +63,7 @@ class SessionCheck:
             SessionUnconfirmed: it may have too many rows, or its columns are not known.
         """
         if values.get("limit", 1) > MAX_ROWS or not statement.columns:
-            raise self.refuse()
+            raise self.fail()
         lookup = self._lookup.statement
         if self._presented is None:
             self._presented = parse_token(self._token)
@@ -81,11 +81,11 @@ class SessionCheck:
         """
         first = records[0] if records else None
         if first is None or first[_MATCHES] != 1:
-            raise self.refuse()
+            raise self.fail()
         assert self._presented is not None
         session = self._lookup.session([first[:_MATCHES]], self._keys, self._presented)
         if session is None or session.viewer != self.viewer:
-            raise self.refuse()
+            raise self.fail()
         self.is_confirmed = True
         return [record[_OWN] for record in records[1:]]
 

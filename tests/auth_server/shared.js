@@ -35,14 +35,15 @@ export async function migrate(options) {
 }
 
 /**
- * Serve what `makeAuth(baseURL)` returns, on PORT or on a free one; the address is the only
- * line on standard output. Ends when standard input does, so that it never outlives its parent.
+ * Serve what `makeAuth(baseURL)` returns, on HOST and PORT, or on a free port of this machine; the
+ * address is the only line on standard output. BASE_URL is the address behind a proxy.
+ * Ends when standard input does, so that it never outlives its parent.
  */
 export function serve(makeAuth) {
   const server = createServer();
-  server.listen(Number(process.env.PORT ?? 0), "127.0.0.1", () => {
+  server.listen(Number(process.env.PORT ?? 0), process.env.HOST ?? "127.0.0.1", () => {
     const address = `http://127.0.0.1:${server.address().port}`;
-    server.on("request", toNodeHandler(makeAuth(address)));
+    server.on("request", toNodeHandler(makeAuth(process.env.BASE_URL ?? address)));
     console.log(address);
   });
   process.stdin.resume().once("close", () => process.exit());

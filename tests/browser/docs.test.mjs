@@ -29,10 +29,10 @@ for (const prefix of ["", "/api"]) {
     });
     await health.locator(".opblock-summary-control").click();
     await health.getByRole("button", { name: "Execute" }).click();
-    const answer = health.locator(".live-responses-table .response-col_status").last();
+    const response = health.locator(".live-responses-table .response-col_status").last();
 
-    await answer.waitFor();
-    assert.match(await answer.innerText(), /^200/);
+    await response.waitFor();
+    assert.match(await response.innerText(), /^200/);
     assert.match(page.url(), /#\//, "an opened operation has an address of its own");
     assert.deepEqual(offences, []);
   });
@@ -113,12 +113,12 @@ async function operation(page, id) {
   return block;
 }
 
-/** Executes an operation. Returns the status of the answer. */
+/** Executes an operation. Returns the status of the response. */
 async function execute(block) {
   await block.getByRole("button", { name: "Execute" }).click();
-  const answer = block.locator(".live-responses-table .response-col_status").last();
-  await answer.waitFor();
-  return answer.innerText();
+  const response = block.locator(".live-responses-table .response-col_status").last();
+  await response.waitFor();
+  return response.innerText();
 }
 
 /** As in production: no token in the page. */

@@ -65,7 +65,7 @@ for (const [name, { path, show, open: reveal }] of Object.entries(pages)) {
   });
 }
 
-/** The newest tasks, as the answer to the first example. */
+/** The newest tasks, as the response to the first example. */
 async function showGraphiql(page) {
   await page.locator(".graphiql-query-editor .view-line").first().waitFor();
   await page.locator(".graphiql-response .monaco-editor").first().waitFor();
@@ -76,7 +76,7 @@ async function showGraphiql(page) {
   await page.mouse.move(0, 0);
 }
 
-/** Operations with parameters, bodies, examples, headers and an answer. */
+/** Operations with parameters, bodies, examples, headers and a response. */
 async function openOperations(page) {
   for (const id of ["list_tasks", "create_task", "update_task", "delete_task"])
     await page.locator(`[id$="-${id}"].opblock .opblock-summary-control`).click();

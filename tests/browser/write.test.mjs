@@ -23,7 +23,7 @@ after(async () => {
   proxy?.close();
 });
 
-/** Passes connections to the service. While `lost` is not 0, answers to writes are cut off. */
+/** Passes connections to the service. While `lost` is not 0, responses to writes are cut off. */
 async function losingProxy() {
   const server = net.createServer((client) => {
     const service = net.connect(Number(base.port), base.hostname);
@@ -37,7 +37,7 @@ async function losingProxy() {
       if (isWrite && server.lost > 0) {
         server.lost -= 1;
         server.seen += 1;
-        // Now in the middle of the answer, now before it: the write is done in both cases.
+        // Now in the middle of the response, now before it: the write is done in both cases.
         client.end(data.subarray(0, server.lost % 2 ? data.length - 5 : 0), () => client.destroy());
         service.destroy();
       } else client.write(data);
@@ -52,9 +52,9 @@ async function losingProxy() {
   return server;
 }
 
-/** What a write in the page is answered, of which so many answers are lost. */
-async function lose(answers, path, method, body, options = {}) {
-  proxy.lost = answers;
+/** What a write in the page is answered, of which so many responses are lost. */
+async function lose(responses, path, method, body, options = {}) {
+  proxy.lost = responses;
   const sent = { path, method, body, options, token: process.env.TWOFOLD_TOKEN };
   return page.evaluate(async ({ path, method, body, options, token }) => {
     token ??= JSON.parse(document.getElementById("twofold").textContent).token;
@@ -71,7 +71,7 @@ async function lose(answers, path, method, body, options = {}) {
 const tasks = async (title) =>
   (await lose(0, "/tasks?limit=1000", "GET")).body.filter((task) => task.title === title);
 
-test("a task whose answers are lost is made once", async () => {
+test("a task whose responses are lost is made once", async () => {
   const title = `lost ${Date.now()}`;
   const seen = proxy.seen;
 
@@ -82,7 +82,7 @@ test("a task whose answers are lost is made once", async () => {
   assert.deepEqual(await tasks(title), [made.body]);
 });
 
-test("a deletion whose answer is lost is not answered with 404", async () => {
+test("a deletion whose response is lost is not answered with 404", async () => {
   const { body } = await lose(0, "/tasks", "POST", { title: "gone" });
 
   const deleted = await lose(1, `/tasks/${body.id}`, "DELETE");
@@ -90,7 +90,7 @@ test("a deletion whose answer is lost is not answered with 404", async () => {
   assert.deepEqual([deleted.status, deleted.replayed], [204, "true"]);
 });
 
-test("a mutation whose answers are lost is made once", async () => {
+test("a mutation whose responses are lost is made once", async () => {
   const title = `mutation ${Date.now()}`;
   const query = `mutation { createTask(input: {title: "${title}"}) { id title } }`;
 
@@ -100,7 +100,7 @@ test("a mutation whose answers are lost is made once", async () => {
   assert.deepEqual((await tasks(title)).map(({ id }) => String(id)), [made.body.data.createTask.id]);
 });
 
-test("an error is final, and without an answer the promise rejects", async () => {
+test("an error is final, and without a response the promise rejects", async () => {
   const refused = await lose(0, "/tasks", "POST", { title: " " });
   assert.equal(refused.status, 400);
 

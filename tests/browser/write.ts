@@ -11,7 +11,7 @@ export interface WriteOptions {
 
 /**
  * Sends a write to Twofold until it is answered; it is done once. Takes what `fetch` takes.
- * Rejects if there was no answer in time: whether the write was done is then unknown.
+ * Rejects if there was no response in time: whether the write was done is then unknown.
  */
 export async function write(
   url: string,
@@ -33,8 +33,8 @@ export async function write(
       const response = await fetch(url, { ...init, headers, signal: abort.signal });
       // The connection may be lost in the middle of the body, too.
       const text = response.status === 204 ? null : await response.text();
-      // Browsers accept headers that were cut off. Every answer but 204 has a body.
-      if (text === "") throw new Error("The answer was cut off");
+      // Browsers accept headers that were cut off. Every response but 204 has a body.
+      if (text === "") throw new Error("The response was cut off");
       if (!isRepeated(response.status, text)) return new Response(text, response);
       failure = new Error(`${response.status}: ${text}`);
       pause += 1000 * (Number(response.headers.get("Retry-After")) || 0);

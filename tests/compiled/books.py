@@ -95,8 +95,8 @@ class Query:
 
     @strawberry.field
     async def call(self, info: strawberry.Info, name: str) -> str:
-        answer: str = await info.context(name)
-        return answer
+        response: str = await info.context(name)
+        return response
 
 
 @strawberry.type
@@ -107,8 +107,8 @@ class Mutation:
 
     @strawberry.mutation
     async def call(self, info: strawberry.Info, name: str) -> str | None:
-        answer: str = await info.context(name)
-        return answer
+        response: str = await info.context(name)
+        return response
 
 
 @strawberry.type
@@ -153,8 +153,8 @@ async def run(
     engine: CompiledSchema = ENGINE,
     **variables: Any,
 ) -> tuple[Any, list[GraphQLError]]:
-    answer = await engine.prepare(text).operation().bind(variables).execute(context)
-    return json.loads(answer.data), answer.errors
+    response = await engine.prepare(text).operation().bind(variables).execute(context)
+    return json.loads(response.data), response.errors
 
 
 def refusal(text: str, engine: CompiledSchema = ENGINE, **variables: Any) -> RequestRejected:

@@ -77,9 +77,9 @@ async def through_compiled(
     except RequestRejected as refused:
         return outcome(None, refused.errors)
     before = asyncio.all_tasks()
-    answer = await call.execute("context")
+    response = await call.execute("context")
     await settle(before)
-    return outcome(json.loads(answer.data), answer.errors)
+    return outcome(json.loads(response.data), response.errors)
 
 
 def agree(stock: Outcome, compiled: Outcome) -> bool:

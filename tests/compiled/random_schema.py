@@ -58,8 +58,8 @@ class User(Named):
 
     @strawberry.field
     async def rank(self) -> int:
-        answer: int = await resolved("User.rank", self)
-        return answer
+        response: int = await resolved("User.rank", self)
+        return response
 
 
 @strawberry.input
@@ -113,14 +113,14 @@ class Item:
 
     @strawberry.field
     def computed(self, by: int = 2) -> int:
-        answer: int = resolved_now("Item.computed", self)
-        return answer
+        response: int = resolved_now("Item.computed", self)
+        return response
 
     @strawberry.field
     def perhaps(self, info: strawberry.Info, window: Window | None = None) -> str | None:
         assert info.context == "context"
-        answer: str | None = resolved_now("Item.perhaps", self)
-        return answer and f"{window} {info.field_name} {info.path.key}"
+        response: str | None = resolved_now("Item.perhaps", self)
+        return response and f"{window} {info.field_name} {info.path.key}"
 
     @strawberry.field
     async def later(self) -> User | None:
@@ -167,8 +167,8 @@ class Connection:
 
     @strawberry.field
     async def total_count(self) -> int:
-        answer: int = await resolved("User.rank", self)
-        return answer
+        response: int = await resolved("User.rank", self)
+        return response
 
 
 class World:

@@ -29,10 +29,10 @@ from tests.compiled.books import (
 async def test_plain_data_becomes_the_bytes_asked_for() -> None:
     text = "{ shelf { books { number: id title __typename } count } }"
 
-    answer = await ENGINE.prepare(text).operation().bind().execute([book(1), book(2)])
+    response = await ENGINE.prepare(text).operation().bind().execute([book(1), book(2)])
 
-    assert answer.errors == []
-    assert answer.data == (
+    assert response.errors == []
+    assert response.data == (
         b'{"shelf":{"books":[{"number":"1","title":"Book 1","__typename":"Book"},'
         b'{"number":"2","title":"Book 2","__typename":"Book"}],"count":2}}'
     )
@@ -105,10 +105,10 @@ async def test_a_failing_resolver_is_an_error_with_its_cause_and_place() -> None
 
 
 async def test_data_is_null_when_nothing_above_may_be() -> None:
-    answer = await ENGINE.prepare("{ shelf { books { id } } }").operation().bind().execute([None])
+    response = await ENGINE.prepare("{ shelf { books { id } } }").operation().bind().execute([None])
 
-    assert answer.data == b"null"
-    assert answer.errors[0].path == ["shelf", "books", 0]
+    assert response.data == b"null"
+    assert response.errors[0].path == ["shelf", "books", 0]
 
 
 async def test_root_fields_of_a_query_run_side_by_side() -> None:
@@ -171,9 +171,9 @@ async def test_an_input_object_reaches_its_resolver() -> None:
 
 async def test_conditions_select_anew_for_every_value() -> None:
     text = "query ($c: Boolean!) { shelf { books { id title @include(if: $c) } } }"
-    answers = [await run(text, [book(1)], c=value) for value in (True, False, True)]
+    responses = [await run(text, [book(1)], c=value) for value in (True, False, True)]
 
-    assert [list(data["shelf"]["books"][0]) for data, _ in answers] == [
+    assert [list(data["shelf"]["books"][0]) for data, _ in responses] == [
         ["id", "title"],
         ["id"],
         ["id", "title"],
@@ -189,17 +189,17 @@ async def test_conditions_select_anew_for_every_value() -> None:
     ],
 )
 async def test_what_msgspec_refuses_is_still_json(value: Any, expected: bytes) -> None:
-    answer = await ENGINE.prepare("{ any }").operation().bind().execute(value)
+    response = await ENGINE.prepare("{ any }").operation().bind().execute(value)
 
-    assert answer.data == expected
+    assert response.data == expected
 
 
 async def test_a_lone_surrogate_in_plain_data_is_escaped() -> None:
     text = "{ shelf { books { title } } }"
 
-    answer = await ENGINE.prepare(text).operation().bind().execute([book(1, title="\ud800")])
+    response = await ENGINE.prepare(text).operation().bind().execute([book(1, title="\ud800")])
 
-    assert answer.data == b'{"shelf":{"books":[{"title":"\\ud800"}]}}'
+    assert response.data == b'{"shelf":{"books":[{"title":"\\ud800"}]}}'
 
 
 @pytest.mark.parametrize(
@@ -236,6 +236,6 @@ async def test_a_selection_that_cannot_be_compiled_is_answered_by_stock(
 
 async def test_errors_of_one_request_do_not_reach_another() -> None:
     text = "{ fails }"
-    answers = await asyncio.gather(*(run(text) for _ in range(5)))
+    responses = await asyncio.gather(*(run(text) for _ in range(5)))
 
-    assert [len(errors) for _, errors in answers] == [1] * 5
+    assert [len(errors) for _, errors in responses] == [1] * 5

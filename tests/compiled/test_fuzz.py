@@ -69,9 +69,9 @@ def _collect_garbage() -> Iterator[None]:
 async def test_both_executors_agree_on_everything(documents: int) -> None:
     seen.clear()
 
-    found = [difference async for difference in differences(range(documents))]
+    differing = [difference async for difference in differences(range(documents))]
 
-    assert not found, f"{len(found)} differences, the first:\n{found[0]}"
+    assert not differing, f"{len(differing)} differences, the first:\n{differing[0]}"
     runs = documents * RUNS
     assert seen["refused"] < runs / 3, seen
     assert seen["with errors"] > runs / 20, seen

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import strawberry
 
-from graphql_schema import task_types
+from graphql_schema import task_changes, task_types
 from graphql_schema.compiled import (
     CompiledSchema,
     ConstantSize,
@@ -46,7 +46,7 @@ class Kitchen:
 
 
 @pytest.mark.parametrize(
-    ("selected", "variables", "asked"),
+    ("selected", "variables", "requested"),
     [
         ("cupboard(first: 3) { things { ... on Cup { name } ... on Book { title } } }", {}, 0),
         ("cupboard(first: 4) { things { __typename } }", {}, 4),
@@ -61,25 +61,27 @@ class Kitchen:
     ],
 )  # fmt: skip
 def test_the_items_of_all_pages_are_limited(
-    selected: str, variables: dict[str, Any], asked: int
+    selected: str, variables: dict[str, Any], requested: int
 ) -> None:
     sizes: dict[str, DeclaredSize] = {"Cupboard.things": SLICED, "Book.authors": ConstantSize(1)}
     engine = CompiledSchema(strawberry.Schema(Kitchen), limits=Limits(items=3), list_sizes=sizes)
     heading = "query ($n: Int!)" if variables else ""
     operation = engine.prepare(f"{heading} {{ {selected} }}").operation()
 
-    if not asked:
+    if not requested:
         operation.bind(variables)
         return
     with pytest.raises(
-        RequestRejected, match=rf"list items \(3\): it asks for {asked}, "
+        RequestRejected, match=rf"list items \(3\): it asks for {requested}, "
     ) as refused:
         operation.bind(variables)
     assert refused.value.stage is Stage.LIMITS
 
 
-@pytest.mark.parametrize(("default", "asked"), [(strawberry.UNSET, 4), (None, 4), (2, 2)])
-def test_a_page_without_a_length_has_the_default_one_or_the_most(default: Any, asked: int) -> None:
+@pytest.mark.parametrize(("default", "requested"), [(strawberry.UNSET, 4), (None, 4), (2, 2)])
+def test_a_page_without_a_length_has_the_default_one_or_the_most(
+    default: Any, requested: int
+) -> None:
     @strawberry.type
     class Hall:
         @strawberry.field
@@ -94,7 +96,7 @@ def test_a_page_without_a_length_has_the_default_one_or_the_most(default: Any, a
 
     for arguments in ("", "(first: null)"):
         document = engine.prepare(f"{{ cupboard{arguments} {{ __typename }} }}")
-        with pytest.raises(RequestRejected, match=f"asks for {asked}, "):
+        with pytest.raises(RequestRejected, match=f"asks for {requested}, "):
             document.operation().bind()
 
 
@@ -131,9 +133,14 @@ def test_a_list_field_without_a_declared_size_is_named(name: str) -> None:
         CompiledSchema(strawberry.Schema(Room), list_sizes=sizes)
 
 
-@pytest.mark.parametrize("name", task_types.list_sizes(1000))
+def list_sizes() -> dict[str, Any]:
+    """Those of the service's schema."""
+    return task_types.list_sizes(1000) | task_changes.list_sizes(1000)
+
+
+@pytest.mark.parametrize("name", list_sizes())
 def test_the_schema_of_tasks_has_a_declaration_for_each_list_field(name: str) -> None:
-    sizes = task_types.list_sizes(1000)
+    sizes = list_sizes()
     del sizes[name]
 
     with pytest.raises(ValueError, match=f"No list size is declared for {name}$"):

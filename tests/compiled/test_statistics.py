@@ -39,7 +39,7 @@ def engine_of_baskets() -> CompiledSchema:
     return CompiledSchema(strawberry.Schema(Query))
 
 
-async def answer(engine: CompiledSchema, text: str) -> bytes:
+async def response_of(engine: CompiledSchema, text: str) -> bytes:
     return (await engine.prepare(text).operation().bind().execute()).data
 
 
@@ -55,8 +55,8 @@ async def test_a_field_whose_type_is_not_compiled_is_a_fallback_each_time() -> N
     engine = engine_of_baskets()
     text = "{ basket { owner fruit { ... on Apple { weight } } } }"
 
-    assert await answer(engine, text) == b'{"basket":{"owner":"ada","fruit":{"weight":3}}}'
-    await answer(engine, text)
+    assert await response_of(engine, text) == b'{"basket":{"owner":"ada","fruit":{"weight":3}}}'
+    await response_of(engine, text)
 
     assert engine.statistics.fallbacks == 2
 
@@ -110,5 +110,5 @@ async def test_documents_are_counted_by_whether_the_cache_had_them() -> None:
         engine.prepare(text)
 
     assert (engine.statistics.hits, engine.statistics.misses) == (1, 2)
-    assert engine.kept_documents == 2
-    assert engine.kept_bytes > 0
+    assert engine.cached_documents == 2
+    assert engine.cached_bytes > 0

@@ -1,7 +1,7 @@
 """Every field of the schema's types is compiled, unless it has a resolver of its own.
 
 The compiled executor leaves a value that it does not know to the stock executor, which gives the
-same answer several times slower. No other test would notice.
+same response several times slower. No other test would notice.
 """
 
 from __future__ import annotations
@@ -116,12 +116,12 @@ async def test_a_field_without_a_resolver_is_compiled(
         return execute_field(self, parent, source, fields, *rest)
 
     monkeypatch.setattr(StrawberryGraphQLCoreExecutionContext, "execute_field", record)
-    answer = await ada_client.post(
+    response = await ada_client.post(
         "/graphql", json={"query": f"{kind} {{ {root}{arguments}{selection} }}"}
     )
 
-    assert "errors" not in answer.json()
+    assert "errors" not in response.json()
     is_null = path[-1] == "deletedAt" and root != "trash"
-    assert (leaf(answer.json()["data"], path) is None) == is_null
+    assert (leaf(response.json()["data"], path) is None) == is_null
     assert [name for name in executed if not has_resolver(name)] == []
     assert app.state.documents.statistics.fallbacks == fallbacks

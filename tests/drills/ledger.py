@@ -14,7 +14,7 @@ ABSENT: Final = 0
 class Ledger:
     """For each task, the versions at which it may be stored now. The title identifies a task.
 
-    A writer calls ``sent`` before each request and ``acknowledged`` after its answer. A request
+    A writer calls ``sent`` before each request and ``acknowledged`` after its response. A request
     may be sent again, with the same effect. A task has one writer at a time.
     """
 

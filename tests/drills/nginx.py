@@ -13,8 +13,9 @@ from typing import Final
 
 import httpx
 
+from persistence.embedded.processes import free_port
 from tests.control import GIVE_UP
-from tests.servers import free_port, require_program, until_listening
+from tests.servers import require_program, until_listening
 
 CHECK_EVERY: Final = 0.25
 """Seconds between two readiness checks of an instance."""

@@ -1,4 +1,4 @@
-"""Clients that repeat each write until it is answered, and a proxy that loses half of the answers.
+"""Clients that repeat each write until it is answered; a proxy that loses half of the responses.
 
 What they were answered is judged at the end, against the database.
 """
@@ -20,7 +20,7 @@ import httpx
 from tests.operations import Api, Change, Create, Delete, Operation
 from tests.surfaces import SURFACES, Response, authorization, idempotency_key
 
-PATIENCE: Final = 60.0
+RETRY_SECONDS: Final = 60.0
 """Seconds for which a client repeats one write."""
 
 RETRIED: Final = frozenset({409, 429, 502, 503, 504})
@@ -84,13 +84,15 @@ class LosingProxy:
         )
         try:
             to_server.write(request)
-            answer = await from_server.read() if fate != "reset after" else b""
+            response = await from_server.read() if fate != "reset after" else b""
             if fate == "reset after":
                 # Some are lost while the statement runs, some when it is done.
                 with suppress(TimeoutError):
                     await asyncio.wait_for(from_server.read(1), random.uniform(0, 0.02))
-            cut = random.randrange(1, max(2, len(answer))) if fate == "truncated" else len(answer)
-            writer.write(answer[:cut])
+            cut = (
+                random.randrange(1, max(2, len(response))) if fate == "truncated" else len(response)
+            )
+            writer.write(response[:cut])
             await writer.drain()
         finally:
             to_server.close()
@@ -109,8 +111,8 @@ class Retrying:
     Attributes:
         acknowledged: how many writes were.
         attempts: how many requests were sent.
-        wrong: final answers that are not those of a first attempt.
-        differing: answers to one write that differ from each other.
+        wrong: final responses that are not those of a first attempt.
+        differing: responses to one write that differ from each other.
         expected: the version at which a task has to be, by its title; 0 if it was deleted.
     """
 
@@ -181,7 +183,7 @@ class Retrying:
             "connection": "close",
         }
         pause = 0.02
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(RETRY_SECONDS):
             while True:
                 self.attempts += 1
                 with suppress(httpx.TransportError):
@@ -231,7 +233,7 @@ def _is_retried(api: Api, response: Response) -> bool:
 
 
 def _essence(api: Api, response: Response) -> Any:
-    """What is the same in each answer to a write."""
+    """What is the same in each response to a write."""
     if api is Api.GRAPHQL:
         return response.status, response.json["data"]
     headers = [response.headers.get(name) for name in ("etag", "location")]

@@ -20,7 +20,7 @@ import psutil
 
 from persistence.embedded.postgres import Postgres
 from tests.control import GIVE_UP
-from tests.drills.workload import Answer, Workload, send
+from tests.drills.workload import Outcome, Workload, send
 from tests.operations import Api, Operation
 from tests.people import sign_in
 from tests.servers import COMMAND, served
@@ -82,11 +82,14 @@ class Service:
     async def drill(self, *, of_each: int = 2) -> AsyncIterator[Workload]:
         """A workload during the block; see ``Workload.at``.
 
-        Afterwards every answer must have been proper, what was acknowledged stored, every failure
+        Afterwards every response must have been proper, what was acknowledged stored, every failure
         logged, and the pool whole.
         """
         before = len(self.log.read_text())
-        tokens = [await new_token(self.database_url, f"worker {number}") for number in range(4)]
+        # One for each worker: a person's requests may wait for their earlier responses, which are
+        # late while the database is away, and that wait is not in the deadline.
+        people = [f"worker {number}" for number in range(4 * of_each)]
+        tokens = [await new_token(self.database_url, name) for name in people]
         async with Workload.at(self.client, tokens, of_each=of_each) as workload:
             yield workload
         print(workload.summary())
@@ -96,19 +99,19 @@ class Service:
         assert_logged(self.log.read_text()[before:], workload.select(ok=False))
         await self.assert_whole()
 
-    async def get(self, path: str) -> Answer:
+    async def get(self, path: str) -> Outcome:
         """Get a path once."""
         return await self.send(Request("GET", path))
 
-    async def send(self, request: Request, token: str = "") -> Answer:
+    async def send(self, request: Request, token: str = "") -> Outcome:
         """Send a request once, as the user or as whose token it is."""
         return await send(self.client, token or self.token, request)
 
-    async def do(self, api: Api, operation: Operation, token: str = "") -> Answer:
+    async def do(self, api: Api, operation: Operation, token: str = "") -> Outcome:
         """Do an operation once."""
         return await self.send(SURFACES[api].encode(operation), token)
 
-    async def do_both(self, operation: Operation, token: str = "") -> list[Answer]:
+    async def do_both(self, operation: Operation, token: str = "") -> list[Outcome]:
         """Do an operation through both APIs at the same time."""
         return await asyncio.gather(*(self.do(api, operation, token) for api in Api))
 
@@ -140,8 +143,8 @@ class Service:
             while held < self.connections and time.monotonic() < until:
                 held, backends = await sql.fetchrow(_WAITING, self.name)
                 await asyncio.sleep(0.01)
-        for answer in await asyncio.gather(*requests):
-            assert answer.verdict in ("ok", "unavailable"), answer
+        for response in await asyncio.gather(*requests):
+            assert response.verdict in ("ok", "unavailable"), response
         return held, backends
 
 
@@ -167,18 +170,18 @@ class OneShot(httpx.AsyncBaseTransport):
         try:
             writer.write(b"\r\n".join([*head, b"", await request.aread()]))
             async with asyncio.timeout(GIVE_UP):
-                answer = await reader.read()
+                response = await reader.read()
         except OSError as error:
             raise httpx.ReadError(repr(error)) from error
         finally:
             writer.close()
-        return _response(answer)
+        return _response(response)
 
 
-def _response(answer: bytes) -> httpx.Response:
-    head, separator, body = answer.partition(b"\r\n\r\n")
+def _response(response: bytes) -> httpx.Response:
+    head, separator, body = response.partition(b"\r\n\r\n")
     if not separator:
-        raise httpx.RemoteProtocolError(f"not an answer: {answer[:100]!r}")
+        raise httpx.RemoteProtocolError(f"not a response: {response[:100]!r}")
     status, *lines = head.split(b"\r\n")
     headers = [tuple(line.split(b": ", 1)) for line in lines]
     return httpx.Response(int(status.split(b" ")[1]), headers=headers, content=body)  # type: ignore[arg-type]  # pairs
@@ -208,15 +211,15 @@ async def new_token(url: str, name: str) -> str:
         return (await sign_in(sql, RestSurface(client), name)).token
 
 
-def assert_logged(log: str, failed: list[Answer]) -> None:
+def assert_logged(log: str, failed: list[Outcome]) -> None:
     """Require one line of the log for each request that failed, and no traceback."""
     lines = [json.loads(line) for line in log.splitlines()]
     odd = [line for line in lines if "reason" not in line and line["level"] != "warning"]
     assert not odd, odd[:10]
     assert not [line for line in lines if "exception" in line]
-    for answer in failed:
-        mentioned = [line for line in lines if line.get("request_id") == answer.request_id]
-        assert len(mentioned) == (answer.failures > 0), (answer, mentioned)
+    for response in failed:
+        mentioned = [line for line in lines if line.get("request_id") == response.request_id]
+        assert len(mentioned) == (response.failures > 0), (response, mentioned)
     others = [line for line in lines if "request_id" not in line]
     assert len(others) <= 5, others
 

@@ -1,6 +1,6 @@
 """What clients see when PostgreSQL fails under the running service.
 
-In every drill: an answer is a success or a proper 503, within the request's deadline; what was
+In every drill: a response is a success or a proper 503, within the request's deadline; what was
 acknowledged is stored once, and everything else at most once; /health stays quick; afterwards the
 pool is whole, and the log has one line for each failure.
 """
@@ -80,14 +80,16 @@ async def test_no_request_waits_for_a_stopped_server_beyond_the_deadline(
         with stopped(server.process):
             # More than there are connections: each of those hangs, and the rest wait for one.
             requests = [hasty.get("/tasks") for _ in range(2 * hasty.connections)]
-            answers = await asyncio.gather(*requests)
-            # After them, because a readiness answer may be a second old.
+            responses = await asyncio.gather(*requests)
+            # After them, because a readiness response may be a second old.
             ready = await hasty.get("/health/ready")
         recovered = await workload.until_ok()
 
-    assert {answer.verdict for answer in answers} == {"unavailable"}
-    assert min(answer.seconds for answer in answers) > hasty.deadline - 0.1
-    assert max(answer.seconds for answer in answers) < workload.control.bound(hasty.deadline + 0.3)
+    assert {response.verdict for response in responses} == {"unavailable"}
+    assert min(response.seconds for response in responses) > hasty.deadline - 0.1
+    assert max(response.seconds for response in responses) < workload.control.bound(
+        hasty.deadline + 0.3
+    )
     assert (ready.verdict, ready.body["failing"]) == ("unavailable", "database")
     assert workload.select("create", "change", "delete", ok=False)
     assert_recovered(workload, recovered)
@@ -118,14 +120,14 @@ async def test_a_terminated_statement_is_503_if_it_writes(patient: Service, url:
     writer = await new_token(url, "writer")
 
     async with patient.drill(of_each=0), locked_tasks(url), connected(url) as sql:
-        answers = asyncio.gather(
+        responses = asyncio.gather(
             patient.do_both(TASKS), patient.do_both(Create({"title": "never"}), writer)
         )
         await until(sql, _LOCKED, "patient", at_least=4)
         await sql.execute(_TERMINATE, "patient")
         await asyncio.sleep(0.2)
 
-    reads, writes = await answers
+    reads, writes = await responses
     assert [read.verdict for read in reads] == ["ok", "ok"]
     assert [(write.verdict, write.status) for write in writes] == [
         ("unavailable", 503), ("unavailable", 200),
@@ -168,14 +170,16 @@ async def test_a_locked_row_is_503_at_the_deadline_and_its_statements_are_cancel
         after = await hasty.do(Api.REST, Get(task_id))
         free = await hasty.do_both(Change(task_id, {"title": "y"}))
 
-    assert [(answer.verdict, answer.status) for answer in locked] == [
+    assert [(response.verdict, response.status) for response in locked] == [
         ("unavailable", 503), ("unavailable", 200),
     ]  # fmt: skip
-    assert min(answer.seconds for answer in locked) > hasty.deadline - 0.1
-    assert max(answer.seconds for answer in locked) < workload.control.bound(hasty.deadline + 0.5)
+    assert min(response.seconds for response in locked) > hasty.deadline - 0.1
+    assert max(response.seconds for response in locked) < workload.control.bound(
+        hasty.deadline + 0.5
+    )
     assert cancelled < workload.control.bound(1)
     assert after.body["version"] == 1
-    assert all(answer.is_ok for answer in free)
+    assert all(response.is_ok for response in free)
     assert not workload.select(ok=False)
 
 
@@ -208,9 +212,9 @@ async def test_a_read_only_server_is_read_from(patient: Service, url: str) -> No
             await sql.execute("SELECT pg_reload_conf()")
         recovered = await workload.until_ok()
 
-    meanwhile = [answer for answer in workload.select(since=since) if answer.ended < until]
-    assert {answer.is_ok for answer in meanwhile if answer.kind == "read"} == {True}
-    assert {answer.is_ok for answer in meanwhile if answer.kind != "read"} == {False}
+    meanwhile = [response for response in workload.select(since=since) if response.ended < until]
+    assert {response.is_ok for response in meanwhile if response.kind == "read"} == {True}
+    assert {response.is_ok for response in meanwhile if response.kind != "read"} == {False}
     assert_recovered(workload, recovered)
 
 
@@ -228,14 +232,14 @@ async def test_a_full_disk_is_read_from(patient: Service, server: Postgres, url:
             long = Create({"title": "long", "description": random.randbytes(500).hex()})
             # The table's own pages may have room for some, but not for a megabyte.
             for _ in range(1000):
-                answer = await patient.do(Api.REST, long)
-                if not answer.is_ok:
+                response = await patient.do(Api.REST, long)
+                if not response.is_ok:
                     break
             reads = await patient.do_both(TASKS)
         recovered = await workload.until_ok()
 
     print(f"disk: {kind}")
-    assert answer.verdict == "unavailable"
+    assert response.verdict == "unavailable"
     assert all(read.is_ok for read in reads)
     assert_recovered(workload, recovered)
     await run_sql(url, "DELETE FROM tasks WHERE title = 'long'")
@@ -305,8 +309,8 @@ async def test_an_instance_that_started_without_its_database_finds_it(
         if server.process.poll() is not None:
             await asyncio.to_thread(server.start)
 
-    assert [(answer.verdict, answer.status) for answer in early] == [("unavailable", 503)] * 2
-    assert {answer.verdict for pair in rushed for answer in pair} <= {"ok", "unavailable"}
+    assert [(response.verdict, response.status) for response in early] == [("unavailable", 503)] * 2
+    assert {response.verdict for pair in rushed for response in pair} <= {"ok", "unavailable"}
     assert log.read_text().count("not ready: database: ") == 1
     assert_recovered(workload, recovered)
 
@@ -354,11 +358,11 @@ async def test_thirty_connections_that_all_hang_are_replaced(
         async with service.drill() as workload:
             with stopped(server.process):
                 rush = [service.get("/tasks") for _ in range(90)]
-                answers = await asyncio.gather(*rush)
+                responses = await asyncio.gather(*rush)
             recovered = await workload.until_ok()
 
-    assert {answer.verdict for answer in answers} == {"unavailable"}
-    slowest = max(answer.seconds for answer in answers)
+    assert {response.verdict for response in responses} == {"unavailable"}
+    slowest = max(response.seconds for response in responses)
     assert slowest < workload.control.bound(service.deadline + MARGIN)
     assert_recovered(workload, recovered)
 
@@ -374,9 +378,9 @@ async def test_a_database_that_is_down_for_long_is_503_until_it_is_back(
             late = [asyncio.create_task(patient.get("/tasks")) for _ in range(100)]
         recovered = await workload.until_ok()
 
-    assert {answer.verdict for answer in early} == {"unavailable"}
+    assert {response.verdict for response in early} == {"unavailable"}
     assert early[0].seconds > RETRY_FOR - 1
-    assert {answer.verdict for answer in await asyncio.gather(*late)} == {"ok"}
+    assert {response.verdict for response in await asyncio.gather(*late)} == {"ok"}
     assert_recovered(workload, recovered)
 
 
@@ -391,9 +395,9 @@ async def test_sixty_changes_that_wait_for_one_row_are_503_and_leave_nothing(
             async with connected(url) as other, other.transaction():
                 await other.execute(_LOCK_ROW, task_id)
                 changes = [Change(task_id, {"title": f"{number}"}) for number in range(60)]
-                answers = await asyncio.gather(*(hasty.do(Api.REST, each) for each in changes))
+                responses = await asyncio.gather(*(hasty.do(Api.REST, each) for each in changes))
                 # A statement that gets its lock before the cancellation arrives would be executed.
                 await until_cancelled(other)
-            assert {answer.verdict for answer in answers} == {"unavailable"}
+            assert {response.verdict for response in responses} == {"unavailable"}
 
     assert (await hasty.do(Api.REST, Get(task_id))).body["version"] == 1

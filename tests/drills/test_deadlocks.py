@@ -16,7 +16,7 @@ from persistence import tasks
 from persistence.database import Database
 from persistence.embedded.postgres import Postgres
 from persistence.errors import NotFound
-from persistence.idempotency import Once
+from persistence.idempotency import IdempotentWrite
 from persistence.migrations import upgrade
 from persistence.pool import Pool, PoolSettings
 from persistence.sweep import sweep
@@ -57,23 +57,23 @@ async def _write(db: Database, dice: random.Random, ids: list[int], kind: str) -
     some = dice.sample(ids, dice.randint(1, len(ids)))
     task_id = TaskId(some[0])
     changes = TaskChanges(title=f"{dice.random()}")
-    once = Once(secrets.token_hex(8), "same", 1) if dice.random() < 0.3 else None
+    idempotency = IdempotentWrite(secrets.token_hex(8), "same", 1) if dice.random() < 0.3 else None
     match kind:
         case "create many":
             new = [NewTask(title="new")] * dice.randint(1, 10)
-            await tasks.create_many(db, viewer, new, once)
+            await tasks.create_many(db, viewer, new, idempotency)
         case "change many":
-            await tasks.change_many(db, viewer, some, changes, once)
+            await tasks.change_many(db, viewer, some, changes, idempotency)
         case "delete many":
-            await tasks.remove_many(db, viewer, some, once)
+            await tasks.remove_many(db, viewer, some, idempotency)
         case "change":
-            await tasks.change(db, viewer, task_id, changes, once=once)
+            await tasks.change(db, viewer, task_id, changes, idempotency=idempotency)
         case "delete":
-            await tasks.remove(db, viewer, task_id, once=once)
+            await tasks.remove(db, viewer, task_id, idempotency=idempotency)
         case "restore":
-            await tasks.restore(db, viewer, task_id, once)
+            await tasks.restore(db, viewer, task_id, idempotency)
         case "empty":
-            await tasks.empty_trash(db, viewer, once)
+            await tasks.empty_trash(db, viewer, idempotency)
         case "reassign":
             old, new_owner = dice.sample(OWNERS, 2)
             await tasks.reassign(db, old, new_owner, 0, 1000)
@@ -108,11 +108,11 @@ async def test_random_writes_at_the_same_time_do_not_deadlock(
 
     async def find_ids() -> list[int]:
         async with looking:
-            found = await sql.fetch("SELECT id FROM tasks ORDER BY random() LIMIT $1", TASKS)
-        if not found:
+            records = await sql.fetch("SELECT id FROM tasks ORDER BY random() LIMIT $1", TASKS)
+        if not records:
             db, new = Database(pool, 60), [NewTask(title="new")] * 100
             return [task.id for task in await tasks.create_many(db, _viewer("ada"), new)]
-        return [row["id"] for row in found]
+        return [row["id"] for row in records]
 
     async def work() -> None:
         for kind in kinds:

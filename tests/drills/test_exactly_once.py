@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from persistence.embedded.postgres import Postgres
+from persistence.embedded.processes import free_port
 from persistence.migrations import upgrade
 from tests.conftest import new_database, run_sql
 from tests.drills.retrying import LosingProxy, Retrying
 from tests.drills.service import Service, connected, down, new_token
 from tests.operations import Api, Change, Create
 from tests.people import SESSION_TABLES
-from tests.servers import COMMAND, free_port, served
+from tests.servers import COMMAND, served
 from tests.surfaces import SURFACES, idempotency_key, is_replayed
 
 pytestmark = pytest.mark.timeout(600)
@@ -82,7 +83,7 @@ async def instances(url: str, number: int) -> AsyncIterator[list[Instance]]:
 async def drilled(
     url: str, server: Postgres, writes: int, *, has_keys: bool, every: float, rounds: int
 ) -> Retrying:
-    """So many writes through a proxy that loses answers, while instances and PostgreSQL end.
+    """So many writes through a proxy that loses responses, while instances and PostgreSQL end.
 
     Args:
         every: seconds between two failures.
@@ -159,10 +160,10 @@ async def test_no_write_with_a_key_fails_when_postgresql_is_away(
             key = f"{api} {number} {seconds} {written} {random.random()}"
             request = SURFACES[api].encode(operation)
             headers = {**request.headers, **idempotency_key(key)}
-            answer = await patient.send(request._replace(headers=headers))
+            response = await patient.send(request._replace(headers=headers))
             written += 1
-            if not answer.is_ok:
-                failures.append(answer)
+            if not response.is_ok:
+                failures.append(response)
             await asyncio.sleep(0.005)
 
     writers = [asyncio.create_task(write(api, number)) for number in range(4) for api in Api]
@@ -195,10 +196,10 @@ async def test_a_statement_whose_connection_is_terminated_is_done_all_the_same(
             async with asyncio.timeout(20):
                 while not await sql.fetchval(_TERMINATE, patient.name):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
-        answer = await sending
+        response = await sending
 
-    assert (answer.is_ok, answer.body["version"]) == (True, 2)
-    assert not is_replayed(Api.REST, answer.response)
+    assert (response.is_ok, response.body["version"]) == (True, 2)
+    assert not is_replayed(Api.REST, response.response)
 
 
 _TERMINATE = """

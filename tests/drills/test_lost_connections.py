@@ -95,7 +95,7 @@ _SIBLINGS = graphql("{ a: tasks { totalCount } b: tasks { totalCount } }")
 async def test_a_first_connection_that_fails_half_way_is_replaced(
     url: str, is_silent: bool
 ) -> None:
-    """After each of the server's answers in turn, those of the handshake included."""
+    """After each of the server's messages in turn, those of the handshake included."""
 
     async def connect(after: int) -> bool:
         async with FailingProxy.before(url, after, is_silent) as proxy:
@@ -134,7 +134,7 @@ SHORT, LONG = 2.0, 20.0
 
 
 class FailingProxy:
-    """A proxy whose first connection fails after so many of the server's answers.
+    """A proxy whose first connection fails after so many of the server's messages.
 
     Attributes:
         url: of the database through the proxy.
@@ -154,7 +154,7 @@ class FailingProxy:
         """Listen in front of a database.
 
         Args:
-            is_silent: keep the connection open without an answer, in place of closing it.
+            is_silent: keep the connection open without a response, in place of closing it.
         """
         parts = urlsplit(url)
         proxy = cls(url, after, is_silent)
@@ -176,14 +176,14 @@ class FailingProxy:
         from_server, to_server = await asyncio.open_connection("127.0.0.1", port)
         copying = asyncio.create_task(self._copy(reader, to_server))
         with suppress(ConnectionError):
-            while answer := await from_server.read(65536):
+            while response := await from_server.read(65536):
                 if is_first and self._left == 0:
                     self.has_failed = True
                     if self._is_silent:
                         await copying  # Until the client closes.
                     break
                 self._left -= is_first
-                writer.write(answer)
+                writer.write(response)
         copying.cancel()
         for stream in (to_server, writer):
             stream.close()

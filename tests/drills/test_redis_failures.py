@@ -42,11 +42,11 @@ async def redis_drill(service: Service, *, warnings: int = 1) -> AsyncIterator[W
         recovered = await until_redis_is(service, "ok")
         await workload.until_ok()
     print(f"Redis ok after {recovered:.2f} s")
-    answers = workload.select()
+    responses = workload.select()
     assert recovered < workload.control.bound(RECOVERY)
     assert not workload.select(ok=False)
-    assert max(each.seconds for each in answers) < workload.control.bound(TIMEOUT + MARGIN)
-    assert all(answer.remaining is not None for answer in answers)
+    assert max(each.seconds for each in responses) < workload.control.bound(TIMEOUT + MARGIN)
+    assert all(response.remaining is not None for response in responses)
     assert service.log.read_text()[before:].count("Redis does not answer") <= warnings
 
 
@@ -86,7 +86,7 @@ async def test_no_request_waits_long_for_a_stopped_redis(limited: Service, valke
             rush = await asyncio.gather(*(limited.get("/tasks") for _ in range(20)))
             await until_redis_is(limited, "degraded")
 
-    assert {answer.verdict for answer in rush} == {"ok"}
+    assert {response.verdict for response in rush} == {"ok"}
 
 
 @pytest.mark.drill
@@ -126,14 +126,14 @@ async def test_every_request_is_counted_when_redis_answers_errors(
 async def test_every_request_is_counted_when_another_server_answers_in_place_of_redis(
     limited: Service, valkey: Valkey, reply: bytes
 ) -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while (commands := await reader.read(65536)) and reply:
                 writer.write(reply * commands.count(b"\r\n*") + reply)
         writer.close()
 
     async with redis_drill(limited), down(valkey, 1):
-        other = await asyncio.start_server(answer, "127.0.0.1", valkey.port)
+        other = await asyncio.start_server(respond, "127.0.0.1", valkey.port)
         async with other:
             await until_redis_is(limited, "degraded")
             await asyncio.sleep(1.5)

@@ -18,11 +18,12 @@ import asyncpg
 import httpx
 import pytest
 
+from persistence.embedded.processes import free_port
 from tests.control import GIVE_UP
+from tests.drills.instances import processes_of, replaced
 from tests.drills.nginx import require_nginx
-from tests.drills.test_deploys import processes_of, replaced
 from tests.people import sign_in
-from tests.servers import free_port, served, until_listening
+from tests.servers import served, until_listening
 from tests.surfaces import RestSurface
 
 pytestmark = pytest.mark.timeout(600)
@@ -83,7 +84,7 @@ class Load:
 
     @asynccontextmanager
     async def on(self, port: int, new: int = 0, kept: int = 0) -> AsyncIterator[None]:
-        """Users of a port for as long as the block lasts, and until their last answer.
+        """Users of a port for as long as the block lasts, and until their last response.
 
         Args:
             new: users who open a connection for each request.

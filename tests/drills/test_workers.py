@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.control import GIVE_UP
-from tests.drills.test_deploys import WORKERS, processes_of, until_logged
+from tests.drills.instances import WORKERS, processes_of, until_logged
 from tests.servers import COMMAND, served
 
 pytestmark = pytest.mark.timeout(600)
@@ -45,13 +45,13 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_end_logged(
         # A normal end is not an error.
         ended.terminate()
         await until_logged(log, "startup complete", 4)
-        answer = await client.get("/health")
+        response = await client.get("/health")
         process.terminate()
         code = await asyncio.wait_for(process.wait(), GIVE_UP)
 
     assert errors_of(log) == [f"worker {killed.pid} was ended by SIGKILL"]
     assert f"worker {ended.pid} ended with exit code 0" in log.read_text()
-    assert answer.status_code == 200
+    assert response.status_code == 200
     assert code == 0
 
 

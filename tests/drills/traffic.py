@@ -41,7 +41,7 @@ class Traffic:
     async def at(
         cls, url: str, token: str, *, keeping_connections: int = 0, making_new_ones: int = 0
     ) -> AsyncIterator[Traffic]:
-        """So many users of each kind for as long as the block lasts, and until their last answer.
+        """So many users of each kind for as long as the block lasts, and until their last response.
 
         Args:
             keeping_connections: users who keep their connection.
@@ -56,7 +56,7 @@ class Traffic:
             await traffic.end()
 
     async def end(self) -> None:
-        """Wait for everyone's last answer."""
+        """Wait for everyone's last response."""
         self._is_over = True
         await asyncio.gather(*self._users)
 

@@ -1,6 +1,6 @@
 """Readers and writers at work through both APIs, and what they were answered.
 
-Each answer is judged when it arrives. What was written is judged at the end, against the database.
+Each response is judged when it arrives. What was written is compared with the database at the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.operations import Api, Change, Create, Delete, List, Operation, Task
 from tests.surfaces import GRAPHQL_JSON, SURFACES, Request, Response, authorization
 
 PAUSE: Final = 0.1
-"""Seconds between an answer and the next request of each reader and writer."""
+"""Seconds between a response and the next request of each reader and writer."""
 
 MARGIN: Final = 0.8
 """Seconds that the service may take beyond a deadline: to cancel a statement, and to answer."""
@@ -39,8 +39,8 @@ NO_RESPONSE: Final = Response(0, {}, b"")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back. Times are those of ``time.monotonic``.
+class Outcome:
+    """How a request ended. Times are those of ``time.monotonic``.
 
     Attributes:
         kind: of the request: ``"read"``, ``"create"``, ``"change"``, ``"delete"``, ``"health"``,
@@ -88,8 +88,8 @@ class Answer:
         return self.response.json
 
 
-async def send(client: httpx.AsyncClient, token: str, request: Request, kind: str = "") -> Answer:
-    """Send a request once, and judge the answer."""
+async def send(client: httpx.AsyncClient, token: str, request: Request, kind: str = "") -> Outcome:
+    """Send a request once, and judge the response."""
     api = Api.GRAPHQL if request.path.startswith("/graphql") else Api.REST
     headers = {**authorization(token), **request.headers}
     began = time.monotonic()
@@ -98,10 +98,10 @@ async def send(client: httpx.AsyncClient, token: str, request: Request, kind: st
             request.method, request.target, content=request.body, headers=headers
         )
     except httpx.HTTPError as error:
-        return Answer(api, kind, began, time.monotonic(), f"no answer: {error!r}")
+        return Outcome(api, kind, began, time.monotonic(), f"no response: {error!r}")
     ended = time.monotonic()
     response = Response(received.status_code, received.headers, received.content)
-    return Answer(api, kind, began, ended, *_judge(api, response), response)
+    return Outcome(api, kind, began, ended, *_judge(api, response), response)
 
 
 def _judge(api: Api, response: Response) -> tuple[str, int]:
@@ -136,7 +136,7 @@ def _is_proper_503(api: Api, response: Response) -> bool:
 
 @dataclass(slots=True)
 class Workload:
-    """Readers and writers, their answers, and how slow the machine was meanwhile.
+    """Readers and writers, their responses, and how slow the machine was meanwhile.
 
     Attributes:
         ledger: what was acknowledged.
@@ -145,7 +145,7 @@ class Workload:
 
     client: httpx.AsyncClient
     control: Control
-    answers: list[Answer] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
     _is_over: bool = False
 
@@ -154,7 +154,7 @@ class Workload:
     async def at(
         cls, client: httpx.AsyncClient, tokens: Sequence[str], *, of_each: int = 2
     ) -> AsyncIterator[Workload]:
-        """Work for as long as the block lasts, and until everyone's last answer.
+        """Work for as long as the block lasts, and until everyone's last response.
 
         Args:
             tokens: of the people whose requests these are, in turn. One person may hold only half
@@ -178,32 +178,32 @@ class Workload:
                 finished, hanging = await asyncio.wait(workers, timeout=GIVE_UP)
                 for worker in hanging:
                     worker.cancel()
-            assert not hanging, "a request has no answer"
+            assert not hanging, "a request has no response"
             for worker in finished:
                 worker.result()
 
-    # --- Answers ------------------------------------------------------------------------------
+    # --- Outcomes -----------------------------------------------------------------------------
 
-    def select(self, *kinds: str, since: float = 0.0, ok: bool | None = None) -> list[Answer]:
-        """The answers to requests of these kinds, or of all kinds but ``"health"``.
+    def select(self, *kinds: str, since: float = 0.0, ok: bool | None = None) -> list[Outcome]:
+        """The responses to requests of these kinds, or of all kinds but ``"health"``.
 
         Args:
             since: only those to requests that began then or later.
             ok: only those that are, or those that are not.
         """
         return [
-            answer
-            for answer in self.answers
-            if (answer.kind in kinds if kinds else answer.kind != "health")
-            and answer.began >= since
-            and ok in (None, answer.is_ok)
+            response
+            for response in self.outcomes
+            if (response.kind in kinds if kinds else response.kind != "health")
+            and response.began >= since
+            and ok in (None, response.is_ok)
         ]
 
     def summary(self) -> str:
-        """The answers, counted."""
-        counted = Counter((answer.kind, answer.verdict) for answer in self.select())
-        slowest = max((answer.seconds for answer in self.select()), default=0.0)
-        health = max((answer.seconds for answer in self.select("health")), default=0.0)
+        """The responses, counted."""
+        counted = Counter((response.kind, response.verdict) for response in self.select())
+        slowest = max((response.seconds for response in self.select()), default=0.0)
+        health = max((response.seconds for response in self.select("health")), default=0.0)
         counts = ", ".join(
             f"{n} {kind} {verdict}" for (kind, verdict), n in sorted(counted.items())
         )
@@ -222,29 +222,31 @@ class Workload:
         async with asyncio.timeout(GIVE_UP):
             while not self._is_all_ok(since):  # noqa: ASYNC110  # no event
                 await asyncio.sleep(0.02)
-        failed = [answer.ended for answer in self.select(ok=False)]
+        failed = [response.ended for response in self.select(ok=False)]
         seconds = max([0.0, *(ended - since for ended in failed)])
         print(f"ok after {seconds:.2f} s")
         return seconds
 
     def _is_all_ok(self, since: float) -> bool:
-        latest = max((answer.ended for answer in self.select(ok=False)), default=0.0)
+        latest = max((response.ended for response in self.select(ok=False)), default=0.0)
         good = self.select(since=max(since, latest), ok=True)
-        return len({(answer.api, answer.kind) for answer in good}) == len(Api) * len(_KINDS)
+        return len({(response.api, response.kind) for response in good}) == len(Api) * len(_KINDS)
 
     def assert_proper(self, deadline: float) -> None:
-        """Require that every answer is proper, and came within the deadline of a request.
+        """Require that every response is proper, and came within the deadline of a request.
 
         Args:
             deadline: in seconds. The service's ``MARGIN`` and the machine's control are added.
         """
-        wrong = [answer for answer in self.select() if answer.verdict not in ("ok", "unavailable")]
-        assert not wrong, f"{len(wrong)} wrong answers: {wrong[:3]}"
+        wrong = [
+            response for response in self.select() if response.verdict not in ("ok", "unavailable")
+        ]
+        assert not wrong, f"{len(wrong)} wrong responses: {wrong[:3]}"
         bound = self.control.bound(deadline + MARGIN)
-        late = [answer for answer in self.select() if answer.seconds > bound]
-        assert not late, f"{len(late)} answers later than {bound:.2f} s: {late[:3]}"
+        late = [response for response in self.select() if response.seconds > bound]
+        assert not late, f"{len(late)} responses later than {bound:.2f} s: {late[:3]}"
         bound = self.control.bound(HEALTH_SECONDS)
-        slow = [answer.seconds for answer in self.select("health") if answer.seconds > bound]
+        slow = [response.seconds for response in self.select("health") if response.seconds > bound]
         assert not slow, f"/health took longer than {bound:.2f} s: {slow}"
 
     # --- Workers ------------------------------------------------------------------------------
@@ -271,22 +273,22 @@ class Workload:
         """Do an operation that brings a task to a version, and note it; the task if it did."""
         surface = SURFACES[api]
         self.ledger.sent(title, version)
-        answer = await self._send(kind, surface.encode(operation), token)
-        if not answer.is_ok:
+        response = await self._send(kind, surface.encode(operation), token)
+        if not response.is_ok:
             return None
         self.ledger.acknowledged(title, version)
-        task = surface.decode(operation, answer.response)
+        task = surface.decode(operation, response.response)
         return task if isinstance(task, Task) else None
 
     async def _watch_health(self) -> None:
         while not self._is_over:
             await self._send("health", Request("GET", "/health"), "")
 
-    async def _send(self, kind: str, request: Request, token: str) -> Answer:
-        answer = await send(self.client, token, request, kind)
-        self.answers.append(answer)
+    async def _send(self, kind: str, request: Request, token: str) -> Outcome:
+        response = await send(self.client, token, request, kind)
+        self.outcomes.append(response)
         await asyncio.sleep(PAUSE * random.uniform(0.5, 1.5))
-        return answer
+        return response
 
 
 # Fields that are resolved at the same time, each on a connection of its own.

@@ -38,7 +38,7 @@ SELECT table_schema, table_name, column_name, data_type, is_nullable, column_def
 FROM information_schema.columns
 WHERE table_schema NOT IN ('pg_catalog', 'information_schema')
     AND NOT (table_schema = 'public'
-        AND table_name IN ('tasks', 'idempotency_keys', 'twofold_alembic_version'))
+        AND table_name IN ('tasks', 'idempotency_keys', 'feeds', 'twofold_alembic_version'))
 ORDER BY 1, 2, 3
 """
 ROWS = """
@@ -47,7 +47,7 @@ UNION ALL SELECT 2, (SELECT json_agg(row_to_json(t)) FROM (SELECT xmin, * FROM u
 UNION ALL SELECT 3, (SELECT json_agg(row_to_json(t)) FROM (SELECT xmin, * FROM "user") t)::text
 UNION ALL SELECT 4, (SELECT json_agg(row_to_json(t)) FROM (SELECT xmin, * FROM session) t)::text
 UNION ALL SELECT 5, string_agg(indexdef, ';' ORDER BY indexdef) FROM pg_indexes
-    WHERE schemaname = 'public' AND tablename NOT IN ('tasks', 'idempotency_keys', 'twofold_alembic_version')
+    WHERE schemaname = 'public' AND tablename NOT IN ('tasks', 'idempotency_keys', 'feeds', 'twofold_alembic_version')
 ORDER BY 1
 """  # noqa: E501
 
@@ -61,6 +61,7 @@ EVERY_INDEX = {
     "ix_tasks_living_due": True,
     "ix_tasks_living_priority": True,
     "ix_tasks_living_updated": True,
+    "ix_tasks_seq": True,
     "ix_tasks_trash": True,
     "ix_tasks_user_id_created_at_id": True,
     "pk_tasks": True,
@@ -68,8 +69,8 @@ EVERY_INDEX = {
 
 
 async def tables(sql: asyncpg.Connection) -> set[str]:
-    found = await sql.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-    return {record["tablename"] for record in found}
+    records = await sql.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {record["tablename"] for record in records}
 
 
 async def migrate(url: str, revision: str = "head") -> None:

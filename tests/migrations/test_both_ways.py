@@ -25,7 +25,7 @@ async def test_what_goes_up_comes_down_and_goes_up_again(url: str, sql: asyncpg.
 
     await migrate(url)
 
-    assert await tables(sql) == {"twofold_alembic_version", "tasks", "idempotency_keys"}
+    assert await tables(sql) == {"twofold_alembic_version", "tasks", "idempotency_keys", "feeds"}
     again = await sql.fetch("SELECT indexdef FROM pg_indexes WHERE tablename = 'tasks' ORDER BY 1")
     assert again == first
 
@@ -59,7 +59,7 @@ async def test_migrating_back_empties_the_trash_whose_tasks_would_live_again(
 async def test_three_instances_may_migrate_at_once_and_without_an_alembic_ini(
     url: str, sql: asyncpg.Connection
 ) -> None:
-    # Held back until all three are at the door, so that they do arrive at once.
+    # Held back until all three are about to connect, so that they arrive at once.
     await sql.execute("SELECT pg_advisory_lock(7021999021)")
     processes = [alembic(url, "upgrade", "head") for _ in range(3)]
     await until_waiting(sql, len(processes))
@@ -68,6 +68,6 @@ async def test_three_instances_may_migrate_at_once_and_without_an_alembic_ini(
     outcomes = [await asyncio.to_thread(process.communicate) for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0, 0], outcomes
-    assert await tables(sql) == {"twofold_alembic_version", "tasks", "idempotency_keys"}
+    assert await tables(sql) == {"twofold_alembic_version", "tasks", "idempotency_keys", "feeds"}
     assert len(await sql.fetch("SELECT * FROM twofold_alembic_version")) == 1
     assert await indexes(sql) == EVERY_INDEX

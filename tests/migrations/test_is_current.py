@@ -12,16 +12,12 @@ from pathlib import Path
 import pytest
 
 from api.app import create_app
-from persistence import migrations
+from persistence import schema_check
 from persistence.database import Database
 from persistence.embedded.postgres import Postgres
-from persistence.migrations import (
-    BEHIND,
-    CannotMigrate,
-    find_schema_problem,
-    upgrade,
-)
-from persistence.sessions.layouts import UnusableSessions
+from persistence.migrations import CannotMigrate, upgrade
+from persistence.schema_check import BEHIND, find_schema_problem
+from persistence.sessions.store import UnusableSessions
 from tests.conftest import ROOT, run_sql, settings_of_tests
 from tests.drills.service import connected
 from tests.migrations.running import (
@@ -61,10 +57,10 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         'def upgrade() -> None:\n    op.execute("ALTER TABLE tasks ADD due date")\n'
         'def downgrade() -> None:\n    op.execute("ALTER TABLE tasks DROP due")\n'
     )
-    monkeypatch.setattr(migrations, "script_location", lambda: scripts)
-    migrations._revisions.cache_clear()
+    monkeypatch.setattr(schema_check, "script_location", lambda: scripts)
+    schema_check.revisions.cache_clear()
     yield
-    migrations._revisions.cache_clear()
+    schema_check.revisions.cache_clear()
 
 
 @pytest.mark.usefixtures("next_release")
@@ -82,12 +78,12 @@ async def test_a_database_behind_the_build_is_not_current_until_it_is_migrated(
 async def test_a_database_ahead_of_the_build_is_current(
     url: str, db: Database, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_this_build = migrations.script_location
+    of_this_build = schema_check.script_location
     request.getfixturevalue("next_release")
     await migrate(url)
 
-    monkeypatch.setattr(migrations, "script_location", of_this_build)
-    migrations._revisions.cache_clear()
+    monkeypatch.setattr(schema_check, "script_location", of_this_build)
+    schema_check.revisions.cache_clear()
 
     assert await find_schema_problem(db, "pg_class") is None
 

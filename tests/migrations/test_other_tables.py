@@ -10,13 +10,8 @@ import pytest
 
 from alembic import command
 from persistence.database import Database
-from persistence.migrations import (
-    CannotMigrate,
-    config,
-    find_schema_problem,
-    stamp,
-    upgrade,
-)
+from persistence.migrations import CannotMigrate, config, stamp, upgrade
+from persistence.schema_check import find_schema_problem
 from tests.migrations.running import (
     COLUMNS,
     NEIGHBOURS,

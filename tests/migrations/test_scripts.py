@@ -9,13 +9,12 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from alembic.script import ScriptDirectory
 
 from alembic import command
 from persistence.database import Database
-from persistence.migrations import (
-    config,
-    find_schema_problem,
-)
+from persistence.migrations import config
+from persistence.schema_check import find_schema_problem, revisions
 from tests.conftest import ROOT
 from tests.migrations.running import (
     VERSIONS,
@@ -83,3 +82,12 @@ def test_the_template_of_new_migrations_sets_a_lock_timeout_both_ways() -> None:
 def test_every_migration_says_which_locks_it_takes() -> None:
     assert VERSIONS
     assert [path.name for path in VERSIONS if "\nLocks: " not in path.read_text()] == []
+
+
+def test_the_revisions_are_those_that_alembic_finds() -> None:
+    scripts = ScriptDirectory.from_config(config())
+    walked = {script.revision for script in scripts.walk_revisions()}
+
+    older, newest = revisions()
+
+    assert ({*older, newest}, newest) == (walked, scripts.get_current_head())

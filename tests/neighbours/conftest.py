@@ -15,7 +15,7 @@ from tests.people import SESSION_TABLES
 
 RIGHTS = """
     GRANT SELECT, INSERT, UPDATE, DELETE ON tasks, idempotency_keys TO servant;
-    GRANT SELECT ON twofold_alembic_version, user_sessions TO servant;
+    GRANT SELECT ON feeds, twofold_alembic_version, user_sessions TO servant;
 """
 
 

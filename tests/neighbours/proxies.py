@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.servers import free_port, require_program, until_listening
+from persistence.embedded.processes import free_port
+from tests.servers import require_program, until_listening
 
 
 @asynccontextmanager

@@ -36,10 +36,10 @@ async def rows(url: str, table: str) -> list[str] | None:
     try:
         if not await sql.fetchval("SELECT to_regclass($1)", table):
             return None
-        found = await sql.fetch(f"SELECT version_num FROM {table} ORDER BY 1")  # noqa: S608
+        records = await sql.fetch(f"SELECT version_num FROM {table} ORDER BY 1")  # noqa: S608
     finally:
         await sql.close()
-    return [row[0] for row in found]
+    return [row[0] for row in records]
 
 
 async def former_installation(url: str) -> None:

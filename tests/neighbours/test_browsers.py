@@ -43,20 +43,20 @@ def preflight(origin: str, method: str = "POST", headers: str | None = None) -> 
 async def test_a_library_may_add_headers(
     path: str, headers: str, client: httpx.AsyncClient
 ) -> None:
-    answer = await client.options(
+    response = await client.options(
         path, headers=preflight("http://localhost:5173", "PATCH", headers)
     )
 
-    allowed = answer.headers["Access-Control-Allow-Headers"].split(", ")
-    assert answer.status_code == 204
+    allowed = response.headers["Access-Control-Allow-Headers"].split(", ")
+    assert response.status_code == 204
     assert allowed == [name.strip() for name in headers.split(",")]
-    assert "Access-Control-Request-Headers" in answer.headers["Vary"]
+    assert "Access-Control-Request-Headers" in response.headers["Vary"]
 
 
 async def test_what_is_no_header_name_is_not_repeated(client: httpx.AsyncClient) -> None:
     requested = 'authorization, "x", x y, <b>, ' + "a" * 101 + ",,é"
 
-    answer = await client.options(
+    response = await client.options(
         "/tasks",
         headers={
             "Origin": "http://localhost:3000",
@@ -65,7 +65,7 @@ async def test_what_is_no_header_name_is_not_repeated(client: httpx.AsyncClient)
         },
     )
 
-    assert answer.headers["Access-Control-Allow-Headers"] == "authorization"
+    assert response.headers["Access-Control-Allow-Headers"] == "authorization"
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ async def test_what_is_no_header_name_is_not_repeated(client: httpx.AsyncClient)
 async def test_a_browser_reports_what_is_not_allowed_because_the_status_is_none(
     headers: dict[str, str], client: httpx.AsyncClient
 ) -> None:
-    answer = await client.options("/tasks", headers=headers)
+    response = await client.options("/tasks", headers=headers)
 
-    allowed = answer.headers["Access-Control-Allow-Methods"].split(", ")
-    is_origin_allowed = "Access-Control-Allow-Origin" in answer.headers
-    assert (answer.status_code, answer.content) == (204, b"")
+    allowed = response.headers["Access-Control-Allow-Methods"].split(", ")
+    is_origin_allowed = "Access-Control-Allow-Origin" in response.headers
+    assert (response.status_code, response.content) == (204, b"")
     assert not is_origin_allowed or headers["Access-Control-Request-Method"] not in allowed
 
 
@@ -95,9 +95,9 @@ async def test_a_development_server_on_any_port_may_call(
 ) -> None:
     origin = f"http://{host}{port}"
 
-    answer = await client.get("/tasks", headers={"Origin": origin})
+    response = await client.get("/tasks", headers={"Origin": origin})
 
-    assert answer.headers["Access-Control-Allow-Origin"] == origin
+    assert response.headers["Access-Control-Allow-Origin"] == origin
 
 
 async def test_apps_may_call_in_production() -> None:
@@ -108,10 +108,10 @@ async def test_apps_may_call_in_production() -> None:
         cors_origins=APPS,
     )
     async with new_client(create_app(settings)) as client:
-        answers = [await client.options("/tasks", headers=preflight(origin)) for origin in APPS]
+        responses = [await client.options("/tasks", headers=preflight(origin)) for origin in APPS]
         local = await client.options("/tasks", headers=preflight("http://localhost:3000"))
 
-    assert [answer.headers["Access-Control-Allow-Origin"] for answer in answers] == APPS
+    assert [response.headers["Access-Control-Allow-Origin"] for response in responses] == APPS
     assert "Access-Control-Allow-Origin" not in local.headers
 
 

@@ -19,7 +19,7 @@ from tests.programs import require, what_is_missing
 
 pytestmark = [pytest.mark.node, pytest.mark.usefixtures("node")]
 
-OURS = {"tasks", "idempotency_keys", "twofold_alembic_version"}
+OURS = {"tasks", "idempotency_keys", "feeds", "twofold_alembic_version"}
 BETTER_AUTHS = {"users", "sessions", "accounts", "verifications", "jwkss"}
 
 
@@ -75,10 +75,10 @@ async def tables(url: str, schema: str) -> set[str]:
     """The names of the tables in a schema."""
     sql = await asyncpg.connect(url)
     try:
-        found = await sql.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
+        records = await sql.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
     finally:
         await sql.close()
-    return {row["tablename"] for row in found}
+    return {row["tablename"] for row in records}
 
 
 @pytest.mark.parametrize("instead", [None, ""], ids=["documented", "without a filter"])
@@ -107,7 +107,7 @@ async def test_in_public_a_filter_of_tables_makes_every_push_fail(url: str) -> N
     await asyncio.to_thread(upgrade, url)
 
     output = await push(
-        url, 'tablesFilter: ["!tasks", "!idempotency_keys", "!twofold_alembic_version"],'
+        url, 'tablesFilter: ["!tasks", "!idempotency_keys", "!feeds", "!twofold_alembic_version"],'
     )
 
     assert "cannot drop sequence tasks_id_seq" in output

@@ -47,9 +47,9 @@ async def client_of(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
 async def test_the_hosts_of_the_setting_are_answered(host: str, status: int) -> None:
     allowed = ["Laptop.local", "*.tunnel.example", "[fe80::1]", "192.168.1.7"]
     async with client_of(host="0.0.0.0", allowed_hosts=allowed) as client:
-        answer = await client.get("/nowhere", headers={"Host": host})
+        response = await client.get("/nowhere", headers={"Host": host})
 
-    assert answer.status_code == status
+    assert response.status_code == status
 
 
 async def test_a_refusal_names_the_setting_to_the_client_and_once_in_the_log(
@@ -57,15 +57,15 @@ async def test_a_refusal_names_the_setting_to_the_client_and_once_in_the_log(
 ) -> None:
     with caplog.at_level(logging.WARNING, "twofold"):
         async with client_of() as client:
-            answers = [
+            responses = [
                 await client.get("/tasks", headers={"Host": "laptop.local"}) for _ in range(3)
             ]
             graphql = await client.post("/graphql", headers={"Host": "laptop.local"}, json={})
             for number in range(100):
                 await client.get("/tasks", headers={"Host": f"{number}.example"})
 
-    assert {answer.status_code for answer in (*answers, graphql)} == {421}
-    assert "ALLOWED_HOSTS" in answers[0].json()["detail"]
+    assert {response.status_code for response in (*responses, graphql)} == {421}
+    assert "ALLOWED_HOSTS" in responses[0].json()["detail"]
     assert "ALLOWED_HOSTS" in graphql.json()["errors"][0]["message"]
     assert [line for line in caplog.messages if "'laptop.local'" in line] == [
         "no answer for the host 'laptop.local'; ALLOWED_HOSTS lists further ones"
@@ -76,9 +76,9 @@ async def test_a_refusal_names_the_setting_to_the_client_and_once_in_the_log(
 @pytest.mark.parametrize("path", ["/health", "/health/"])
 async def test_health_answers_a_load_balancer_that_names_an_address(path: str) -> None:
     async with client_of() as client:
-        answer = await client.get(path, headers={"Host": "10.0.0.17:8000"})
+        response = await client.get(path, headers={"Host": "10.0.0.17:8000"})
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
 async def test_production_answers_every_host_unless_they_are_listed() -> None:

@@ -33,10 +33,12 @@ BROKEN = [
 async def test_a_body_that_is_not_json_says_why_and_where(
     path: str, body: bytes, reason: str, ada_client: httpx.AsyncClient
 ) -> None:
-    answer = await ada_client.post(path, content=body, headers={"Content-Type": "application/json"})
+    response = await ada_client.post(
+        path, content=body, headers={"Content-Type": "application/json"}
+    )
 
-    problem = answer.json()["errors"][0]["extensions"] if path == "/graphql" else answer.json()
-    assert answer.status_code == 400
+    problem = response.json()["errors"][0]["extensions"] if path == "/graphql" else response.json()
+    assert response.status_code == 400
     assert problem["errors"] == [
         {
             "field": "",
@@ -57,9 +59,9 @@ async def test_ascii_and_utf_8_are_json(
     body = b'{"title": "water"}' if path == "/tasks" else b'{"query": "{ __typename }"}'
     headers = {"Content-Type": f"application/json; charset={charset}"}
 
-    answer = await ada_client.post(path, content=body, headers=headers)
+    response = await ada_client.post(path, content=body, headers=headers)
 
-    assert answer.status_code in (200, 201)
+    assert response.status_code in (200, 201)
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/graphql"])
@@ -69,24 +71,24 @@ async def test_another_charset_is_named_in_the_refusal(
 ) -> None:
     headers = {"Content-Type": f"application/json; charset={charset}"}
 
-    answer = await ada_client.post(path, content=b"{}", headers=headers)
+    response = await ada_client.post(path, content=b"{}", headers=headers)
 
-    problem = answer.json()["errors"][0]["extensions"] if path == "/graphql" else answer.json()
-    assert answer.status_code == 415
+    problem = response.json()["errors"][0]["extensions"] if path == "/graphql" else response.json()
+    assert response.status_code == 415
     assert problem["detail"] == f"The request body must be UTF-8, and not {charset[:50]}"
 
 
 @pytest.mark.parametrize("name", ["variables", "operationName", "extensions"])
 async def test_a_form_may_leave_a_member_empty(name: str, ada_client: httpx.AsyncClient) -> None:
-    answer = await ada_client.get("/graphql", params={"query": "{ viewer { userId } }", name: ""})
+    response = await ada_client.get("/graphql", params={"query": "{ viewer { userId } }", name: ""})
 
-    assert answer.json()["data"] == {"viewer": {"userId": "ada"}}
+    assert response.json()["data"] == {"viewer": {"userId": "ada"}}
 
 
 async def test_a_query_must_not_be_empty(ada_client: httpx.AsyncClient) -> None:
-    answer = await ada_client.get("/graphql", params={"query": ""})
+    response = await ada_client.get("/graphql", params={"query": ""})
 
-    assert answer.json()["errors"][0]["extensions"]["code"] == "GRAPHQL_PARSE_FAILED"
+    assert response.json()["errors"][0]["extensions"]["code"] == "GRAPHQL_PARSE_FAILED"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ async def test_an_error_never_repeats_the_callers_own_token(
 
     request: dict[str, object] = {name: filled(value) for name, value in send.items()}
     headers = {**request.pop("headers", {}), "Authorization": f"Bearer {credentials}"}
-    answer = await client.request(**request, headers=headers)  # type: ignore[arg-type]
+    response = await client.request(**request, headers=headers)  # type: ignore[arg-type]
 
-    assert b'"errors"' in answer.content or answer.status_code == 404
-    assert ada.token[:12] not in answer.text
+    assert b'"errors"' in response.content or response.status_code == 404
+    assert ada.token[:12] not in response.text

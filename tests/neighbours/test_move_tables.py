@@ -51,7 +51,8 @@ async def values(url: str, query: str) -> list[str]:
 
 OUR_SCHEMAS = """
     SELECT relnamespace::regnamespace FROM pg_class
-    WHERE relname IN ('tasks', 'idempotency_keys', 'twofold_alembic_version') AND relkind = 'r'
+    WHERE relkind = 'r'
+        AND relname IN ('tasks', 'idempotency_keys', 'feeds', 'twofold_alembic_version')
 """
 
 
@@ -246,7 +247,7 @@ async def test_a_table_in_use_ends_the_move_within_a_bound_and_nothing_is_change
 # --- What cannot be moved -----------------------------------------------------------------
 
 
-async def test_a_role_that_is_not_the_owner_is_told_so(
+async def test_a_role_that_is_not_the_owner_gets_a_message(
     owners: str, servants: str, move: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await run_sql(owners, "CREATE SCHEMA ours; GRANT CREATE, USAGE ON SCHEMA ours TO servant")
@@ -326,6 +327,6 @@ async def test_what_cannot_be_moved_is_said_in_a_sentence(
 
     assert await move(url, schema) in (1, 2)
 
-    said = capsys.readouterr().err
-    assert problem in said
-    assert "Traceback" not in said
+    errors = capsys.readouterr().err
+    assert problem in errors
+    assert "Traceback" not in errors

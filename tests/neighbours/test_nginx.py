@@ -60,10 +60,10 @@ async def test_the_pages_load_their_files(path: str, proxied: httpx.AsyncClient)
     page = await proxied.get(PREFIX + path, headers={"Accept": "text/html"})
 
     addresses = re.findall(r'(?:src|href)="(?!data:)([^"]+)"', page.text)
-    answers = [await proxied.get(page.url.join(address)) for address in addresses]
+    responses = [await proxied.get(page.url.join(address)) for address in addresses]
     assert len(addresses) >= 2
-    assert {answer.status_code for answer in answers} == {200}
-    assert {answer.url.path.startswith(PREFIX) for answer in answers} == {True}
+    assert {response.status_code for response in responses} == {200}
+    assert {response.url.path.startswith(PREFIX) for response in responses} == {True}
 
 
 @pytest.mark.parametrize("path", ["/graphql", "/graphql/"])
@@ -73,10 +73,10 @@ async def test_graphiql_finds_its_endpoint(path: str, proxied: httpx.AsyncClient
 
     members = json.loads(configuration)
     query = {"query": "{ viewer { userId } }"}
-    answer = await proxied.post(page.url.join(members["endpoint"]), json=query)
+    response = await proxied.post(page.url.join(members["endpoint"]), json=query)
     documentation = await proxied.get(page.url.join(members["docs"]))
 
-    assert answer.json()["data"] == {"viewer": {"userId": "ada"}}
+    assert response.json()["data"] == {"viewer": {"userId": "ada"}}
     assert documentation.status_code == 200
 
 

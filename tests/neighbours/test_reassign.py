@@ -91,7 +91,7 @@ async def test_all_tasks_of_a_user_and_only_they_are_given_away(
 
 
 @pytest.mark.parametrize(
-    ("ids", "code", "said"),
+    ("ids", "code", "expected"),
     [
         (["nobody", "ada"], 0, "Reassigned 0 tasks.\n"),
         (["--", "-x", "--y"], 0, "Reassigned 0 tasks.\n"),
@@ -103,12 +103,12 @@ async def test_all_tasks_of_a_user_and_only_they_are_given_away(
     ],
 )
 async def test_the_exit_code_and_a_sentence_tell_what_was_done(
-    reassign: Run, capsys: pytest.CaptureFixture[str], ids: list[str], code: int, said: str
+    reassign: Run, capsys: pytest.CaptureFixture[str], ids: list[str], code: int, expected: str
 ) -> None:
     assert await reassign(*ids) == code
 
     output = capsys.readouterr()
-    assert output.out + output.err == said
+    assert output.out + output.err == expected
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ async def test_a_failure_says_what_was_done_before(
 
     assert await reassign("visitor", "ada") == 1
 
-    said = capsys.readouterr().err
-    assert said.startswith(f"Reassigned {done} tasks, then it failed: ")
-    assert reason in said
+    expected = capsys.readouterr().err
+    assert expected.startswith(f"Reassigned {done} tasks, then it failed: ")
+    assert reason in expected
 
 
 async def test_a_hundred_thousand_tasks_are_given_away_in_steps(

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from api.charges import Cost, Kind
+from api.live.hints import RedisHints
 from api.rate_limit.budget import Budget
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
+from persistence.redis_url import parse_redis_url
 from tests.conftest import ROOT, settings_of_tests
+from tests.control import GIVE_UP
+from tests.log_lines import records_of
 
 [RULES] = re.findall(r"ACL SETUSER twofold (.+)", (Path(ROOT) / "docs/deploy.md").read_text())
-RIGHTS = [rule for rule in RULES.split() if rule[0] in "+~"]
+OF_HINTS = ["&twofold:changes", "+publish", "+subscribe"]
+RIGHTS = [rule for rule in RULES.split() if rule[0] in "+~" and rule not in OF_HINTS]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +78,7 @@ async def test_a_missing_right_is_named_in_the_log(
     await admin.execute_command("ACL", "SETUSER", "twofold", *rules)
 
     assert await spend(valkey, admin, again=right == "+rpop") == "degraded"
-    [warning] = [record.getMessage() for record in caplog.records]
+    [warning] = [record.getMessage() for record in records_of(caplog, "twofold.budget")]
     assert "NOPERM" in warning or "ACL failure" in warning or "No permissions" in warning
     assert "password" not in warning
 
@@ -85,3 +91,40 @@ async def test_rights_to_some_keys_alone_do_not_pass_for_enough(
     await admin.execute_command("ACL", "SETUSER", "twofold", *rules)
 
     assert await spend(valkey, admin) == "degraded"
+
+
+# --- Hints between instances --------------------------------------------------------------
+
+
+@asynccontextmanager
+async def hints_of(valkey: Valkey) -> AsyncIterator[RedisHints]:
+    """Hints that have just connected, or failed to."""
+    server = parse_redis_url(f"redis://twofold:password@127.0.0.1:{valkey.port}/0")
+    connected = asyncio.Event()
+    hints = RedisHints(server, lambda _: None, connected.set)
+    hints.open()
+    async with asyncio.timeout(GIVE_UP):
+        while not (connected.is_set() or hints.are_lost):  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)
+    yield hints
+    await hints.close()
+
+
+async def test_the_documented_rights_are_enough_for_hints(valkey: Valkey, admin: Redis) -> None:
+    await admin.execute_command("ACL", "SETUSER", "twofold", *RULES.split())
+
+    async with hints_of(valkey) as hints:
+        assert not hints.are_lost
+
+
+@pytest.mark.parametrize("right", OF_HINTS)
+async def test_a_missing_right_of_hints_is_named_in_the_log(
+    right: str, valkey: Valkey, admin: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = [rule for rule in RULES.split() if rule != right]
+    await admin.execute_command("ACL", "SETUSER", "twofold", *rules)
+
+    async with hints_of(valkey) as hints:
+        assert hints.are_lost
+    [warning] = [record.getMessage() for record in records_of(caplog, "twofold.live")]
+    assert "NOPERM" in warning or "No permissions" in warning

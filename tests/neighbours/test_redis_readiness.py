@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from api.app import create_app
 from persistence.embedded.valkey import Valkey
@@ -18,16 +19,16 @@ from tests.control import Control
 
 
 @pytest.fixture
-def lonely() -> Iterator[Valkey]:
+def separate_redis() -> Iterator[Valkey]:
     with embedded_valkey() as server:
         yield server
 
 
 @pytest.fixture
-async def idle(lonely: Valkey, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def idle(separate_redis: Valkey, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an app that nobody else uses."""
     app = create_app(settings_of_tests(
-        database_url=database_url, redis_url=lonely.url, rate_limit_enabled=True,
+        database_url=database_url, redis_url=separate_redis.url, rate_limit_enabled=True,
     ))  # fmt: skip
     async with app.router.lifespan_context(app), new_client(app) as client:
         yield client
@@ -42,21 +43,37 @@ async def seconds_until(client: httpx.AsyncClient, status: str) -> float:
 
 
 @pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "stopped"])
-async def test_a_redis_that_is_gone_is_told_within_two_seconds_and_again_when_it_is_back(
-    is_killed: bool, lonely: Valkey, idle: httpx.AsyncClient
+async def test_a_lost_redis_is_reported_within_two_seconds_and_so_is_its_return(
+    is_killed: bool, separate_redis: Valkey, idle: httpx.AsyncClient
 ) -> None:
     await seconds_until(idle, "ok")
     async with Control.running() as control:
         if is_killed:
-            lonely.kill()
+            separate_redis.kill()
         else:
-            lonely.process.send_signal(signal.SIGSTOP)
+            separate_redis.process.send_signal(signal.SIGSTOP)
         gone = await seconds_until(idle, "degraded")
         if is_killed:
-            lonely.start()
+            separate_redis.start()
         else:
-            lonely.process.send_signal(signal.SIGCONT)
+            separate_redis.process.send_signal(signal.SIGCONT)
         back = await seconds_until(idle, "ok")
 
     assert gone < control.bound(2.0)
     assert back < control.bound(3.0)
+
+
+async def test_a_redis_that_keeps_budgets_and_delivers_no_hints_is_degraded(
+    separate_redis: Valkey, database_url: str
+) -> None:
+    async with Redis.from_url(separate_redis.url) as admin:
+        rules = ("on", ">password", "~*", "+@all", "-subscribe")
+        await admin.execute_command("ACL", "SETUSER", "limited", *rules)
+    url = f"redis://limited:password@127.0.0.1:{separate_redis.port}/0"
+    app = create_app(settings_of_tests(
+        database_url=database_url, redis_url=url, rate_limit_enabled=True,
+    ))  # fmt: skip
+    async with app.router.lifespan_context(app), new_client(app) as client:
+        await seconds_until(client, "degraded")
+
+        assert app.state.twofold.budget.redis == "ok"  # type: ignore[attr-defined]

@@ -97,7 +97,7 @@ def test_several_limits_in_one_string_are_refused(limit: str) -> None:
 
 
 @pytest.mark.parametrize("limit", ["100/0 minute", "0/minute", "5 per 0 hour"])
-def test_a_limit_that_allows_nothing_is_refused(limit: str) -> None:
+def test_a_limit_that_allows_nothing_is_rejected(limit: str) -> None:
     with pytest.raises(ValidationError, match="It allows nothing"):
         settings_of_tests(database_url="postgresql://h/d", rate_limit_read=limit)
 

@@ -9,7 +9,7 @@ from api.server import readiness
 from tests.conftest import new_client, run_sql, settings_of_tests
 
 
-@pytest.mark.parametrize("table", ["tasks", "idempotency_keys", "user_sessions"])
+@pytest.mark.parametrize("table", ["tasks", "idempotency_keys", "feeds", "user_sessions"])
 async def test_row_level_security_that_hides_rows_stops_the_start(
     owners: str, servants: str, table: str
 ) -> None:
@@ -21,7 +21,7 @@ async def test_row_level_security_that_hides_rows_stops_the_start(
             pass
 
 
-@pytest.mark.parametrize("table", ["tasks", "idempotency_keys", "user_sessions"])
+@pytest.mark.parametrize("table", ["tasks", "idempotency_keys", "feeds", "user_sessions"])
 async def test_row_level_security_that_is_enabled_later_is_seen_by_readiness(
     owners: str, servants: str, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

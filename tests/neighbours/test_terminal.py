@@ -6,9 +6,10 @@ import asyncio
 import fcntl
 import os
 import pty
+import signal
 import sys
 import termios
-from asyncio.subprocess import create_subprocess_exec
+from asyncio.subprocess import PIPE, create_subprocess_exec
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -18,12 +19,13 @@ import httpx
 import pytest
 
 from persistence.embedded.postgres import Postgres
+from persistence.embedded.processes import free_port
 from persistence.migrations import MIGRATION_LOCK
 from tests.conftest import HASH_SECRET, ROOT, new_database
 from tests.control import GIVE_UP
 from tests.drills.service import locked_tasks
 from tests.people import Person, sign_in
-from tests.servers import free_port, until_listening
+from tests.servers import until_listening
 from tests.surfaces import RestSurface
 
 CTRL_C: Final = b"\x03"
@@ -137,6 +139,52 @@ async def test_further_ctrl_c_end_what_still_runs_without_a_traceback(
     assert code == 0
     assert ended == 503
     assert "Traceback" not in shell.screen
+
+
+_SLOW_TO_END: Final = """
+import asyncio, sys, uvicorn
+from api.server.server import Server
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    try:
+        print("waits", flush=True)
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        print("ends", flush=True)
+        await asyncio.sleep(0.5)
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body"})
+
+Server(uvicorn.Config(app, port=int(sys.argv[1]), log_level="critical", lifespan="off")).run()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_that_comes_last_of_all_leaves_requests_their_responses(
+    number: signal.Signals,
+) -> None:
+    """As it happens while Ctrl-C is pressed a third time, when the event loop ends already."""
+    port = free_port()
+    process = await create_subprocess_exec(
+        sys.executable, "-c", _SLOW_TO_END, str(port), stdout=PIPE, stderr=PIPE, cwd=ROOT
+    )
+    assert process.stdout
+    await until_listening(port)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=GIVE_UP) as client:
+        response = asyncio.create_task(client.get("/"))
+        assert await process.stdout.readline() == b"waits\n"
+        process.send_signal(signal.SIGINT)
+        await asyncio.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert await process.stdout.readline() == b"ends\n"
+        process.send_signal(number)
+        _, errors = await process.communicate()
+
+        assert (await response).status_code == 503
+        assert errors == b""
+        assert process.returncode == 0
 
 
 async def create(client: httpx.AsyncClient, ada: Person) -> int:

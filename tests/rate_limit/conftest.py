@@ -34,7 +34,7 @@ async def windows(valkey: Valkey, redis: Redis) -> AsyncIterator[RedisSlidingWin
 
 
 @pytest.fixture
-def lonely() -> Iterator[Valkey]:
+def separate_redis() -> Iterator[Valkey]:
     """A Valkey of the test's own, to be ill-treated."""
     with embedded_valkey() as server:
         yield server

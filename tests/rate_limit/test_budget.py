@@ -1,4 +1,4 @@
-"""One budget a person: exact across instances, the same in both protocols, told in every answer."""
+"""One budget per person: exact across instances, equal in both protocols, in every response."""
 
 from __future__ import annotations
 
@@ -86,24 +86,24 @@ def bearer(person: Person) -> dict[str, str]:
 async def test_exactly_a_hundred_of_four_hundred_reads_are_admitted(
     carol: Person, shared: list[httpx.AsyncClient]
 ) -> None:
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(shared[n % 2].get("/tasks?limit=1", headers=bearer(carol)) for n in range(400))
     )
 
-    assert sorted(answer.status_code for answer in answers) == [200] * 100 + [429] * 300
+    assert sorted(response.status_code for response in responses) == [200] * 100 + [429] * 300
 
 
 async def test_exactly_thirty_of_a_hundred_and_twenty_writes_are_admitted(
     carol: Person, shared: list[httpx.AsyncClient], sql: asyncpg.Connection
 ) -> None:
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(
             shared[n % 2].post("/tasks", json={"title": f"task {n}"}, headers=bearer(carol))
             for n in range(120)
         )
     )
 
-    assert sorted(answer.status_code for answer in answers) == [201] * 30 + [429] * 90
+    assert sorted(response.status_code for response in responses) == [201] * 30 + [429] * 90
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 30
 
 
@@ -126,9 +126,9 @@ async def test_the_budget_is_exact_across_processes(
             [one, other][n % 2].post("/tasks", json={"title": "x"}, headers=bearer(frank))
             for n in range(120)
         ]
-        answers = await asyncio.gather(*reads, *writes)
+        responses = await asyncio.gather(*reads, *writes)
 
-    statuses = Counter(answer.status_code for answer in answers)
+    statuses = Counter(response.status_code for response in responses)
     assert statuses == {200: 100, 201: 30, 429: 300 + 90}
 
 
@@ -183,18 +183,18 @@ async def test_an_exhausted_budget_says_when_to_come_back(
 ) -> None:
     await spend_all_writes(carol)
 
-    answer = await shared[1].delete("/tasks/1", headers=bearer(carol))
+    response = await shared[1].delete("/tasks/1", headers=bearer(carol))
 
-    problem = answer.json()
-    assert answer.status_code == 429
-    assert 0 < int(answer.headers["Retry-After"]) <= 60
-    assert answer.headers["RateLimit"] == f'"write";r=0;t={answer.headers["Retry-After"]}'
-    assert problem["retry_after"] == int(answer.headers["Retry-After"])
+    problem = response.json()
+    assert response.status_code == 429
+    assert 0 < int(response.headers["Retry-After"]) <= 60
+    assert response.headers["RateLimit"] == f'"write";r=0;t={response.headers["Retry-After"]}'
+    assert problem["retry_after"] == int(response.headers["Retry-After"])
     assert problem["detail"] == f"Too many requests. Retry after {problem['retry_after']} seconds."
     assert problem["rate_limit_info"] == {
         "limit": 30,
         "remaining": 0,
-        "reset": int(answer.headers["X-RateLimit-Reset"]),
+        "reset": int(response.headers["X-RateLimit-Reset"]),
         "window_seconds": 60,
     }
 
@@ -211,28 +211,28 @@ async def test_an_exhausted_budget_says_when_to_come_back(
         ("DELETE", "/tasks/999", {}, 404),
     ],
 )
-async def test_every_answer_to_a_charged_request_says_what_is_left(
+async def test_every_response_to_a_charged_request_says_what_is_left(
     method: str, path: str, sent: dict[str, Any], status: int,
     carol: Person, shared: list[httpx.AsyncClient],
 ) -> None:  # fmt: skip
     kind, limit = ("read", 100) if method in ("GET", "HEAD") else ("write", 30)
 
-    answer = await shared[0].request(method, path, headers=bearer(carol), **sent)
+    response = await shared[0].request(method, path, headers=bearer(carol), **sent)
 
-    assert answer.status_code == status
-    assert answer.headers["X-RateLimit-Limit"] == str(limit)
-    assert answer.headers["X-RateLimit-Remaining"] == str(limit - 1)
-    assert 58 <= int(answer.headers["X-RateLimit-Reset"]) - time.time() <= 61
-    assert answer.headers["RateLimit-Policy"] == f'"{kind}";q={limit};w=60'
-    assert answer.headers["RateLimit"] in [
+    assert response.status_code == status
+    assert response.headers["X-RateLimit-Limit"] == str(limit)
+    assert response.headers["X-RateLimit-Remaining"] == str(limit - 1)
+    assert 58 <= int(response.headers["X-RateLimit-Reset"]) - time.time() <= 61
+    assert response.headers["RateLimit-Policy"] == f'"{kind}";q={limit};w=60'
+    assert response.headers["RateLimit"] in [
         f'"{kind}";r={limit - 1};t={seconds}' for seconds in (59, 60)
     ]
 
 
 async def test_what_is_left_only_falls(carol: Person, shared: list[httpx.AsyncClient]) -> None:
-    answers = [await shared[n % 2].get("/tasks", headers=bearer(carol)) for n in range(5)]
+    responses = [await shared[n % 2].get("/tasks", headers=bearer(carol)) for n in range(5)]
 
-    left = [int(answer.headers["X-RateLimit-Remaining"]) for answer in answers]
+    left = [int(response.headers["X-RateLimit-Remaining"]) for response in responses]
     assert left == [99, 98, 97, 96, 95]
 
 
@@ -243,18 +243,18 @@ async def test_what_is_left_only_falls(carol: Person, shared: list[httpx.AsyncCl
 async def test_what_is_free_costs_nothing(
     method: str, path: str, carol: Person, shared: list[httpx.AsyncClient], redis: Redis
 ) -> None:
-    answer = await shared[0].request(method, path, headers=bearer(carol))
+    response = await shared[0].request(method, path, headers=bearer(carol))
 
-    assert "X-RateLimit-Limit" not in answer.headers
+    assert "X-RateLimit-Limit" not in response.headers
     assert await payers(redis) == []
 
 
 async def test_a_stranger_is_401_until_the_address_is_spent(
     shared: list[httpx.AsyncClient],
 ) -> None:
-    answers = [await shared[n % 2].post("/tasks", content=b"{") for n in range(32)]
+    responses = [await shared[n % 2].post("/tasks", content=b"{") for n in range(32)]
 
-    assert [answer.status_code for answer in answers] == [401] * 30 + [429] * 2
+    assert [response.status_code for response in responses] == [401] * 30 + [429] * 2
 
 
 async def test_a_session_never_touches_the_budget_of_its_address(
@@ -270,10 +270,10 @@ async def test_a_session_never_touches_the_budget_of_its_address(
 async def test_switched_off_nothing_is_counted(database_url: str, sql: asyncpg.Connection) -> None:
     async with instance(database_url, rate_limit_enabled=False) as client:
         dave = await sign_in(sql, RestSurface(client), "dave", HASH_SECRET)
-        answers = [await client.get("/tasks", headers=bearer(dave)) for _ in range(105)]
+        responses = [await client.get("/tasks", headers=bearer(dave)) for _ in range(105)]
 
-    assert {answer.status_code for answer in answers} == {200}
-    assert "X-RateLimit-Limit" not in answers[-1].headers
+    assert {response.status_code for response in responses} == {200}
+    assert "X-RateLimit-Limit" not in responses[-1].headers
 
 
 async def test_variables_of_slowapi_change_nothing(

@@ -17,6 +17,7 @@ from api.rate_limit.redis_sliding_window import RedisSlidingWindow
 from persistence.embedded.valkey import Valkey
 from tests.conftest import HASH_SECRET
 from tests.control import GIVE_UP, Control
+from tests.log_lines import records_of
 from tests.people import sign_in
 from tests.rate_limit.servers import instance, opened
 from tests.surfaces import RestSurface
@@ -24,15 +25,15 @@ from tests.surfaces import RestSurface
 MINUTE = Limit(100, 60)
 
 
-async def test_a_stopped_redis_holds_up_nobody_for_long(lonely: Valkey) -> None:
+async def test_a_stopped_redis_delays_no_request_for_long(separate_redis: Valkey) -> None:
     async with (
         Control.running() as control,
-        opened(lonely.url, waiting=0.3, probe_every=0.1) as windows,
+        opened(separate_redis.url, waiting=0.3, probe_every=0.1) as windows,
     ):
-        lonely.process.send_signal(signal.SIGSTOP)
+        separate_redis.process.send_signal(signal.SIGSTOP)
 
         waits = [await timed(windows) for _ in range(20)]
-        lonely.process.send_signal(signal.SIGCONT)
+        separate_redis.process.send_signal(signal.SIGCONT)
 
         assert max(waits) < control.bound(0.35)
         # The first three wait as long as they may, the others not at all.
@@ -40,29 +41,31 @@ async def test_a_stopped_redis_holds_up_nobody_for_long(lonely: Valkey) -> None:
         await until(lambda: not windows.is_degraded)
 
 
-async def test_those_who_wait_together_are_released_together(lonely: Valkey) -> None:
-    async with Control.running() as control, opened(lonely.url, waiting=0.5) as windows:
-        lonely.process.send_signal(signal.SIGSTOP)
+async def test_those_who_wait_together_are_released_together(separate_redis: Valkey) -> None:
+    async with Control.running() as control, opened(separate_redis.url, waiting=0.5) as windows:
+        separate_redis.process.send_signal(signal.SIGSTOP)
         early = [asyncio.create_task(timed(windows)) for _ in range(3)]
         await asyncio.sleep(0.4)
         late = [asyncio.create_task(timed(windows)) for _ in range(10)]
 
         await asyncio.gather(*early)
         waits = await asyncio.gather(*late)
-        lonely.process.send_signal(signal.SIGCONT)
+        separate_redis.process.send_signal(signal.SIGCONT)
 
         assert max(waits) < control.bound(0.2)
 
 
-async def test_time_that_runs_out_for_all_at_once_is_nobodys_error(lonely: Valkey) -> None:
+async def test_hits_that_time_out_together_end_in_time_and_redis_is_used_again(
+    separate_redis: Valkey,
+) -> None:
     async with (
         Control.running() as control,
-        opened(lonely.url, waiting=0.3, probe_every=0.1) as windows,
+        opened(separate_redis.url, waiting=0.3, probe_every=0.1) as windows,
     ):
-        lonely.process.send_signal(signal.SIGSTOP)
+        separate_redis.process.send_signal(signal.SIGSTOP)
 
         waits = await asyncio.gather(*(timed(windows) for _ in range(30)))
-        lonely.process.send_signal(signal.SIGCONT)
+        separate_redis.process.send_signal(signal.SIGCONT)
 
         assert max(waits) < control.bound(0.5)
         await until(lambda: not windows.is_degraded)
@@ -81,31 +84,34 @@ async def until(done: Any, seconds: float = GIVE_UP) -> None:
 
 
 async def test_a_killed_redis_is_counted_around_and_found_again(
-    lonely: Valkey, caplog: pytest.LogCaptureFixture
+    separate_redis: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "twofold.budget")
-    async with opened(lonely.url, waiting=0.5, probe_every=0.1) as windows:
-        lonely.kill()
+    async with opened(separate_redis.url, waiting=0.5, probe_every=0.1) as windows:
+        separate_redis.kill()
         local = [(await windows.hit("ada", Limit(5, 60), 1)).allowed for _ in range(8)]
-        lonely.start()
+        separate_redis.start()
         await until(lambda: not windows.is_degraded)
 
         shared = await windows.hit("ada", Limit(5, 60), 1)
 
     assert local == [True] * 5 + [False] * 3
     assert shared.remaining == 4
-    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert [record.levelname for record in records_of(caplog, "twofold.budget")] == [
+        "WARNING",
+        "INFO",
+    ]
 
 
 async def test_the_warning_says_why_and_where(
-    lonely: Valkey, caplog: pytest.LogCaptureFixture
+    separate_redis: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    place = lonely.url.partition("@")[2].partition("/")[0]
-    lonely.process.send_signal(signal.SIGSTOP)
-    async with opened(lonely.url, waiting=0.05):
-        lonely.process.send_signal(signal.SIGCONT)
-    lonely.kill()
-    async with opened(lonely.url):
+    place = separate_redis.url.partition("@")[2].partition("/")[0]
+    separate_redis.process.send_signal(signal.SIGSTOP)
+    async with opened(separate_redis.url, waiting=0.05):
+        separate_redis.process.send_signal(signal.SIGCONT)
+    separate_redis.kill()
+    async with opened(separate_redis.url):
         pass
 
     hung, killed = (record.getMessage() for record in caplog.records)
@@ -127,7 +133,7 @@ async def test_the_warning_holds_no_secret(caplog: pytest.LogCaptureFixture) -> 
         async with opened(f"redis://ada:sword%26fish@127.0.0.1:{port}/0"):
             pass
 
-    [warning] = [record.getMessage() for record in caplog.records]
+    [warning] = [record.getMessage() for record in records_of(caplog, "twofold.budget")]
     assert "denied" in warning
     assert f"127.0.0.1:{port}" in warning
     assert "\n" not in warning
@@ -137,9 +143,9 @@ async def test_the_warning_holds_no_secret(caplog: pytest.LogCaptureFixture) -> 
 
 
 async def test_a_single_failure_does_not_open_the_breaker(
-    lonely: Valkey, monkeypatch: pytest.MonkeyPatch
+    separate_redis: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened(lonely.url) as windows:
+    async with opened(separate_redis.url) as windows:
         monkeypatch.setattr(windows._connection, "_timeout", 0.0)
         await windows.hit("ada", MINUTE, 1)
         monkeypatch.undo()
@@ -151,8 +157,8 @@ async def test_a_single_failure_does_not_open_the_breaker(
         assert standing.remaining in (98, 99)
 
 
-async def test_a_redis_without_memory_is_counted_around(lonely: Valkey) -> None:
-    async with opened(lonely.url) as windows, Redis.from_url(lonely.url) as redis:
+async def test_a_redis_without_memory_is_counted_around(separate_redis: Valkey) -> None:
+    async with opened(separate_redis.url) as windows, Redis.from_url(separate_redis.url) as redis:
         await redis.config_set("maxmemory", 1)
 
         standings = [await windows.hit("ada", MINUTE, 1) for _ in range(5)]
@@ -162,9 +168,12 @@ async def test_a_redis_without_memory_is_counted_around(lonely: Valkey) -> None:
 
 
 async def test_a_redis_that_cannot_count_is_not_taken_back(
-    lonely: Valkey, caplog: pytest.LogCaptureFixture
+    separate_redis: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with opened(lonely.url, probe_every=0.02) as windows, Redis.from_url(lonely.url) as redis:
+    async with (
+        opened(separate_redis.url, probe_every=0.02) as windows,
+        Redis.from_url(separate_redis.url) as redis,
+    ):
         await redis.replicaof("127.0.0.1", "1")
 
         for _ in range(50):
@@ -172,14 +181,14 @@ async def test_a_redis_that_cannot_count_is_not_taken_back(
             await asyncio.sleep(0.01)
 
         assert windows.is_degraded
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert [record.levelname for record in records_of(caplog, "twofold.budget")] == ["WARNING"]
 
 
 async def test_an_instance_starts_without_redis_and_says_so(
-    database_url: str, lonely: Valkey, sql: asyncpg.Connection
+    database_url: str, separate_redis: Valkey, sql: asyncpg.Connection
 ) -> None:
-    lonely.kill()
-    async with instance(database_url, redis_url=lonely.url) as client:
+    separate_redis.kill()
+    async with instance(database_url, redis_url=separate_redis.url) as client:
         erin = await sign_in(sql, RestSurface(client), "erin", HASH_SECRET)
 
         await erin.create_task("nobody waits for Redis")

@@ -26,14 +26,14 @@ async def connection(valkey: Valkey) -> AsyncIterator[RedisConnection]:
 
 
 @asynccontextmanager
-async def connected_to(answer: Callable[[bytes], bytes]) -> AsyncIterator[RedisConnection]:
+async def connected_to(response: Callable[[bytes], bytes]) -> AsyncIterator[RedisConnection]:
     """A connection to a server that answers what it reads like this; ``b""`` is no answer."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert b"HELLO" in await reader.read(2**20)
         writer.write(b"-ERR unknown command 'HELLO'\r\n")
         while received := await reader.read(2**20):
-            writer.write(answer(received))
+            writer.write(response(received))
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
@@ -65,11 +65,11 @@ async def test_a_caller_that_is_cancelled_or_refused_takes_no_others_reply(
 async def test_commands_of_one_turn_leave_in_one_write() -> None:
     received: list[bytes] = []
 
-    def answer(commands: bytes) -> bytes:
+    def respond(commands: bytes) -> bytes:
         received.append(commands)
         return b"+OK\r\n" * commands.count(b"PING")
 
-    async with connected_to(answer) as connection:
+    async with connected_to(respond) as connection:
         await asyncio.gather(*(connection.call("PING") for _ in range(20)))
 
     assert len(received) == 1
@@ -78,13 +78,13 @@ async def test_commands_of_one_turn_leave_in_one_write() -> None:
 async def test_silence_ends_every_call_and_a_late_reply_is_not_anothers() -> None:
     waiting = asyncio.Event()
 
-    def answer(commands: bytes) -> bytes:
+    def respond(commands: bytes) -> bytes:
         if not waiting.is_set():
             return b""
         # Those of before, and this one.
         return b"+late\r\n" * 3 + b"+new\r\n"
 
-    async with connected_to(answer) as connection:
+    async with connected_to(respond) as connection:
         silent = await asyncio.gather(
             *(connection.call("PING") for _ in range(3)), return_exceptions=True
         )

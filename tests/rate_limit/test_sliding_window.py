@@ -40,7 +40,10 @@ async def test_the_window_moves() -> None:
 
     # A fixed window would have let two more through here, at its edge.
     assert (full.allowed, one_left.allowed, none_left.allowed) == (False, True, False)
-    assert (full.fits_in, full.full_in) == (pytest.approx(0.4), pytest.approx(1.0))
+    assert (full.seconds_until_allowed, full.seconds_until_full) == (
+        pytest.approx(0.4),
+        pytest.approx(1.0),
+    )
 
 
 async def test_the_window_moves_on_redis(windows: RedisSlidingWindow) -> None:
@@ -59,11 +62,11 @@ async def test_the_window_moves_on_redis(windows: RedisSlidingWindow) -> None:
             break
 
     assert (full.allowed, one_left.allowed, none_left.allowed) == (False, True, False)
-    assert full.fits_in == pytest.approx(first.now + 1 - full.now, abs=0.01)
-    assert full.full_in == pytest.approx(other.now + 1 - full.now, abs=0.01)
+    assert full.seconds_until_allowed == pytest.approx(first.now + 1 - full.now, abs=0.01)
+    assert full.seconds_until_full == pytest.approx(other.now + 1 - full.now, abs=0.01)
 
 
-async def test_fits_in_is_when_this_cost_fits() -> None:
+async def test_a_refusal_reports_when_this_cost_will_fit() -> None:
     second = Limit(3, 1)
     clock = Clock()
     counted = LocalSlidingWindow(clock=clock)
@@ -74,11 +77,13 @@ async def test_fits_in_is_when_this_cost_fits() -> None:
     of_one = await counted.hit("ada", second, 1)
     of_three = await counted.hit("ada", second, 3)
 
-    assert of_one.fits_in == pytest.approx(0.5)
-    assert of_three.fits_in == pytest.approx(1.0)
+    assert of_one.seconds_until_allowed == pytest.approx(0.5)
+    assert of_three.seconds_until_allowed == pytest.approx(1.0)
 
 
-async def test_fits_in_is_when_this_cost_fits_on_redis(windows: RedisSlidingWindow) -> None:
+async def test_a_refusal_reports_when_this_cost_will_fit_on_redis(
+    windows: RedisSlidingWindow,
+) -> None:
     three = Limit(3, 60)
     first = await windows.hit("ada", three, 1)
     await asyncio.sleep(0.2)
@@ -88,9 +93,9 @@ async def test_fits_in_is_when_this_cost_fits_on_redis(windows: RedisSlidingWind
     of_three = await windows.hit("ada", three, 3)
 
     # By Redis's clock alone, however late this process was.
-    assert of_one.fits_in == pytest.approx(first.now + 60 - of_one.now, abs=0.01)
-    assert of_three.fits_in == pytest.approx(other.now + 60 - of_three.now, abs=0.01)
-    assert of_three.fits_in - of_one.fits_in > 0.1
+    assert of_one.seconds_until_allowed == pytest.approx(first.now + 60 - of_one.now, abs=0.01)
+    assert of_three.seconds_until_allowed == pytest.approx(other.now + 60 - of_three.now, abs=0.01)
+    assert of_three.seconds_until_allowed - of_one.seconds_until_allowed > 0.1
 
 
 class Clock:

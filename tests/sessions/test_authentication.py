@@ -1,4 +1,4 @@
-"""What a token proves, and the one answer to every token that proves nothing."""
+"""What a token proves, and the one response to every token that proves nothing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from api import auth, state
+from api import state
 from api.app import create_app
+from api.auth import authenticator
 from api.server import readiness
 from persistence.embedded.postgres import Postgres
 from persistence.embedded.postgres import postgres as embedded_postgres
@@ -77,10 +78,10 @@ def spoken(value: str | bytes, token: str) -> bytes:
     return raw.replace(b"{token}", token.encode())
 
 
-def without_its_id(answer: httpx.Response) -> tuple[dict[str, Any], dict[str, str]]:
-    """What is left to tell one answer from another."""
-    headers = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
-    body = answer.json()
+def without_its_id(response: httpx.Response) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is left to tell one response from another."""
+    headers = {name: value for name, value in response.headers.items() if name != "x-request-id"}
+    body = response.json()
     return {name: body[name] for name in body.keys() - {"request_id", "timestamp"}}, headers
 
 
@@ -98,7 +99,7 @@ in_both_layouts = pytest.mark.parametrize(
 
 
 @in_both_layouts
-async def test_every_token_that_does_not_count_gets_one_answer_in_one_trip(
+async def test_every_token_that_does_not_count_gets_one_response_in_one_trip(
     counted: tuple[Service, TripCounter],
 ) -> None:
     service, trips = counted
@@ -107,10 +108,10 @@ async def test_every_token_that_does_not_count_gets_one_answer_in_one_trip(
     wrong = [spoken(token, "") for token in [*GARBAGE, expired, revoked]]
     before = trips.count
 
-    answers = [await service.list_tasks(b"Bearer " + token) for token in wrong]
+    responses = [await service.list_tasks(b"Bearer " + token) for token in wrong]
 
     assert trips.count - before == len(wrong)
-    bodies, headers = zip(*map(without_its_id, answers), strict=True)
+    bodies, headers = zip(*map(without_its_id, responses), strict=True)
     assert list(bodies) == [REFUSAL] * len(wrong)
     assert list(headers) == [headers[0]] * len(wrong)
     assert headers[0]["www-authenticate"] == "Bearer"
@@ -123,7 +124,7 @@ _REVOKE = {
 
 
 @in_both_layouts
-async def test_what_is_no_token_gets_the_same_answer_and_asks_nobody(
+async def test_a_malformed_token_gets_the_same_response_without_a_query(
     counted: tuple[Service, TripCounter],
 ) -> None:
     service, trips = counted
@@ -131,12 +132,12 @@ async def test_what_is_no_token_gets_the_same_answer_and_asks_nobody(
     expected = without_its_id(await service.list_tasks("Bearer garbage"))
     before = trips.count
 
-    answers = [
+    responses = [
         await service.list_tasks(*(spoken(v, token) for v in values)) for values in NO_TOKENS
     ]
 
     assert trips.count == before
-    assert [without_its_id(answer) for answer in answers] == [expected] * len(NO_TOKENS)
+    assert [without_its_id(response) for response in responses] == [expected] * len(NO_TOKENS)
 
 
 @pytest.mark.parametrize(
@@ -144,9 +145,9 @@ async def test_what_is_no_token_gets_the_same_answer_and_asks_nobody(
 )
 async def test_the_scheme_is_known_in_any_case(new_service: NewService, value: str) -> None:
     async with new_service(HASHED) as service:
-        answer = await service.list_tasks(value.format(await service.session()))
+        response = await service.list_tasks(value.format(await service.session()))
 
-        assert answer.status_code == 200
+        assert response.status_code == 200
 
 
 async def test_a_cookie_proves_nothing(new_service: NewService) -> None:
@@ -169,7 +170,7 @@ async def test_a_token_beyond_ascii_is_hashed_as_utf8(new_service: NewService) -
 
 
 @in_both_layouts
-async def test_no_token_and_no_hash_is_in_a_log_or_an_answer(
+async def test_no_token_and_no_hash_is_in_a_log_or_a_response(
     counted: tuple[Service, TripCounter],
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
@@ -180,17 +181,17 @@ async def test_no_token_and_no_hash_is_in_a_log_or_an_answer(
     forms = ["Bearer {}", "Basic {}", "Bearer {} {}", "Bearer {}." + SIGNED_NEW]
 
     async with open_service(service.url, service.layout, better_auth_secrets=NEW) as strict:
-        said = [
+        responses = [
             (await each.list_tasks(form.format(token, token))).text
             for each in (service, strict)
             for form in forms
             for token in tokens
         ]
     await terminate_others(service)
-    said.append((await service.list_tasks(f"Bearer {tokens[0]}")).text)
+    responses.append((await service.list_tasks(f"Bearer {tokens[0]}")).text)
 
     records = map(str, map(vars, caplog.records))
-    logged = "\n".join([caplog.text, *records, capfd.readouterr().err, *said])
+    logged = "\n".join([caplog.text, *records, capfd.readouterr().err, *responses])
     secret = [*tokens, *map(HASHED.key, tokens), SIGNED_NEW, SIGNED_NEW[:20], HASH_SECRET, NEW]
     assert '"route":"/tasks","status":401' in logged
     assert [word for word in secret if word in logged] == []
@@ -254,7 +255,7 @@ async def test_an_app_whose_database_is_away_starts_unready_and_recovers_by_itse
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(readiness, "REUSE_SECONDS", 0.0)
-    monkeypatch.setattr(auth, "FAILURE_SECONDS", 0.0)
+    monkeypatch.setattr(authenticator, "FAILURE_SECONDS", 0.0)
     caplog.set_level(logging.INFO, "twofold")
     unready = await away.get("/health/ready")
     alive = await away.get("/health")
@@ -288,12 +289,12 @@ async def test_requests_to_an_app_whose_database_is_away_don_t_wait_for_one_anot
     identity = {"Authorization": "Bearer x"}
     async with Control.running() as control:
         started = time.monotonic()
-        answers = await asyncio.gather(*(away.get("/tasks", headers=identity) for _ in range(8)))
+        responses = await asyncio.gather(*(away.get("/tasks", headers=identity) for _ in range(8)))
         took = time.monotonic() - started
     fragile.start()
 
-    assert [answer.status_code for answer in answers] == [503] * 8
-    assert [answer.headers["retry-after"] for answer in answers] == ["2"] * 8
+    assert [response.status_code for response in responses] == [503] * 8
+    assert [response.headers["retry-after"] for response in responses] == ["2"] * 8
     assert took < control.bound(2)
 
 

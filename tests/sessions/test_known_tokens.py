@@ -12,7 +12,8 @@ import pytest
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.rate_limit.answers import MAX_UNITS
+from api.rate_limit.response_slots import MAX_SLOTS
+from persistence.pool import UNIDENTIFIED
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.operations import Task
 from tests.people import Person, sign_in, token_hash
@@ -99,7 +100,7 @@ async def test_each_layout_of_sessions_can_be_joined(
 
     lists = [await service.client.get("/tasks?limit=5", headers=headers) for _ in range(3)]
 
-    assert [[task["title"] for task in answer.json()] for answer in lists] == [["water"]] * 3
+    assert [[task["title"] for task in response.json()] for response in lists] == [["water"]] * 3
     assert trips.count - before == 3
 
 
@@ -114,9 +115,11 @@ async def test_a_table_whose_name_looks_like_a_parameter_can_be_joined(
         headers = {"Authorization": "Bearer known"}
         await service.client.post("/tasks", json={"title": "water"}, headers=headers)
 
-        answers = [await service.client.get("/tasks?limit=5", headers=headers) for _ in range(3)]
+        responses = [await service.client.get("/tasks?limit=5", headers=headers) for _ in range(3)]
 
-    assert [[task["title"] for task in answer.json()] for answer in answers] == [["water"]] * 3
+    assert [[task["title"] for task in response.json()] for response in responses] == [
+        ["water"]
+    ] * 3
 
 
 async def test_a_session_that_the_table_has_twice_reads_each_task_once(
@@ -129,9 +132,9 @@ async def test_a_session_that_the_table_has_twice_reads_each_task_once(
         await service.client.get("/tasks?limit=5", headers=headers)
         await service.sql.execute("INSERT INTO session SELECT * FROM session")
 
-        answer = await service.client.get("/tasks?limit=5", headers=headers)
+        response = await service.client.get("/tasks?limit=5", headers=headers)
 
-        assert [task["title"] for task in answer.json()] == ["water"]
+        assert [task["title"] for task in response.json()] == ["water"]
 
 
 async def test_a_session_is_found_while_its_users_share_of_connections_is_in_use(
@@ -150,18 +153,28 @@ async def test_a_session_is_found_while_its_users_share_of_connections_is_in_use
     assert response.json()["data"] == {"viewer": {"userId": "ada"}}
 
 
+async def test_a_session_is_found_while_the_share_of_strangers_is_in_use(
+    known: tuple[Person, Task], app: FastAPI
+) -> None:
+    ada, _ = known
+    pool = app.state.twofold.pool
+    async with holding(pool, *[UNIDENTIFIED] * pool._share_size):
+        async with asyncio.timeout(5):
+            await ada.create_task("sleep in")
+
+
 async def test_a_session_that_has_ended_waits_for_nobodys_earlier_responses(
     known: tuple[Person, Task], app: FastAPI, sql: asyncpg.Connection
 ) -> None:
     ada, task = known
-    await app._answers.acquire("user:ada", MAX_UNITS)  # type: ignore[attr-defined]
+    await app._response_slots.acquire("user:ada", MAX_SLOTS)  # type: ignore[attr-defined]
     await sql.execute(REFUSED["revoked"], token_hash(ada.token))
     try:
         async with asyncio.timeout(5):
             with ada.refused("authentication_error"):
                 await ada.get_task(task.id)
     finally:
-        app._answers.release("user:ada", MAX_UNITS)  # type: ignore[attr-defined]
+        app._response_slots.release("user:ada", MAX_SLOTS)  # type: ignore[attr-defined]
 
 
 # --- Budgets ------------------------------------------------------------------------------
@@ -208,16 +221,16 @@ async def test_a_read_that_the_budget_refuses_sends_no_task(
     task = await carol.create_task("water the plants")
     await carol.get_task(task.id)
 
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(carol.get_task(task.id) for _ in range(3 * LIMIT)), return_exceptions=True
     )
 
-    admitted = [answer for answer in answers if not isinstance(answer, Exception)]
+    admitted = [response for response in responses if not isinstance(response, Exception)]
     assert admitted == [task] * (LIMIT - 1)
-    for answer in answers:
-        if isinstance(answer, ApiError):
-            assert answer.problem["type"] == "rate_limit_exceeded"
-            assert "water" not in str(answer)
+    for response in responses:
+        if isinstance(response, ApiError):
+            assert response.problem["type"] == "rate_limit_exceeded"
+            assert "water" not in str(response)
 
 
 async def test_a_revoked_token_is_charged_to_its_address_not_to_its_user(
@@ -293,14 +306,14 @@ async def test_what_the_viewer_has_left_counts_this_request_in(
         "{ a: tasks(first: 2) { nodes { id } } b: tasks(first: 900) { nodes { id } } }",
     ],
 )
-async def test_a_known_token_gets_the_same_answer_as_a_new_one(
+async def test_a_known_token_gets_the_same_response_as_a_new_one(
     document: str, ada: Person, client: httpx.AsyncClient, sql: asyncpg.Connection
 ) -> None:
     for n in range(3):
         await ada.create_task(f"task {n}")
     new = await sign_in(sql, ada.surface, "ada", HASH_SECRET)
 
-    async def answer(person: Person) -> Any:
+    async def data_for(person: Person) -> Any:
         response = await client.post(
             "/graphql",
             json={"query": document},
@@ -312,4 +325,4 @@ async def test_a_known_token_gets_the_same_answer_as_a_new_one(
             del body["data"]["viewer"]["sessionExpiresAt"]
         return body["data"]
 
-    assert await answer(ada) == await answer(new) == await answer(new)
+    assert await data_for(ada) == await data_for(new) == await data_for(new)

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from persistence.embedded.postgres import Postgres
-from persistence.sessions.layouts import UnusableSessions
+from persistence.sessions.store import UnusableSessions
 from persistence.sessions.tokens import sign
 from tests.conftest import run_sql
 from tests.people import SESSION_TABLES
@@ -268,7 +268,9 @@ async def test_a_role_that_may_only_read_the_sessions_suffices(
 ) -> None:
     url = await copied_database(postgres, migrated)
     await run_sql(url, HASHED.tables)
-    await run_sql(url, f"GRANT SELECT ON user_sessions TO {role}; GRANT ALL ON tasks TO {role}")
+    await run_sql(
+        url, f"GRANT SELECT ON user_sessions TO {role}; GRANT ALL ON tasks, feeds TO {role}"
+    )
 
     async with open_service(as_role(url, role), HASHED) as service:
         service.sql, own = await asyncpg.connect(url), service.sql
@@ -278,7 +280,7 @@ async def test_a_role_that_may_only_read_the_sessions_suffices(
         service.sql = own
 
 
-async def test_a_role_that_may_not_read_the_sessions_is_told_so_at_the_start(
+async def test_a_role_without_the_right_to_read_sessions_is_reported_at_the_start(
     postgres: Postgres, migrated: str, role: str
 ) -> None:
     url = await copied_database(postgres, migrated)

@@ -47,12 +47,12 @@ async def test_sessions_under_the_new_and_the_old_secret_are_valid(
         old = await session_under(service, OLD)
         other = await session_under(service, "a secret that neither server has had")
         # Once by the look-up, then together with the read.
-        answers = [
+        responses = [
             await service.client.get("/tasks?limit=5", headers={"Authorization": f"Bearer {token}"})
             for token in (new, old, other) * 2
         ]
 
-    assert [answer.status_code for answer in answers] == [200, 200, 401] * 2
+    assert [response.status_code for response in responses] == [200, 200, 401] * 2
 
 
 @pytest.mark.parametrize("secret", [NEW, OLD], ids=["new", "old"])

@@ -88,7 +88,7 @@ HALF_ESCAPED = f"{TOKEN}.{SIGNED_NEW[:-1]}%3D"
         ("%", "%", ""),
     ],
 )  # fmt: skip
-def test_a_token_is_told_from_its_signature(presented: str, raw: str, signature: str) -> None:
+def test_a_token_is_separated_from_its_signature(presented: str, raw: str, signature: str) -> None:
     token = parse_token(presented.encode())
 
     assert (token.raw.decode(), token.signature.decode()) == (raw, signature)

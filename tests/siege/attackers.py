@@ -84,18 +84,18 @@ class Target:
 
     async def latencies(self, seconds: float) -> list[float]:
         """How long each of an honest client's requests took, one after another, in seconds."""
-        found = []
+        latencies = []
         until = time.monotonic() + seconds
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         while time.monotonic() < until:
             began = time.monotonic()
             writer.write(HEALTH)
             assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
-            found.append(time.monotonic() - began)
+            latencies.append(time.monotonic() - began)
             await asyncio.sleep(0.01)
         writer.close()
         await writer.wait_closed()
-        return found
+        return latencies
 
     async def until(self, descriptors: int, seconds: float) -> None:
         """Wait until no more file descriptors are open than so many."""

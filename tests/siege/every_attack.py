@@ -2,7 +2,7 @@
 
 It runs in a process of its own, so that the client that is measured does not share its event loop:
 ``python -m tests.siege.every_attack`` reads one JSON object (``Target``) from standard input, and
-prints how many steps each attack made, how many answers had each status, and which answers were
+prints how many steps each attack made, how many responses had each status, and which responses were
 errors of the server.
 """
 
@@ -82,7 +82,7 @@ class Siege:
     # --- Without an account -------------------------------------------------------------------
 
     async def pipeline_without_reading(self) -> None:
-        """Send small requests as fast as the server takes them, and read no answer."""
+        """Send small requests as fast as the server takes them, and read no response."""
         async with self._connected() as (_, writer):
             for _ in range(200):
                 writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
@@ -90,7 +90,7 @@ class Siege:
                     await writer.drain()
 
     async def send_endless_trailers(self) -> None:
-        """After an early answer, send a trailer that never ends."""
+        """After an early response, send a trailer that never ends."""
         async with self._connected() as (_, writer):
             writer.write(b"POST /none HTTP/1.1\r\nHost: localhost\r\n")
             writer.write(b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: ")
@@ -125,7 +125,7 @@ class Siege:
                 await self._read_status(reader)
 
     async def reset_in_a_pipeline(self) -> None:
-        """Reset the connection while answers are being written to it."""
+        """Reset the connection while responses are being written to it."""
         async with self._connected() as (reader, writer):
             writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
             await reader.read(50)
@@ -171,7 +171,7 @@ class Siege:
         await self._graphql(document, {"x": ["1"]}, operation="B")
 
     async def read_slowly(self) -> None:
-        """Ask for a long list many times, and read a few bytes of each answer."""
+        """Ask for a long list many times, and read a few bytes of each response."""
         await self._many(self._read_a_list_slowly, HELD)
 
     async def _read_a_list_slowly(self) -> None:

@@ -37,7 +37,7 @@ SLOWDOWN_BESIDE_TESTS: Final = 30
 """The same while other tests use the machine's second core, as they do in the short form."""
 
 BETWEEN: Final = 0.015
-"""Seconds between an answer and the next request of the honest client."""
+"""Seconds between a response and the next request of the honest client."""
 
 GROWTH: Final = 32 * 2**20
 """Bytes by which the server's memory may differ between two moments of a siege that goes on."""
@@ -45,12 +45,12 @@ GROWTH: Final = 32 * 2**20
 
 @dataclass(slots=True)
 class HonestClient:
-    """Reads lists through both protocols, one after another, and remembers every answer.
+    """Reads lists through both protocols, one after another, and remembers every response.
 
     Attributes:
-        delays: seconds that each answer took.
+        delays: seconds that each response took.
         late: the most seconds by which this process itself woke up late.
-        failures: answers that were not 200.
+        failures: responses that were not 200.
     """
 
     client: httpx.AsyncClient
@@ -78,12 +78,12 @@ class HonestClient:
         began = time.monotonic()
         if graphql:
             query = {"query": "{ tasks(first: 50) { nodes { id title } } }"}
-            answer = await self.client.post("/graphql", json=query, headers=headers)
+            response = await self.client.post("/graphql", json=query, headers=headers)
         else:
-            answer = await self.client.get("/tasks?limit=50", headers=headers)
+            response = await self.client.get("/tasks?limit=50", headers=headers)
         self.delays.append(time.monotonic() - began)
-        if answer.status_code != 200 or b'"errors"' in answer.content:
-            self.failures.append(f"{answer.status_code} {answer.text[:300]}")
+        if response.status_code != 200 or b'"errors"' in response.content:
+            self.failures.append(f"{response.status_code} {response.text[:300]}")
 
 
 def percentile(values: list[float], percent: int) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from api.rate_limit.answers import MAX_UNITS
+from api.rate_limit.response_slots import MAX_SLOTS
 from api.server.uvicorn_protocol import MAX_HEADERS
 from tests.conftest import HASH_SECRET
 from tests.log_lines import has_exception
@@ -38,7 +38,7 @@ async def target(database_url: str, tmp_path: Path) -> AsyncIterator[Target]:
 
 
 async def _one_at_a_time(target: Target, seconds: float) -> None:
-    """The control: one client that reads every answer before it asks again."""
+    """The control: one client that reads every response before it asks again."""
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -65,7 +65,7 @@ async def _without_pause(target: Target, seconds: float, reads: bool) -> int:
 
 @pytest.mark.parametrize("reads", [True, False], ids=["read", "unread"])
 @pytest.mark.parametrize("seconds", [2, pytest.param(20, marks=pytest.mark.drill)])
-async def test_requests_without_pause_cost_no_memory_and_nobody_elses_time(
+async def test_requests_without_pause_cost_no_memory_and_delay_no_other_client(
     seconds: int, reads: bool, target: Target
 ) -> None:
     times = []
@@ -102,7 +102,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize(("begin", "more"), ENDLESS.values(), ids=ENDLESS)
-async def test_what_never_ends_is_cut_off_and_costs_nobody_time(
+async def test_an_endless_request_is_cut_off_and_delays_no_other_client(
     begin: bytes, more: bytes, target: Target
 ) -> None:
     before, memory = target.descriptors, target.memory
@@ -138,9 +138,9 @@ async def test_what_never_ends_is_cut_off_and_costs_nobody_time(
 # --- Connections that never end ---------------------------------------------------------------
 
 STATES = {
-    "nothing after an early answer": NONE + b"Content-Length: 99\r\n\r\n",
-    "a byte after an early answer": NONE + b"Content-Length: 99\r\n\r\nx",
-    "a chunk after an early answer": CHUNKED + b"1\r\nx\r\n",
+    "nothing after an early response": NONE + b"Content-Length: 99\r\n\r\n",
+    "a byte after an early response": NONE + b"Content-Length: 99\r\n\r\nx",
+    "a chunk after an early response": CHUNKED + b"1\r\nx\r\n",
     "expecting to be asked": NONE + b"Expect: 100-continue\r\nContent-Length: 99\r\n\r\n",
     "a part of a head": REQUEST[:20],
     "line ends": b"\r\n\r\n",
@@ -309,7 +309,7 @@ async def test_clients_that_reset_or_send_garbage_do_not_fill_the_log(
 
 
 @pytest.mark.parametrize("times", [100, pytest.param(5_000, marks=pytest.mark.drill)])
-async def test_a_person_that_resets_while_answers_are_made_leaves_no_traceback(
+async def test_a_person_that_resets_while_responses_are_made_leaves_no_traceback(
     times: int, target: Target, sql: asyncpg.Connection
 ) -> None:
     ada = await sign_in(sql, RestSurface(target.client), "ada", HASH_SECRET)
@@ -340,7 +340,7 @@ async def test_clients_that_reset_while_the_server_stops_leave_no_traceback(targ
     await asyncio.to_thread(target.process.wait, 20)
 
 
-# --- Answers that are not read ----------------------------------------------------------------
+# --- Responses that are not read --------------------------------------------------------------
 
 ROWS = """
 INSERT INTO tasks (user_id, title, description)
@@ -349,7 +349,7 @@ SELECT 'ada', repeat('𝄞', 200), repeat('𝄞', 1000) FROM generate_series(1, 
 
 
 @pytest.mark.slow
-async def test_one_persons_unread_answers_are_bounded_and_nobody_else_waits(
+async def test_one_persons_unread_responses_are_bounded_and_nobody_else_waits(
     target: Target, sql: asyncpg.Connection
 ) -> None:
     ada = await sign_in(sql, RestSurface(target.client), "ada", HASH_SECRET)
@@ -358,7 +358,7 @@ async def test_one_persons_unread_answers_are_bounded_and_nobody_else_waits(
     ada_client = {"Authorization": f"Bearer {ada.token}"}
     size = len((await target.client.get("/tasks", headers=ada_client)).content)
     before = target.memory
-    many = 5 * MAX_UNITS
+    many = 5 * MAX_SLOTS
     crowd = [target.connect(taking=4096) for _ in range(many)]
     for connection in crowd:
         connection.send(LIST % ada.token.encode())
@@ -367,22 +367,22 @@ async def test_one_persons_unread_answers_are_bounded_and_nobody_else_waits(
         most = max(most, target.memory - before)
         await bob.list_tasks()
         await asyncio.sleep(0.1)
-    waiting = [each for each in crowd if not _has_answer(each)]
+    waiting = [each for each in crowd if not _has_response(each)]
     # Her next request waits, and is told so in bounded time.
     response = await target.client.get("/tasks", headers=ada_client)
 
-    print(f"{most} grown; {many} answers of {size} bytes")
+    print(f"{most} grown; {many} responses of {size} bytes")
     assert (response.status_code, response.json()["type"]) == (503, "service_unavailable")
     assert response.headers["Retry-After"] == "2"
-    assert len(waiting) == many - MAX_UNITS
-    # Rows on their way to an answer are larger than it; but never all of them at once.
-    assert most < 2 * MAX_UNITS * size < many * size
+    assert len(waiting) == many - MAX_SLOTS
+    # Rows on their way to a response are larger than it; but never all of them at once.
+    assert most < 2 * MAX_SLOTS * size < many * size
     for connection in crowd:
         reset(connection)
     assert (await target.client.get("/tasks?limit=1", headers=ada_client)).is_success
 
 
-def _has_answer(connection: socket.socket) -> bool:
+def _has_response(connection: socket.socket) -> bool:
     with suppress(BlockingIOError):
         return bool(connection.recv(1, socket.MSG_PEEK))
     return False

@@ -30,12 +30,12 @@ async def test_a_mutation_by_get_is_refused_before_it_is_parsed(
 ) -> None:
     written = "query A { nope } mutation B { nope"
 
-    answer = await ada_client.get(
+    response = await ada_client.get(
         "/graphql", params={"query": written + " }", "operationName": "B"}
     )
 
-    assert answer.status_code == 405
-    assert "x-ratelimit-limit" not in answer.headers
+    assert response.status_code == 405
+    assert "x-ratelimit-limit" not in response.headers
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ SPENT = [("{ nope", Kind.READ), ("mutation { nope", Kind.WRITE), ("nope", Kind.R
 
 
 @pytest.mark.parametrize(("document", "kind"), SPENT)
-async def test_who_is_known_to_have_nothing_left_is_refused_before_parsing(
+async def test_a_spent_budget_is_refused_before_parsing(
     document: str,
     kind: Kind,
     known: set[Kind],
@@ -78,11 +78,11 @@ async def test_who_is_known_to_have_nothing_left_is_refused_before_parsing(
     known.add(kind)
     request.getfixturevalue("unparsed")
 
-    answer = await ask(spent_client, closed)
+    response = await ask(spent_client, closed)
 
-    assert (control.status_code, answer.status_code) == (429, 429)
-    assert answer.json()["extensions"]["cost"]["kind"] == kind
-    assert answer.headers["retry-after"]
+    assert (control.status_code, response.status_code) == (429, 429)
+    assert response.json()["extensions"]["cost"]["kind"] == kind
+    assert response.headers["retry-after"]
 
 
 async def test_a_mutation_that_fails_costs_a_write_when_reads_are_spent(
@@ -91,10 +91,10 @@ async def test_a_mutation_that_fails_costs_a_write_when_reads_are_spent(
     await ask(spent_client, "{ __typename }")
     known.add(Kind.READ)
 
-    answer = await ask(spent_client, "mutation { nope }")
+    response = await ask(spent_client, "mutation { nope }")
 
-    assert answer.status_code == 429
-    assert answer.json()["extensions"]["cost"]["kind"] == "write"
+    assert response.status_code == 429
+    assert response.json()["extensions"]["cost"]["kind"] == "write"
 
 
 async def test_a_budget_is_asked_for_once_a_request(
@@ -110,9 +110,9 @@ async def test_a_budget_is_asked_for_once_a_request(
     monkeypatch.setattr(Budget, "look", look)
     aliases = " ".join(f"a{n}: reads {{ limit }}" for n in range(5))
 
-    answer = await ask(
+    response = await ask(
         ada_client, f"{{ x: viewer {{ {aliases} writes {{ limit }} }} y: viewer {{ {aliases} }} }}"
     )
 
-    assert answer.json()["data"]["y"]["a4"] == {"limit": 100}
+    assert response.json()["data"]["y"]["a4"] == {"limit": 100}
     assert sorted(looks) == ["read", "write"]

@@ -19,12 +19,12 @@ from fastapi import FastAPI
 from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse
 
 from api.http.json import encode_json
-from api.rate_limit.answers import Answering, Answers
+from api.rate_limit.response_slots import RequestSlots, ResponseSlots
 from api.request import RequestContext, set_context
 from api.settings import Settings
 from api.state import State
 from graphql_schema.compiled import CompiledSchema, RequestRejected, Stage
-from graphql_schema.compiled.schema import KEPT_BYTES
+from graphql_schema.compiled.schema import CACHED_BYTES
 from graphql_schema.context import Context
 from graphql_schema.errors import rejection_errors
 from graphql_schema.schema import engine
@@ -37,8 +37,8 @@ NewContext: TypeAlias = Callable[[], Context]
 
 def operations(node: DocumentNode) -> list[str | None]:
     """The names of a document's operations."""
-    found = [each for each in node.definitions if isinstance(each, OperationDefinitionNode)]
-    return [each.name.value if each.name else None for each in found]
+    operations = [each for each in node.definitions if isinstance(each, OperationDefinitionNode)]
+    return [each.name.value if each.name else None for each in operations]
 
 
 @pytest.fixture
@@ -203,9 +203,9 @@ async def test_memory_is_flat_over_twenty_thousand_documents(
 
     sizes = [size >> 20 for size in (before, warm, after)]
     print(f"RSS in MB at first, after a tenth, at the end: {sizes}")
-    assert documents._documents.weight <= KEPT_BYTES
-    assert warm - before < 3 * KEPT_BYTES
-    assert after - warm < KEPT_BYTES / 4
+    assert documents._documents.weight <= CACHED_BYTES
+    assert warm - before < 3 * CACHED_BYTES
+    assert after - warm < CACHED_BYTES / 4
 
 
 # Time
@@ -214,7 +214,7 @@ async def test_memory_is_flat_over_twenty_thousand_documents(
 def new_scope() -> dict[str, Any]:
     """As much of a request as a refusal needs."""
     scope = {"path": "/graphql"}
-    set_context(scope, RequestContext("x", Answering(Answers())))
+    set_context(scope, RequestContext("x", RequestSlots(ResponseSlots())))
     return scope
 
 
@@ -228,7 +228,7 @@ def loop() -> float:
 
 
 def preparation(documents: CompiledSchema, text: str, name: str | None) -> float:
-    """Seconds of CPU until a document has a price, or an answer that it is refused."""
+    """Seconds of CPU until a document has a price, or a response that it is refused."""
     documents._documents = type(documents._documents)(0)
     scope = new_scope()
     start = time.process_time()
@@ -307,15 +307,15 @@ def test_many_values_in_variables_take_no_longer_than_the_bound(documents: Compi
 @pytest.mark.parametrize("shape", WORST)
 def test_a_refusal_is_short_whatever_is_wrong(shape: str, documents: CompiledSchema) -> None:
     errors: list[GraphQLError] = []
-    said = b""
+    body = b""
     try:
         documents.prepare(WORST[shape])
     except RequestRejected as refused:
         errors = refused.errors
-        said = encode_json(rejection_errors(new_scope(), refused))
+        body = encode_json(rejection_errors(new_scope(), refused))
 
     assert len(errors) <= 5
-    assert len(said) < 10_000
+    assert len(body) < 10_000
 
 
 def test_rewording_takes_as_long_as_the_message_is() -> None:

@@ -16,7 +16,7 @@ import pytest
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.rate_limit import answers
+from api.rate_limit import response_slots
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.people import Person, sign_in
 from tests.servers import served
@@ -77,7 +77,7 @@ def row_of(task: Task) -> str:
     return f"SELECT FROM tasks WHERE id = {task.id} FOR UPDATE"
 
 
-async def test_forty_changes_of_a_locked_row_hold_up_nobody_else(
+async def test_forty_changes_of_a_locked_row_delay_no_other_viewer(
     ada: Person, bob: Person, sql: asyncpg.Connection, small: FastAPI
 ) -> None:
     task = await ada.create_task("water the plants")
@@ -103,8 +103,7 @@ async def test_forty_changes_of_a_locked_row_hold_up_nobody_else(
 
 
 @pytest.mark.drill
-@pytest.mark.timeout(180)
-async def test_minutes_of_locked_changes_slow_down_nobody_else(
+async def test_minutes_of_locked_changes_delay_no_other_viewer(
     database_url: str, sql: asyncpg.Connection
 ) -> None:
     """A process of its own: two minutes of changes, at each protocol, and one honest reader."""
@@ -167,7 +166,7 @@ async def test_a_document_of_many_fields_has_no_more_than_its_share(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # So that it is the pool that bounds them.
-    monkeypatch.setattr(answers, "MAX_UNITS", 100)
+    monkeypatch.setattr(response_slots, "MAX_SLOTS", 100)
     ada = await sign_in(sql, RestSurface(client), "ada", HASH_SECRET)
     bob = await sign_in(sql, RestSurface(client), "bob", HASH_SECRET)
     task = await ada.create_task("water the plants")
@@ -194,12 +193,12 @@ async def test_a_document_of_many_fields_has_no_more_than_its_share(
     assert ["errors" in response.json() for response in responses] == [False] * 10
 
 
-async def test_beyond_a_full_line_a_person_is_told_at_once_and_nobody_else_is(
+async def test_beyond_a_full_queue_only_its_viewer_gets_an_immediate_503(
     ada: Person, bob: Person, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("persistence.pool.MAX_WAITING", 5)
+    monkeypatch.setattr("persistence.pool.MAX_WAITING_STATEMENTS", 5)
     # So that it is the pool that bounds them.
-    monkeypatch.setattr(answers, "MAX_UNITS", 100)
+    monkeypatch.setattr(response_slots, "MAX_SLOTS", 100)
     task = await ada.create_task("water the plants")
     await bob.list_tasks()
 
@@ -215,7 +214,7 @@ async def test_beyond_a_full_line_a_person_is_told_at_once_and_nobody_else_is(
     assert len(bob_client) == 7
 
 
-async def test_a_locked_session_table_holds_up_nobody_who_is_known(
+async def test_a_locked_session_table_delays_no_viewer_whose_token_was_valid_before(
     ada: Person, client: httpx.AsyncClient, sql: asyncpg.Connection, small: FastAPI
 ) -> None:
     await ada.list_tasks()
@@ -231,9 +230,9 @@ async def test_a_locked_session_table_holds_up_nobody_who_is_known(
         held = in_use(small)
         assert not any(stranger.done() for stranger in strangers)
 
-    answers = await asyncio.gather(*strangers)
+    responses = await asyncio.gather(*strangers)
     assert held == (POOL // 2, 1)
-    assert {answer.status_code for answer in answers} == {401}
+    assert {response.status_code for response in responses} == {401}
 
 
 async def test_requests_that_are_given_up_leave_nothing_behind(

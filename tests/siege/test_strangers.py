@@ -12,8 +12,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from api import auth
 from api.app import create_app
+from api.auth import lookup_queues, valid_tokens
 from api.server import readiness
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.people import Person, sign_in
@@ -90,12 +90,12 @@ async def test_a_spent_address_costs_hardly_any_trips(
 
     then = await flood(client, 300, at_graphql=at_graphql)
 
-    assert {answer.status_code for answer in first} == {401}
+    assert {response.status_code for response in first} == {401}
     assert control >= ALLOWED
-    assert {answer.status_code for answer in then} == {429}
-    assert all(0 < int(answer.headers["Retry-After"]) <= 60 for answer in then)
-    assert {answer.headers["X-RateLimit-Remaining"] for answer in then} == {"0"}
-    assert trips.count - before <= 1 + auth.MAX_WAITING
+    assert {response.status_code for response in then} == {429}
+    assert all(0 < int(response.headers["Retry-After"]) <= 60 for response in then)
+    assert {response.headers["X-RateLimit-Remaining"] for response in then} == {"0"}
+    assert trips.count - before <= 1 + lookup_queues.MAX_WAITING_LOOKUPS
 
 
 async def test_without_a_token_a_spent_address_costs_no_trip(
@@ -103,22 +103,22 @@ async def test_without_a_token_a_spent_address_costs_no_trip(
 ) -> None:
     before = trips.count
 
-    answers = await asyncio.gather(*(spent.get("/tasks") for _ in range(100)))
+    responses = await asyncio.gather(*(spent.get("/tasks") for _ in range(100)))
 
-    assert Counter(answer.status_code for answer in answers) == {429: 100}
+    assert Counter(response.status_code for response in responses) == {429: 100}
     assert trips.count == before
 
 
-async def test_who_was_let_in_before_is_let_in_during_a_flood(
+async def test_a_token_that_was_valid_before_is_admitted_during_a_flood(
     client: httpx.AsyncClient, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auth, "LOOKUP_INTERVAL", 5.0)
-    monkeypatch.setattr(auth, "LOOKUP_TIMEOUT", 5.0)
+    monkeypatch.setattr(lookup_queues, "LOOKUP_INTERVAL", 5.0)
+    monkeypatch.setattr(lookup_queues, "LOOKUP_TIMEOUT", 5.0)
     ada = await newcomer(client, sql, "ada")
     await ada.list_tasks()
     await flood(client, ALLOWED + 1)
 
-    flooding = asyncio.create_task(flood(client, auth.MAX_WAITING))
+    flooding = asyncio.create_task(flood(client, lookup_queues.MAX_WAITING_LOOKUPS))
     await asyncio.sleep(0)
     for _ in range(5):
         await ada.list_tasks()
@@ -133,11 +133,11 @@ async def test_a_newcomer_behind_a_spent_address_gets_in_in_turn(
     spent: httpx.AsyncClient, sql: asyncpg.Connection
 ) -> None:
     ada = await newcomer(spent, sql, "ada")
-    strangers = asyncio.create_task(flood(spent, auth.MAX_WAITING // 2))
+    strangers = asyncio.create_task(flood(spent, lookup_queues.MAX_WAITING_LOOKUPS // 2))
     await asyncio.sleep(0)
 
     assert (await ada.list_tasks()).tasks == []
-    assert {answer.status_code for answer in await strangers} == {429}
+    assert {response.status_code for response in await strangers} == {429}
 
 
 async def test_a_token_that_was_good_and_is_so_no_more_waits_like_any(
@@ -152,7 +152,7 @@ async def test_a_token_that_was_good_and_is_so_no_more_waits_like_any(
 
     await asyncio.gather(*(ask(client, ada.token) for _ in range(100)))
 
-    assert trips.count - before <= 1 + auth.MAX_WAITING
+    assert trips.count - before <= 1 + lookup_queues.MAX_WAITING_LOOKUPS
 
 
 async def test_other_addresses_do_not_notice(spent: httpx.AsyncClient, app: FastAPI) -> None:
@@ -160,8 +160,8 @@ async def test_other_addresses_do_not_notice(spent: httpx.AsyncClient, app: Fast
     flooding = asyncio.create_task(flood(spent, 300))
     async with httpx.AsyncClient(transport=elsewhere, base_url="http://localhost") as other:
         await asyncio.sleep(0)
-        answers = [await ask(other, "x") for _ in range(ALLOWED)]
-    assert {answer.status_code for answer in answers} == {401}
+        responses = [await ask(other, "x") for _ in range(ALLOWED)]
+    assert {response.status_code for response in responses} == {401}
     await flooding
 
 
@@ -190,7 +190,7 @@ async def test_only_hashes_of_good_tokens_are_kept_and_few(
     client: httpx.AsyncClient, sql: asyncpg.Connection, app: FastAPI,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(auth, "MAX_VALID_TOKENS", 3)
+    monkeypatch.setattr(valid_tokens, "MAX_VALID_TOKENS", 3)
     people = [await newcomer(client, sql, f"person {number}") for number in range(5)]
 
     for person in people:
@@ -206,7 +206,7 @@ async def test_only_hashes_of_good_tokens_are_kept_and_few(
 # --- Readiness, which is free -------------------------------------------------------------
 
 
-async def test_a_thousand_who_ask_whether_it_is_ready_share_one_probe(
+async def test_a_thousand_readiness_checks_share_one_probe(
     client: httpx.AsyncClient, trips: TripCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "REUSE_SECONDS", 0.0)
@@ -217,14 +217,14 @@ async def test_a_thousand_who_ask_whether_it_is_ready_share_one_probe(
     await asyncio.sleep(readiness.REUSE_SECONDS)
     before = trips.count
 
-    answers = await asyncio.gather(*(client.get("/health/ready") for _ in range(1000)))
+    responses = await asyncio.gather(*(client.get("/health/ready") for _ in range(1000)))
 
-    assert Counter(answer.status_code for answer in answers) == {200: 1000}
+    assert Counter(response.status_code for response in responses) == {200: 1000}
     # Two, because a thousand take longer than a second on some machines; without it a thousand.
     assert control <= trips.count - before <= 5 * control
 
 
-async def test_who_asks_whether_it_is_ready_is_told_of_a_drain_at_once(
+async def test_a_readiness_check_reports_a_drain_at_once(
     client: httpx.AsyncClient, app: FastAPI
 ) -> None:
     ready = await client.get("/health/ready")
@@ -236,7 +236,7 @@ async def test_who_asks_whether_it_is_ready_is_told_of_a_drain_at_once(
     assert draining.json()["failing"] == "instance"
 
 
-async def test_a_drain_that_begins_during_a_probe_is_told_to_all_who_wait(
+async def test_a_drain_that_begins_during_a_probe_is_reported_to_all_waiting_checks(
     client: httpx.AsyncClient, app: FastAPI, trips: TripCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "REUSE_SECONDS", 0.0)
@@ -246,6 +246,6 @@ async def test_a_drain_that_begins_during_a_probe_is_told_to_all_who_wait(
 
     asking[0].cancel()
     app.state.twofold.draining = True
-    answers = await asyncio.gather(*asking[1:])
+    responses = await asyncio.gather(*asking[1:])
 
-    assert Counter(answer.status_code for answer in answers) == {503: 19}
+    assert Counter(response.status_code for response in responses) == {503: 19}

@@ -4,6 +4,7 @@ import tasks from "./examples/Tasks.graphql";
 import tasksVariables from "./examples/Tasks.json";
 import oneTask from "./examples/OneTask.graphql";
 import oneTaskVariables from "./examples/OneTask.json";
+import changes from "./examples/Changes.graphql";
 import viewer from "./examples/Viewer.graphql";
 import createTask from "./examples/CreateTask.graphql";
 import createTaskVariables from "./examples/CreateTask.json";
@@ -32,5 +33,6 @@ export const examples = [
   tab(deleteTasks, deleteTasksVariables),
   tab(trash, trashVariables),
   tab(createTasks, createTasksVariables),
+  tab(changes),
   tab(viewer),
 ];

@@ -1,0 +1,139 @@
+"""Changes through another instance: hints by Redis, and the check without them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.client import Monitor
+
+from api.live import hints
+from persistence.embedded.valkey import Valkey
+from persistence.embedded.valkey import valkey as embedded_valkey
+from tests.control import GIVE_UP
+from tests.live.clients import Listen
+from tests.live.instances import Instance, Serve, person_of
+
+
+@pytest.fixture
+def valkey() -> Iterator[Valkey]:
+    """A Valkey of the test's own."""
+    with embedded_valkey() as server:
+        yield server
+
+
+@asynccontextmanager
+async def messages(valkey: Valkey) -> AsyncIterator[list[str]]:
+    """The ids of the people in the hints that are sent; empty ones of pings."""
+    received: list[str] = []
+
+    async def listen(monitor: Monitor) -> None:
+        async for command in monitor.listen():
+            if command["command"].startswith("PUBLISH"):
+                received.append(command["command"].rpartition(":")[2])
+
+    async with Redis.from_url(valkey.url) as client, client.monitor() as monitor:
+        listening = asyncio.create_task(listen(monitor))
+        yield received
+        listening.cancel()
+
+
+async def until_pinged(received: list[str]) -> None:
+    """Wait until a further ping has been received: what was sent before it has been, too."""
+    number = received.count("")
+    async with asyncio.timeout(GIVE_UP):
+        while received.count("") == number:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)
+
+
+async def until_heard_of(instance: Instance, *, others: bool = True) -> None:
+    """Wait until an instance knows that there are others, or none."""
+    async with asyncio.timeout(GIVE_UP):
+        while instance.app.state.twofold.hints.is_alone == others:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)
+
+
+async def test_an_instance_is_told_of_the_changes_through_another(
+    serve: Serve, sql: asyncpg.Connection, listen: Listen, valkey: Valkey
+) -> None:
+    # The regular check would come too late.
+    first, second = [await serve(redis_url=valkey.url, live_check_seconds=60) for _ in range(2)]
+    await until_heard_of(first)
+    ada = await person_of(first, sql)
+    events = await listen(second, ada)
+    await events.apply()
+
+    for number in range(3):
+        await ada.create_task(f"task {number}")
+        assert [each["title"] for each in await events.apply()] == [f"task {number}"]
+
+
+async def test_an_instance_sends_hints_only_while_there_is_another(
+    serve: Serve, sql: asyncpg.Connection, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(hints, "ALONE_AFTER_SECONDS", 0.3)
+    first = await serve(redis_url=valkey.url)
+    ada = await person_of(first, sql)
+    async with messages(valkey) as received:
+        await ada.create_task("alone")
+        await until_pinged(received)
+        alone = received.count(ada.user_id)
+
+        second = await serve(redis_url=valkey.url)
+        await until_heard_of(first)
+        await ada.create_task("with another")
+        await until_pinged(received)
+        with_another = received.count(ada.user_id)
+
+        await second.app.state.twofold.hints.close()
+        await until_heard_of(first, others=False)
+        await ada.create_task("alone again")
+        await until_pinged(received)
+
+    assert (alone, with_another, received.count(ada.user_id)) == (0, 1, 1)
+
+
+async def test_hints_come_back_after_redis_was_away(
+    serve: Serve,
+    sql: asyncpg.Connection,
+    listen: Listen,
+    valkey: Valkey,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hints, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(hints, "RECONNECT_SECONDS", 0.1)
+    first, second = [await serve(redis_url=valkey.url, live_check_seconds=60) for _ in range(2)]
+    ada = await person_of(first, sql)
+    events = await listen(second, ada)
+    await events.apply()
+
+    await asyncio.to_thread(valkey.stop)
+    await ada.create_task("while it was away")
+    await asyncio.to_thread(valkey.start)
+
+    # The new connection looks at everything once.
+    assert [each["title"] for each in await events.apply()] == ["while it was away"]
+    # What an instance changes before it has its own connection again is no hint to others.
+    async with asyncio.timeout(GIVE_UP):
+        while first.app.state.twofold.hints.are_lost:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)
+    await ada.create_task("after it")
+    assert [each["title"] for each in await events.apply()] == ["after it"]
+
+
+async def test_without_redis_a_change_through_another_instance_comes_with_the_check(
+    serve: Serve, sql: asyncpg.Connection, listen: Listen
+) -> None:
+    first, second = [await serve(live_check_seconds=1) for _ in range(2)]
+    ada = await person_of(first, sql)
+    events = await listen(second, ada)
+    await events.apply()
+
+    await ada.create_task("water the plants")
+
+    assert [each["title"] for each in await events.apply()] == ["water the plants"]

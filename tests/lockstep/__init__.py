@@ -1,0 +1,1 @@
+"""Two clients in lockstep: the same operations, each through one of the APIs."""
