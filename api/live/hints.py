@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import hiredis
 
-from api.rate_limit.redis_connection import RedisConnection, UnusableRedis
+from api.rate_limit.redis_connection import RedisConnection, UnusableRedis, describe_failure
 from persistence.redis_url import RedisServer
 
 CHANNEL: Final = "twofold:changes"
@@ -91,11 +91,14 @@ class RedisHints:
         while True:
             try:
                 await self._serve()
-            except _ERRORS as error:
+            except Exception as error:
                 if not self.are_lost:
-                    _log.warning(
+                    expected = isinstance(error, _ERRORS)
+                    _log.log(
+                        logging.WARNING if expected else logging.ERROR,
                         "hints of other instances are lost, and streams late by some seconds: %s",
-                        str(error) or type(error).__name__,
+                        describe_failure(error, self._server, TIMEOUT),
+                        exc_info=not expected,
                     )
                 self.are_lost = True
             await asyncio.sleep(RECONNECT_SECONDS)
@@ -115,6 +118,8 @@ class RedisHints:
                 # Through Redis and back: the response to a ping does not show a subscription.
                 number = subscriber.messages
                 receivers = await publisher.call("PUBLISH", CHANNEL, f"{self._instance}:")
+                if not isinstance(receivers, int):
+                    raise UnusableRedis("it does not say how many instances received a hint")
                 if receivers > 1:
                     self._note_others()
                 await subscriber.next_after(number, TIMEOUT)
@@ -173,18 +178,15 @@ class _Subscriber(RedisConnection):
                 self._arrival.clear()
                 await self._arrival.wait()
 
-    def data_received(self, data: bytes) -> None:
-        """Called by the event loop."""
+    def _answer(self, reply: Any) -> None:
         if self._deliver is None:
-            super().data_received(data)
+            super()._answer(reply)
             return
-        self._reader.feed(data)
-        while (reply := self._reader.gets()) is not False:
-            match reply:
-                case [b"message", _, bytes(text)]:
-                    self.messages += 1
-                    self._arrival.set()
-                    self._deliver(text.decode("utf-8", "replace"))
-                case hiredis.ReplyError() as error:
-                    self._failure = error
-                    self._arrival.set()
+        match reply:
+            case [b"message", _, bytes(text)]:
+                self.messages += 1
+                self._arrival.set()
+                self._deliver(text.decode("utf-8", "replace"))
+            case hiredis.ReplyError() as error:
+                self._failure = error
+                self._arrival.set()

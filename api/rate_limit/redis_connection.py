@@ -225,6 +225,20 @@ class _Command:
     sent_at: float
 
 
+def describe_failure(error: Exception, server: RedisServer, timeout: float) -> str:
+    """What failed, and at which server: one line, without credentials that Redis repeats.
+
+    Args:
+        timeout: seconds that a command may take.
+    """
+    text = str(error).partition("\n")[0].partition("with args")[0]
+    for secret in filter(None, (server.password, server.username)):
+        text = text.replace(secret, "********")
+    text = text.rstrip(" ,.") or f"nothing within {timeout:g} s"
+    reason = f"{type(error).__name__}: {text}"[:200]
+    return reason if server.address in reason else f"{reason}, at {server.address}"
+
+
 _UNUSABLE: Final = {
     b"cluster": "is a node of a cluster, which keeps only a part of the keys; name a Redis that "
     "is not one.",

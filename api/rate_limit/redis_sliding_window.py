@@ -12,7 +12,7 @@ from hiredis import ReplyError
 
 from api.charges import Limit, WindowState
 from api.rate_limit.breaker import CircuitBreaker
-from api.rate_limit.redis_connection import RedisConnection, UnusableRedis
+from api.rate_limit.redis_connection import RedisConnection, UnusableRedis, describe_failure
 from api.rate_limit.sliding_window import LocalSlidingWindow
 from api.rate_limit.spent_windows import SpentWindows
 from api.rate_limit.timeout import ResponsiveTimeout
@@ -238,22 +238,12 @@ class RedisSlidingWindow:
         self._breaker.open()
         _log.warning(
             "Redis does not answer (%s); each instance counts by itself until it does",
-            self._reason(error),
+            describe_failure(error, self._server, self._timeout),
         )
         # The commands that still wait would fail too: end them now.
         if self._connection:
             self._connection.abort()
         self._probing = asyncio.create_task(self._probe())
-
-    def _reason(self, error: Exception) -> str:
-        """What failed, and at which server: one line, without credentials that Redis repeats."""
-        text = str(error).partition("\n")[0].partition("with args")[0]
-        server = self._server
-        for secret in filter(None, (server.password, server.username)):
-            text = text.replace(secret, "********")
-        text = text.rstrip(" ,.") or f"nothing within {self._timeout:g} s"
-        reason = f"{type(error).__name__}: {text}"[:200]
-        return reason if server.address in reason else f"{reason}, at {server.address}"
 
     async def _probe(self) -> None:
         while self._breaker.is_open:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import pytest
@@ -14,6 +14,7 @@ from redis.asyncio.client import Monitor
 from api.live import hints
 from persistence.embedded.valkey import Valkey
 from persistence.embedded.valkey import valkey as embedded_valkey
+from persistence.redis_url import parse_redis_url
 from tests.control import GIVE_UP
 from tests.live.clients import Listen
 from tests.live.instances import Instance, Serve, person_of
@@ -124,6 +125,45 @@ async def test_hints_come_back_after_redis_was_away(
             await asyncio.sleep(0.01)
     await ada.create_task("after it")
     assert [each["title"] for each in await events.apply()] == ["after it"]
+
+
+@pytest.mark.parametrize("reply", [b"+OK\r\n", b"$-1\r\n", b"*2\r\n:1\r\n:1\r\n", b"\x00\r\n", b"-NO\r\n"])
+async def test_hints_come_back_after_another_server_answered_in_place_of_redis(
+    valkey: Valkey, reply: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(hints, "RECONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(hints, "TIMEOUT", 0.5)
+    commands_seen = 0
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal commands_seen
+        with suppress(ConnectionError):
+            while commands := await reader.read(65536):
+                commands_seen += 1
+                writer.write(reply * (commands.count(b"\r\n*") + 1))
+        writer.close()
+
+    received: list[str] = []
+    instance = hints.RedisHints(parse_redis_url(valkey.url), received.append, lambda: None)
+    await asyncio.to_thread(valkey.stop)
+    async with await asyncio.start_server(respond, "127.0.0.1", valkey.port):
+        instance.open()
+        async with asyncio.timeout(GIVE_UP):
+            # Some attempts, each of which begins with two connections.
+            while commands_seen < 10 or not instance.are_lost:  # noqa: ASYNC110  # no event
+                await asyncio.sleep(0.01)
+    await asyncio.to_thread(valkey.start)
+    async with asyncio.timeout(GIVE_UP):
+        while instance.are_lost:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)
+    async with Redis.from_url(valkey.url) as other:
+        while not received:
+            await other.publish(hints.CHANNEL, "another:ada")
+            await asyncio.sleep(0.01)
+    await instance.close()
+
+    assert set(received) == {"ada"}
 
 
 async def test_without_redis_a_change_through_another_instance_comes_with_the_check(

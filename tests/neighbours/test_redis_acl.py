@@ -128,3 +128,4 @@ async def test_a_missing_right_of_hints_is_named_in_the_log(
         assert hints.are_lost
     [warning] = [record.getMessage() for record in records_of(caplog, "twofold.live")]
     assert "NOPERM" in warning or "No permissions" in warning
+    assert warning.endswith(f"at 127.0.0.1:{valkey.port}")
