@@ -127,7 +127,9 @@ async def test_hints_come_back_after_redis_was_away(
     assert [each["title"] for each in await events.apply()] == ["after it"]
 
 
-@pytest.mark.parametrize("reply", [b"+OK\r\n", b"$-1\r\n", b"*2\r\n:1\r\n:1\r\n", b"\x00\r\n", b"-NO\r\n"])
+@pytest.mark.parametrize(
+    "reply", [b"+OK\r\n", b"$-1\r\n", b"*2\r\n:1\r\n:1\r\n", b"\x00\r\n", b"-NO\r\n"]
+)
 async def test_hints_come_back_after_another_server_answered_in_place_of_redis(
     valkey: Valkey, reply: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
