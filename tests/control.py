@@ -27,10 +27,12 @@ class Control:
 
     Attributes:
         slowest: the longest that the trivial server took so far, in seconds.
+        server: the trivial server's process id.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, server: int) -> None:
         self.slowest = 0.0
+        self.server = server
 
     @classmethod
     @asynccontextmanager
@@ -43,7 +45,7 @@ class Control:
         assert process.stdin is not None
         assert process.stdout is not None
         port = int(await process.stdout.readline())
-        control = cls()
+        control = cls(process.pid)
         measuring = asyncio.create_task(control._measure(port))
         try:
             yield control

@@ -29,7 +29,7 @@ from api.commands.errors import CommandError
 from api.commands.migrate import DATABASE_ERRORS, upgrade
 from api.commands.serve import server_options
 from api.dotenv import read_variable
-from api.server.interrupts import accept_interrupts, interrupts_deferred
+from api.server.interrupts import accept_interrupts, do_nothing, interrupts_deferred
 from api.server.listener import base_url, listening
 from api.settings import Settings, load
 from api.telemetry.log_lines import log_config
@@ -98,7 +98,7 @@ def _handle_signals(parent: int | None) -> None:
 def _exit(number: int, _: FrameType | None) -> NoReturn:
     # The exception leaves every `with` block, which stops the servers; a second signal must not
     # interrupt that.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, do_nothing)
     raise SystemExit(128 + number)
 
 

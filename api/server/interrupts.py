@@ -25,13 +25,32 @@ def interrupt_once() -> Iterator[None]:
     finally:
         # After a Ctrl-C, or a server with a handler of its own, the process ends. Python would put
         # the system's handler in place before that, which kills the process.
-        unused = signal.getsignal(signal.SIGINT) is _interrupt
-        signal.signal(signal.SIGINT, before if unused else signal.SIG_IGN)
+        if signal.getsignal(signal.SIGINT) is _interrupt:
+            signal.signal(signal.SIGINT, before)
+        else:
+            ignore_to_the_end(signal.SIGINT)
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)
+    signal.signal(number, do_nothing)
     raise KeyboardInterrupt
+
+
+def do_nothing(number: int, frame: FrameType | None) -> None:
+    """Handle a signal by nothing.
+
+    Python prints a traceback of a signal that arrives in the moment in which ``SIG_IGN`` becomes
+    its handler.
+    """
+
+
+def ignore_to_the_end(number: int) -> None:
+    """Ignore a signal until the process ends, and while Python ends."""
+    signal.signal(number, do_nothing)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    # Calls what handles a signal that has arrived; a further one cannot.
+    signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

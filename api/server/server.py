@@ -17,6 +17,8 @@ from typing import Final
 import uvicorn
 from uvicorn.server import HANDLED_SIGNALS
 
+from api.server.interrupts import ignore_to_the_end
+
 HANDSHAKE_SECONDS: Final = 0.2
 """Seconds for the handshakes that have begun; afterwards no connection waits to be accepted. More
 than a round trip to a load balancer."""
@@ -56,7 +58,7 @@ class Server(uvicorn.Server):
             yield
         finally:
             for number in HANDLED_SIGNALS:
-                signal.signal(number, signal.SIG_IGN)
+                ignore_to_the_end(number)
 
     async def stop_accepting(self) -> None:
         """Close the listener at a moment at which no connection waits there to be accepted.

@@ -29,7 +29,7 @@ async def test_a_blocked_event_loop_extends_a_bound() -> None:
 async def test_a_process_that_is_not_scheduled_extends_a_bound() -> None:
     async with Control.running() as control:
         await measured(control)
-        [server] = psutil.Process().children()[-1:]
+        server = psutil.Process(control.server)
         server.suspend()
         await asyncio.sleep(0.5)
         server.resume()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -39,6 +40,10 @@ async def serve(database_url: str) -> AsyncIterator[Serve]:
 
             async def stop() -> None:
                 app.state.twofold.live.cut()
+                # uvicorn looks every 0.1 s whether its connections are closed.
+                for _ in range(20):
+                    if server.server_state.connections:
+                        await asyncio.sleep(0.002)
                 await server.shutdown()
 
             stack.push_async_callback(stop)

@@ -19,8 +19,9 @@ from tests.people import Person
 
 @pytest.mark.parametrize("pieces", [1, 30])
 async def test_a_message_that_is_too_large_closes_with_1009(
-    instance: Instance, open_socket: OpenSocket, pieces: int
+    instance: Instance, open_socket: OpenSocket, pieces: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.5)
     client = await open_socket(instance)
 
     with suppress(ConnectionClosed):  # It may be seen while it is still sending.

@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 
+from api.server import websocket
 from graphql_schema import socket as graphql_socket
 from tests.control import GIVE_UP
 from tests.live.clients import SUBSCRIBE, OpenSocket
@@ -155,8 +156,9 @@ async def test_text_that_is_not_utf_8_closes_with_1007(
 
 
 async def test_an_unmasked_frame_closes_with_1002(
-    instance: Instance, open_socket: OpenSocket
+    instance: Instance, open_socket: OpenSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.5)
     client = await open_socket(instance)
 
     client.connection.transport.write(b"\x81" + struct.pack("B", 2) + b"{}")
