@@ -39,24 +39,27 @@ help: ## This list
 run: .venv/installed ## Serve on http://127.0.0.1:8000 with an embedded PostgreSQL (HOST, PORT; or DATABASE_URL and its auth settings)
 	@exec .venv/bin/twofold dev --parent $$PPID
 
+# How many tests run at once: on two cores three, because many wait for a timer.
+AT_ONCE := 3
+
 test: .venv/installed ## The behaviour suite, on a PostgreSQL of its own (ARGS="-k title")
-	@.venv/bin/pytest -n 2 -m "not node and not browser and not pgbouncer and not drill and not slow and not proxies" $(ARGS)
+	@.venv/bin/pytest -n $(AT_ONCE) -m "not node and not browser and not pgbouncer and not drill and not slow and not proxies" $(ARGS)
 
 test-proxies: .venv/installed ## With Debian's nginx-light and apache2: behind these proxies
-	@.venv/bin/pytest -n 2 -m proxies -rs $(ARGS)
+	@.venv/bin/pytest -n $(AT_ONCE) -m proxies -rs $(ARGS)
 
 test-slow: .venv/installed ## What starts many processes, waits for real timers or takes long: the wheel, attacks, planted faults
-	@.venv/bin/pytest -n 2 -m slow $(ARGS)
+	@.venv/bin/pytest -n $(AT_ONCE) -m slow $(ARGS)
 
 test-node: .venv/installed $(call packages,auth_server node) $(fastify) ## With Node: auth servers, typed clients, the GraphQL over HTTP audit; with Debian's nginx-light, live clients
-	@.venv/bin/pytest -n 2 -m node -rs $(ARGS)
+	@.venv/bin/pytest -n $(AT_ONCE) -m node -rs $(ARGS)
 
 test-browser: .venv/installed $(call packages,browser) ## With Node and Chromium: GraphiQL and the docs in a browser
-	@.venv/bin/pytest -n 2 -m browser -rs $(ARGS)
+	@.venv/bin/pytest -n $(AT_ONCE) -m browser -rs $(ARGS)
 
 prove: .venv/installed ## REST and GraphQL are equal on 2,000 random sequences (PROVE_SEQUENCES, PROVE_SEED)
 	@PROVE_SEQUENCES=$${PROVE_SEQUENCES:-2000} PROVE_SEED=$${PROVE_SEED:-$$(date +%s)000} \
-		.venv/bin/pytest -q -n 2 -k rest_and_graphql_are_equal tests/test_equality.py
+		.venv/bin/pytest -q -n $(AT_ONCE) -k rest_and_graphql_are_equal tests/test_equality.py
 
 # The behaviour tests, which also run through a pooler.
 BEHAVIOUR := $(addprefix tests/test_,changes.py concurrency.py equality.py errors.py \
@@ -72,8 +75,8 @@ drill: .venv/installed ## Failures, deploys and attacks under load, for minutes;
 	@.venv/bin/pytest -n 0 -m drill -rs $(ARGS) $(DRILLS)
 
 test-pgbouncer: .venv/installed ## With Debian's pgbouncer: the behaviour suite through it, in transaction mode
-	@.venv/bin/pytest -n 2 -m pgbouncer -rs $(ARGS)
-	@TWOFOLD_TEST_THROUGH=pgbouncer .venv/bin/pytest -n 2 -rs -k "not fault" $(ARGS) $(BEHAVIOUR)
+	@.venv/bin/pytest -n $(AT_ONCE) -m pgbouncer -rs $(ARGS)
+	@TWOFOLD_TEST_THROUGH=pgbouncer .venv/bin/pytest -n $(AT_ONCE) -rs -k "not fault" $(ARGS) $(BEHAVIOUR)
 
 # Whose Python runs the service, and the floor beside it.
 bench bench-node bench-live: export TWOFOLD_BENCH_PYTHON = .venv/production/bin/python

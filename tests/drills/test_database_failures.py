@@ -60,6 +60,7 @@ async def test_reads_survive_a_restart(patient: Service, server: Postgres) -> No
     assert_recovered(workload, recovered)
 
 
+@pytest.mark.drill
 async def test_reads_survive_a_crash_of_two_seconds(patient: Service, server: Postgres) -> None:
     async with patient.drill() as workload:
         async with down(server, 2):

@@ -119,6 +119,7 @@ async def judge(url: str, clients: Retrying) -> None:
         await clients.assert_exact(sql)
 
 
+@pytest.mark.drill
 async def test_with_keys_each_write_is_done_once(own_url: str, server: Postgres) -> None:
     clients = await drilled(own_url, server, 400, has_keys=True, every=0.5, rounds=1)
 
@@ -126,6 +127,7 @@ async def test_with_keys_each_write_is_done_once(own_url: str, server: Postgres)
     await judge(own_url, clients)
 
 
+@pytest.mark.drill
 async def test_without_keys_the_same_drill_fails(own_url: str, server: Postgres) -> None:
     clients = await drilled(own_url, server, 150, has_keys=False, every=0.5, rounds=1)
 
@@ -144,6 +146,7 @@ async def test_ten_thousand_writes_are_done_once(own_url: str, server: Postgres)
 # --- Inside -------------------------------------------------------------------------------
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("seconds", [0, 2], ids=["restart", "crash of two seconds"])
 async def test_no_write_with_a_key_fails_when_postgresql_is_away(
     patient: Service, server: Postgres, seconds: int

@@ -138,6 +138,7 @@ async def test_a_failure_says_what_was_done_before(
     assert reason in expected
 
 
+@pytest.mark.slow
 async def test_a_hundred_thousand_tasks_are_given_away_in_steps(
     url: str, reassign: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
