@@ -257,6 +257,8 @@ async def test_what_an_instance_acknowledged_is_stored_when_it_is_killed(
     async with served(own_database) as (client, process):
         async with Traffic.at(str(client.base_url), token, keeping_connections=12) as traffic:
             await traffic.until(requests)
+            while len(traffic.ledger.unconfirmed) < 3:  # noqa: ASYNC110  # no event
+                await asyncio.sleep(0.001)
             process.send_signal(SIGKILL)
             await process.wait()
         await until_alone(own_sql)
