@@ -170,6 +170,12 @@ class Admission:
             failure = error
         except Exception as error:
             failure = error
+        outage = self.database.outage
+        if outage and not (session_check.is_confirmed or session_check.is_failed):
+            # A part of a GraphQL operation has met it; to look the session up would, too.
+            if is_layout_outdated(outage):
+                raise SessionUnconfirmed
+            raise outage
         # A part of a GraphQL operation may have met what another part did not.
         if not session_check.is_confirmed or session_check.is_failed:
             raise SessionUnconfirmed

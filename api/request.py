@@ -38,7 +38,7 @@ class RequestContext:
         route: the template of the route's path; empty if there is no route.
         admitted_at: when its cost was charged or refused, by ``time.monotonic``; 0 before.
         trace_id: of its trace, if there are traces; set when it has ended.
-        kind: of a GraphQL operation: ``query`` or ``mutation``.
+        kind: of a GraphQL operation: ``query``, ``mutation`` or ``subscription``.
         operation: of a GraphQL document: its name, or its fields.
         reasons: why something that the request needs was not available. For the log only.
         failures: defects of ours that the request met. For the log only.

@@ -166,6 +166,7 @@ class GraphQLEndpoint:
         admission.require_funds(payer, Kind.READ)
         try:
             operation = self._engine.prepare(request.query).subscription(request.operation_name)
+            _note(scope, operation)
             call = operation.bind(request.variables)
         finally:
             await admission.charge(payer, ONE_READ)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from graphql import GraphQLError
 from slowapi.errors import RateLimitExceeded
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.admission import Admission
 from api.auth.bearer_token import bearer_token, without_token
@@ -162,16 +162,22 @@ class _Socket:
             while True:
                 message = await self._receive()
                 if message["type"] == "websocket.disconnect":
-                    self._context.close_code = message.get("code") or 1006
+                    self._note_end(message)
                     return
                 await self._take(_decode(message))
         except _Closed as closed:
             self.close(closed.code, closed.reason)
         except OSError:
-            return
+            # Nothing can be sent any more; the last message says why.
+            while (message := await self._receive())["type"] != "websocket.disconnect":
+                pass
+            self._note_end(message)
         except Exception as error:
             report(self._scope, error, describe(error))
             self.close(4500, "Internal server error")
+
+    def _note_end(self, message: Message) -> None:
+        self._context.close_code = message.get("code") or 1006
 
     async def _take(self, message: dict[str, Any]) -> None:
         payload = message.get("payload")
@@ -201,7 +207,7 @@ class _Socket:
         scope = self._request()
         try:
             self.bearer = bearer_token(scope)
-            admission = Admission.of(scope, self._state.database())
+            admission = Admission.of(scope, self._state.database(self._context.usage))
             viewer = await admission.authenticate(ONE_READ)
             await admission.charge(viewer_payer(viewer), ONE_READ)
             self._state.live.sockets.identify(self, viewer)
@@ -264,7 +270,7 @@ class _Socket:
     async def _follow(self, scope: Scope, name: str, members: dict[str, Any]) -> None:
         if len(self._operations) > MAX_OPERATIONS:
             raise TooManyStreams(f"{MAX_OPERATIONS} subscriptions of the socket are open already")
-        db = self._state.database()
+        db = self._state.database(self._context.usage)
         call, context = await self._endpoint.admit_subscription(scope, db, request_of(members))
         changes: Any = await first_changes(scope, db, call)
         live = self._state.live

@@ -77,6 +77,7 @@ class Database:
             written.
         on_write: is called with the share after each write.
         losses: how many connections were lost while a statement ran.
+        outage: why the last statement that the server is at fault for failed.
     """
 
     __slots__ = (
@@ -87,6 +88,7 @@ class Database:
         "_slots",
         "losses",
         "on_write",
+        "outage",
         "schema",
         "session_check",
         "share",
@@ -106,6 +108,7 @@ class Database:
         self.schema = schema
         self.session_check: SessionCheck | None = None
         self.losses = 0
+        self.outage: Unavailable | None = None
         self.on_write: Callable[[str], None] | None = None
         self._pool = pool
         self._seconds_left = seconds
@@ -191,7 +194,8 @@ class Database:
         except Exception as error:
             # An error while connecting is never the statement's fault.
             if attempt.step != RUNNING or server_at_fault(error):
-                raise Unavailable(f"database: {attempt.reason(error)}") from error
+                self.outage = Unavailable(f"database: {attempt.reason(error)}")
+                raise self.outage from error
             raise
         finally:
             self._running -= 1

@@ -94,7 +94,8 @@ def formatter(is_json: bool, build: dict[str, str]) -> logging.Formatter:
             event["exception"] = frames(error)
         event.pop("stack_info", None)
         # ASCII: no character of a message can end a line, or move a terminal's cursor.
-        return json.dumps({**event, **same}, default=str)
+        # Without spaces, as the line of a request: one pattern finds both.
+        return json.dumps({**event, **same}, default=str, separators=(",", ":"))
 
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[_head],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+import json
 from typing import Any
 
 import asyncpg
@@ -9,6 +12,8 @@ import httpx
 import pytest
 
 from api.live import hub
+from api.telemetry.request_log import RequestLog
+from tests.control import GIVE_UP
 from tests.live.clients import SUBSCRIBE, Subscribe
 from tests.live.instances import Instance
 from tests.people import Person
@@ -27,6 +32,22 @@ async def test_the_first_message_comes_at_once_and_then_each_change(
     ]
     await ada.change_task(task.id, completed=True)
     assert [each["version"] for each in (await messages.read())["changes"]] == [2]
+
+
+async def test_the_line_of_a_stream_in_the_log_has_the_name_of_its_operation(
+    instance: Instance, ada: Person, subscribe: Subscribe
+) -> None:
+    file = io.BytesIO()
+    instance.app._log = RequestLog(instance.app.state.twofold.settings, file)
+    messages = await subscribe(instance, ada, "subscription Mine { taskChanges { token } }")
+    await messages.read()
+    await messages.response.aclose()
+
+    async with asyncio.timeout(GIVE_UP):
+        while not file.getvalue():  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)
+    line = json.loads(file.getvalue())
+    assert (line["operation"], line["events"]) == ("Mine", 1)
 
 
 async def test_it_continues_after_a_token(

@@ -24,6 +24,7 @@ from tests.live.instances import Instance, Serve, person_of, served_until_the_da
 from tests.people import HASH_SECRET, Person, sign_in
 from tests.servers import served
 from tests.surfaces import RestSurface
+from tests.trips import TripCounter
 
 
 @pytest.mark.parametrize("subscribes", [True, False])
@@ -228,6 +229,37 @@ async def test_a_server_that_stops_closes_its_sockets_with_1012(
                 assert await process.wait() == 0
 
 
+async def test_the_line_of_a_socket_says_why_it_was_closed_while_it_was_initialised(
+    serve: Serve,
+    sql: asyncpg.Connection,
+    database_url: str,
+    open_socket: OpenSocket,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.5)
+    file = io.BytesIO()
+    async with TripCounter.before(database_url, delay=0.1) as far:
+        instance = await serve(database_url=far.url)
+        ada = await person_of(instance, sql)
+        instance.app._log = RequestLog(instance.app.state.twofold.settings, file)
+        client = await open_socket(instance)
+
+        payload = {"authorization": f"Bearer {ada.token}"}
+        trips = far.count
+        await client.send({"type": "connection_init", "payload": payload})
+        async with asyncio.timeout(GIVE_UP):
+            while far.count == trips:  # noqa: ASYNC110  # no event
+                await asyncio.sleep(0.001)
+        with suppress(ConnectionClosed):
+            await client.connection.send("x" * 100_000)
+
+        assert await client.closed() == 1009
+        async with asyncio.timeout(GIVE_UP):
+            while not file.getvalue():  # noqa: ASYNC110  # no event
+                await asyncio.sleep(0.01)
+    assert json.loads(file.getvalue())["close_code"] == 1009
+
+
 async def test_the_end_of_a_socket_is_one_line_in_the_log(
     instance: Instance, ada: Person, open_socket: OpenSocket, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -247,4 +279,6 @@ async def test_the_end_of_a_socket_is_one_line_in_the_log(
     [line] = map(json.loads, file.getvalue().splitlines())
     assert (line["method"], line["route"], line["status"]) == ("GET", "/graphql", 101)
     assert (line["events"], line["close_code"]) == (1, 1000)
+    # The session, and again with the changes up to now.
+    assert line["database_trips"] >= 2
     assert "secret" not in caplog.text + file.getvalue().decode()

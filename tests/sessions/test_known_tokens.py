@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import asyncpg
@@ -13,6 +14,8 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.rate_limit.response_slots import MAX_SLOTS
+from persistence import database, pool
+from persistence.connection import connect
 from persistence.pool import UNIDENTIFIED
 from tests.conftest import HASH_SECRET, new_client, settings_of_tests
 from tests.operations import Task
@@ -23,6 +26,35 @@ from tests.surfaces import SURFACES, ApiError, Surface
 from tests.trips import TripCounter
 
 LIMIT = 20
+
+
+@pytest.mark.parametrize("surface_of", SURFACES.values(), ids=[each.value for each in SURFACES])
+async def test_a_read_asks_a_database_that_is_away_once(
+    surface_of: Callable[[httpx.AsyncClient], Surface],
+    database_url: str,
+    sql: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attempts = 0
+
+    async def count_and_connect(*arguments: Any, **options: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        return await connect(*arguments, **options)
+
+    async with AsyncExitStack() as stack:
+        async with TripCounter.before(database_url) as proxy:
+            app = create_app(settings_of_tests(database_url=proxy.url))
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            client = await stack.enter_async_context(new_client(app))
+            ada = await sign_in(sql, surface_of(client), "ada", HASH_SECRET)
+            await ada.list_tasks(limit=1)
+        monkeypatch.setattr(database, "RETRY_FOR", 0)
+        monkeypatch.setattr(pool, "connect", count_and_connect)
+        with ada.refused("service_unavailable"):
+            await ada.list_tasks(limit=1)
+
+    assert attempts == 1
 
 
 @pytest.fixture
