@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -20,6 +20,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from api.app import create_app
+from api.server import metrics_listener
 from api.telemetry.series import FOLDER_VARIABLE, Collector, Family, Sheet
 from persistence.embedded.processes import free_port
 from tests.conftest import ROOT, new_client, settings_of_tests
@@ -254,6 +255,7 @@ FAMILIES = [
 WORKER = """
 import sys, pathlib
 from tests.test_metrics import FAMILIES
+from api.server import metrics_listener
 from api.telemetry.series import Sheet
 sheet = Sheet(pathlib.Path(sys.argv[1]), FAMILIES)
 sheet.values[sheet.place("made_total", kind="a")] += 3
@@ -344,6 +346,35 @@ async def test_metrics_of_two_workers_are_one_and_a_worker_that_is_killed_loses_
         after = await until(lambda samples: total(samples, "twofold_workers") == 2, port)
 
     assert total(before, name, **labels) == total(after, name, **labels) == 60
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+async def test_a_scrape_that_never_ends_holds_up_others_and_the_end_for_a_bounded_time(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_listener, "SCRAPE_SECONDS", 0.5)
+    port = free_port()
+    settings = settings_of_tests(database_url="postgresql://h/d", metrics_port=port)
+    ended = asyncio.Event()
+
+    async def drip() -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        with suppress(ConnectionError):
+            while not ended.is_set():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+        writer.close()
+
+    with metrics_listener.metrics_served(settings):
+        dripping = [asyncio.create_task(drip()) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        await scrape(port)
+        dripping.append(asyncio.create_task(drip()))
+        await asyncio.sleep(0.1)
+    ended.set()
+    await asyncio.gather(*dripping)
 
 
 @pytest.mark.slow

@@ -116,7 +116,7 @@ class RedisHints:
             is_new = True
             while True:
                 # Through Redis and back: the response to a ping does not show a subscription.
-                number = subscriber.messages
+                number = subscriber.echoes
                 receivers = await publisher.call("PUBLISH", CHANNEL, f"{self._instance}:")
                 if not isinstance(receivers, int):
                     raise UnusableRedis("it does not say how many instances received a hint")
@@ -129,11 +129,14 @@ class RedisHints:
                 self.are_lost = is_new = False
                 await asyncio.sleep(PING_SECONDS)
 
-    def _on_message(self, text: str) -> None:
+    def _on_message(self, text: str) -> bool:
+        """Take a message. Returns whether it is one of our own."""
         instance, _, user_id = text.partition(":")
-        if instance != self._instance:
-            self._note_others()
-            self._receive(user_id)
+        if instance == self._instance:
+            return True
+        self._note_others()
+        self._receive(user_id)
+        return False
 
     def _note_others(self) -> None:
         self._others_until = time.monotonic() + ALONE_AFTER_SECONDS
@@ -148,31 +151,35 @@ class _Subscriber(RedisConnection):
     """A connection that receives messages instead of replies, once it listens.
 
     Attributes:
-        messages: how many were received.
+        echoes: how many messages of this instance came back.
     """
 
     def __init__(self, timeout: float) -> None:
         super().__init__(timeout)
-        self.messages = 0
+        self.echoes = 0
         self._arrival = asyncio.Event()
-        self._deliver: Callable[[str], None] | None = None
+        self._deliver: Callable[[str], bool] | None = None
         self._failure: hiredis.ReplyError | None = None
 
-    def listen(self, deliver: Callable[[str], None]) -> None:
-        """Subscribe; from then on only messages arrive."""
+    def listen(self, deliver: Callable[[str], bool]) -> None:
+        """Subscribe; from then on only messages arrive.
+
+        Args:
+            deliver: takes a message, and returns whether it is one of this instance.
+        """
         assert self._transport
         self._deliver = deliver
         self._transport.write(b"SUBSCRIBE %b\r\n" % CHANNEL.encode())
 
     async def next_after(self, number: int, seconds: float) -> None:
-        """Wait until there are more messages than so many.
+        """Wait until there are more echoes than so many.
 
         Raises:
-            TimeoutError: there were none.
+            TimeoutError: there was none.
             hiredis.ReplyError: Redis does not let this connection subscribe.
         """
         async with asyncio.timeout(seconds):
-            while self.messages <= number:
+            while self.echoes <= number:
                 if self._failure:
                     raise self._failure
                 self._arrival.clear()
@@ -184,9 +191,9 @@ class _Subscriber(RedisConnection):
             return
         match reply:
             case [b"message", _, bytes(text)]:
-                self.messages += 1
-                self._arrival.set()
-                self._deliver(text.decode("utf-8", "replace"))
+                if self._deliver(text.decode("utf-8", "replace")):
+                    self.echoes += 1
+                    self._arrival.set()
             case hiredis.ReplyError() as error:
                 self._failure = error
                 self._arrival.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ MAX_UNANSWERED: Final = 10_000
 
 MAX_REPLY: Final = 64 * 1024
 """The most bytes of one reply. The longest that the budget asks for has less than 200."""
+
+_LONG_ARRAY: Final = re.compile(rb"\n[*%~>|][0-9]{5,}")
+"""The head of a reply of 10,000 parts or more. hiredis makes room for all of them at once: 13 bytes
+can take the event loop some seconds."""
 
 
 class UnusableRedis(Exception):
@@ -44,6 +49,8 @@ class RedisConnection(asyncio.Protocol):
         self._tick = timeout / TICKS
         self._reader = hiredis.Reader()
         self._unread = 0
+        # The end of what was received, where the head of a reply may begin.
+        self._tail = b"\n"
         self._unsent: list[bytes] = []
         self._unanswered: deque[_Command] = deque()
         self._transport: asyncio.Transport | None = None
@@ -160,11 +167,14 @@ class RedisConnection(asyncio.Protocol):
         """Called by the event loop: give each reply to the command that is its turn."""
         self._unread += len(data)
         try:
+            if _LONG_ARRAY.search(self._tail + data):
+                raise hiredis.ProtocolError("a reply of 10,000 parts or more")
+            self._tail = (self._tail + data)[-8:]
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
                 self._unread = 0
                 self._answer(reply)
-        except (hiredis.ProtocolError, IndexError) as error:
+        except Exception as error:  # hiredis also raises TypeError and MemoryError.
             self._fail(error)
         if self._unread > MAX_REPLY:
             self._fail(hiredis.ProtocolError(f"a reply of more than {MAX_REPLY} bytes"))

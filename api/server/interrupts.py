@@ -14,7 +14,8 @@ from types import FrameType
 def interrupt_once() -> Iterator[None]:
     """Raise ``KeyboardInterrupt`` at the first Ctrl-C, and ignore further ones.
 
-    Otherwise a second one would interrupt what a command does to end, with a traceback.
+    Otherwise a second one would interrupt what a command does to end, with a traceback. Of other
+    signals those are ignored after the block that it has handled.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -29,6 +30,10 @@ def interrupt_once() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
         else:
             ignore_to_the_end(signal.SIGINT)
+        for name in "SIGTERM", "SIGHUP":
+            number = getattr(signal, name, None)
+            if number is not None and callable(signal.getsignal(number)):
+                ignore_to_the_end(number)
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:

@@ -11,7 +11,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -24,9 +24,10 @@ from api.telemetry.series import FOLDER_VARIABLE, Collector
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 SCRAPE_SECONDS: Final = 2.0
+"""Seconds that a scrape may take, whatever its client does."""
 
 STOP_SECONDS: Final = 0.1
-"""Seconds that the end of the process may wait for the listener."""
+"""Seconds that the end of the process may wait for the listener, while nobody scrapes."""
 
 
 @contextmanager
@@ -72,8 +73,23 @@ class _Server(HTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = SCRAPE_SECONDS
     server: _Server
+
+    def setup(self) -> None:
+        # A time-out of the socket is one of each read: who sends a byte a second would never end.
+        self._end = threading.Timer(SCRAPE_SECONDS, self._give_up)
+        self._end.start()
+        super().setup()
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        finally:
+            self._end.cancel()
+
+    def _give_up(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
         if self.path.partition("?")[0] != "/metrics":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -89,6 +90,9 @@ class Worker:
 def _serve(config: Config, listener: socket, pipe: Connection) -> None:
     """Serve in this process, until a signal stops it or its parent has ended."""
     config.configure_logging()
+    if sys.platform != "win32":
+        # A terminal that closes signals all processes. It is for the parent, which replaces this.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server = _Server(config, pipe)
     threading.Thread(target=_obey, args=(server, pipe), daemon=True).start()
     with suppress(KeyboardInterrupt):

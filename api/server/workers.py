@@ -87,7 +87,7 @@ class Workers:
                     self._reload()
                 for index, worker in enumerate(self._workers):
                     self._keep_alive(index, worker)
-            self._stop()
+            self._stop(wakeup)
         return self._exit_code
 
     @contextmanager
@@ -108,7 +108,7 @@ class Workers:
 
     def _wait(self, wakeup: socket) -> None:
         """Wait for a signal, for the end of a worker, or until the next check."""
-        running = [each.process.sentinel for each in self._workers if each not in self._pauses]
+        running = [each.process.sentinel for each in self._workers if each.process.is_alive()]
         if wakeup in wait([wakeup, *running], CHECK_SECONDS):
             wakeup.recv(4096)
 
@@ -124,17 +124,20 @@ class Workers:
     def _keep_alive(self, index: int, worker: Worker) -> None:
         """Notice that a worker has ended or hangs, and replace it after a pause."""
         if worker not in self._pauses:
-            worker.check()
+            self._kill_if_hung(worker)
             if worker.process.is_alive():
-                if not worker.is_hung:
-                    return
-                _log.error("worker %d does not answer, and is killed", worker.process.pid)
-                worker.process.kill()
-                worker.process.join()
+                return
             self._pauses[worker] = time.monotonic() + self._pause_after(worker)
         if time.monotonic() >= self._pauses[worker] and not self._exit_code:
             del self._pauses[worker]
             self._workers[index] = self._start()
+
+    def _kill_if_hung(self, worker: Worker) -> None:
+        worker.check()
+        if worker.is_hung and worker.process.is_alive():
+            _log.error("worker %d does not answer, and is killed", worker.process.pid)
+            worker.process.kill()
+            worker.process.join()
 
     def _pause_after(self, worker: Worker) -> float:
         """Log the end of a worker. Returns the seconds until it is replaced."""
@@ -217,6 +220,9 @@ class Workers:
                 if self._must_stop():
                     self._workers.append(old)
                     return True
+                self._kill_if_hung(old)
+                for place, worker in enumerate(self._workers):
+                    self._keep_alive(place, worker)
             self._log_end(old)
         self._short_lives = 0
         return True
@@ -235,15 +241,20 @@ class Workers:
 
     # --- The end ------------------------------------------------------------------------------
 
-    def _stop(self) -> None:
+    def _stop(self, wakeup: socket) -> None:
         """Stop all workers, and wait until they have ended; pass further signals on to them."""
         # Before the workers do. Otherwise connections would wait where nobody accepts them.
         self._listener.close()
-        for number in _SIGNALS:
-            signal.signal(number, lambda *_: self._stop_workers())
+        self._signals.clear()
         self._stop_workers()
+        while any(worker.process.is_alive() for worker in self._workers):
+            self._wait(wakeup)
+            if self._must_stop():
+                self._signals.clear()
+                self._stop_workers()
+            for worker in self._workers:
+                self._kill_if_hung(worker)
         for worker in self._workers:
-            worker.process.join()
             self._log_end(worker)
 
     def _stop_workers(self) -> None:

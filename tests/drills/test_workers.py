@@ -6,9 +6,9 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
 
 import httpx
 import psutil
@@ -63,8 +63,9 @@ async def test_without_a_worker_that_lives_the_instance_ends(
     async with serving(database_url, log) as (_, process):
         async with asyncio.timeout(GIVE_UP):
             while process.returncode is None:
-                for worker in processes_of(process)[1:]:
-                    worker.kill()
+                with suppress(psutil.NoSuchProcess):
+                    for worker in processes_of(process)[1:]:
+                        worker.kill()
                 await asyncio.sleep(0.05)
 
     *ends, reason = errors_of(log)
@@ -98,6 +99,63 @@ async def test_workers_end_with_their_parent(database_url: str, tmp_path: Path) 
         _, alive = await asyncio.to_thread(psutil.wait_procs, workers, GIVE_UP)
 
     assert not alive
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("number", [SIGTERM, SIGHUP])
+async def test_a_worker_that_hangs_holds_up_neither_a_stop_nor_a_reload(
+    number: Signals, database_url: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    async with serving(database_url, log) as (client, process):
+        frozen = processes_of(process)[1]
+        frozen.suspend()
+        process.send_signal(number)
+        if number == SIGHUP:
+            await until_logged(log, "startup complete", 4)
+            assert (await client.get("/health")).status_code == 200
+            process.terminate()
+        code = await asyncio.wait_for(process.wait(), GIVE_UP)
+
+    assert f"worker {frozen.pid} does not answer, and is killed" in errors_of(log)
+    assert not frozen.is_running()
+    assert code == 0
+
+
+@pytest.mark.slow
+async def test_however_many_signals_end_an_instance_without_a_traceback(
+    database_url: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    async with serving(database_url, log) as (_, process):
+        process.terminate()
+        with suppress(ProcessLookupError):
+            for number in (SIGINT, SIGTERM, SIGHUP) * 1000:
+                process.send_signal(number)
+                # Until the end, and while Python ends.
+                await asyncio.sleep(0.001)
+        code = await asyncio.wait_for(process.wait(), GIVE_UP)
+
+    assert "Traceback" not in log.read_text()
+    assert errors_of(log) == []
+    assert code == 0
+
+
+@pytest.mark.slow
+async def test_a_hangup_of_all_processes_replaces_the_workers_and_cuts_no_request_off(
+    database_url: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    async with serving(database_url, log) as (client, process):
+        for each in processes_of(process):
+            each.send_signal(SIGHUP)
+        await until_logged(log, "startup complete", 4)
+        response = await client.get("/health")
+        process.terminate()
+        await asyncio.wait_for(process.wait(), GIVE_UP)
+
+    assert response.status_code == 200
+    assert errors_of(log) == []
 
 
 def errors_of(log: Path) -> list[str]:

@@ -125,12 +125,29 @@ async def test_more_calls_than_may_wait_fail_at_once(
         b"$1000000000\r\n" + b"x" * redis_connection.MAX_REPLY,
         b"+" + b"x" * 2 * redis_connection.MAX_REPLY,
         b"+OK\r\n+OK\r\n+OK\r\n",
+        # Room for so many would take hiredis seconds.
+        b"*2000000000\r\n",
+        b"*1\r\n*2000000000\r\n",
+        b"*4294967295\r\n",
+        b"%1\r\n*0\r\n+x\r\n",
     ],
-    ids=["no Redis", "a long text", "a line without end", "replies that nobody asked for"],
-)
+    ids=[
+        "no Redis", "a long text", "a line without end", "replies that nobody asked for",
+        "a long array", "a long array in an array", "an array beyond memory",
+        "a map whose key is an array",
+    ],
+)  # fmt: skip
 async def test_a_server_that_breaks_the_protocol_is_left(reply: bytes) -> None:
     async with connected_to(lambda _: reply) as connection:
         await asyncio.wait([connection.call("PING")])
         async with asyncio.timeout(GIVE_UP):
             while not connection.is_closed():  # noqa: ASYNC110  # the end has no event
                 await asyncio.sleep(0.01)
+
+
+async def test_the_head_of_a_long_array_is_known_in_two_pieces() -> None:
+    connection = RedisConnection(1)
+    connection.data_received(b"*9999")
+    connection.data_received(b"99999\r\n")
+
+    assert connection.is_closed()
