@@ -2,7 +2,7 @@
 # Node as well (20 or newer, with npm) is a target of its own.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-node test-browser test-pgbouncer test-proxies test-slow drill bench bench-node bench-scale bench-latency bench-live prove check lock openapi schema errors limits documents sbom graphiql
+.PHONY: help run test test-node test-browser test-pgbouncer test-proxies test-slow drill bench bench-node bench-scale bench-latency bench-live prove check lock openapi schema errors limits documents sbom graphiql wheel
 
 # The usual python3 if it is new enough, else the newest one found; or `make PYTHON=… run`.
 PYTHON ?= $(shell for python in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
@@ -117,6 +117,9 @@ errors: .venv/installed ## Write docs/errors.md
 
 limits: .venv/installed ## Write docs/limits.md
 	.venv/bin/python -m api.commands.contracts limits
+
+wheel: .venv/installed ## Build the wheel into dist/
+	.venv/bin/uv build --wheel --no-build-isolation --python .venv/bin/python
 
 sbom: .venv/installed ## Write sbom.json (CycloneDX) and THIRD_PARTY_NOTICES
 	.venv/bin/python -m supply.materials

@@ -47,11 +47,11 @@ ELSEWHERE = {
 NOT_RUN = {
     ("README.md", "make run     # needs Python 3.11 or newer, make and PyPI; PostgreSQL and Valkey"
      " are included"): "installs from PyPI; tests/test_make.py and tests/cli/test_dev.py run it",
-    ("README.md", ".venv/bin/uv build                                                  # after"
-     " `make run` or `make test`; writes dist/"): "tests/test_wheel.py builds and installs it",
+    ("README.md", "make wheel                                                          # in the"
+     " checkout; writes dist/"): "tests/test_wheel.py builds and installs it",
     ("README.md", "export DATABASE_URL='postgresql://user:password@ep-cool-name-123456.eu-central-1"
      ".aws.neon.tech/db?sslmode=require'"): "tests/test_wheel.py runs these commands",
-    ("README.md", "pip install 'twofold-0.1.0-py3-none-any.whl[embedded]'"):
+    ("README.md", "python3 -m venv .twofold"):
         "tests/test_wheel.py installs it, and runs `twofold dev`",
     ("docs/architecture.md", "api.cli"): "a list of the layers in pyproject.toml",
     ("docs/auth.md", 'import { kyselyAdapter } from "@better-auth/kysely-adapter";'):
