@@ -20,7 +20,7 @@ from api.http.links import path_in_app
 from api.server.graceful_shutdown import graceful_shutdown
 from api.server.readiness import require_ready
 from api.server.sweeper import sweeping
-from api.settings import Settings, load
+from api.settings import Settings, SettingsError, load
 from api.state import State, opened
 from api.telemetry.build import build_of
 from api.telemetry.metrics import Metrics, metrics_folder
@@ -80,7 +80,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             folder, app.routes, documents, app.state.build, error_types=map(str.lower, Code)
         )
     if settings.otel_exporter_otlp_endpoint:
-        app.traces = Traces(settings, app.state.build)
+        try:
+            app.traces = Traces(settings, app.state.build)
+        except ValueError as error:
+            # OpenTelemetry reads further variables of its own.
+            raise SettingsError([f"OTEL_*: {error}"]) from None
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 

@@ -327,6 +327,31 @@ def test_without_the_extra_an_endpoint_is_rejected_at_the_start(tmp_path: Path) 
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [("OTEL_PROPAGATORS", "b3", None), ("OTEL_BSP_MAX_QUEUE_SIZE", "10", "max_queue_size")],
+)
+def test_variables_of_opentelemetry_end_a_start_with_a_sentence_or_not_at_all(
+    variable: str, value: str, says: str | None
+) -> None:
+    environment = os.environ | {
+        "DATABASE_URL": "postgresql://a@b/c",
+        "SESSION_HASH_SECRET": HASH_SECRET,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318",
+        variable: value,
+    }
+    made = "from api.settings import SettingsError\nfrom api.app import create_app\n"
+    made += "try:\n    create_app()\nexcept SettingsError as error:\n    print(error.problems)"
+    done = subprocess.run(
+        [sys.executable, "-c", made],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.stderr == ""
+    assert (says in done.stdout) if says else (done.stdout == "")
+
+
 @pytest.mark.parametrize("url", ["localhost:4318", "grpc://localhost:4317", "http://", "x"])
 def test_an_endpoint_that_is_no_url_is_rejected(url: str) -> None:
     assert refusal(url) == (

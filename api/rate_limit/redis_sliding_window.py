@@ -22,13 +22,14 @@ from persistence.redis_url import RedisServer
 _log = logging.getLogger("twofold.budget")
 
 # The hits of a window are a list of times in microseconds, newest first. Redis's own clock
-# decides, so that the clocks of the instances may differ.
+# decides, so that the clocks of the instances may differ. When it goes back by more than a window,
+# what was counted before is forgotten; otherwise a budget could stay spent for as long as that.
 SCRIPT: Final = """
 local key, amount, window, cost = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]) * 1000000, tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local oldest = redis.call('LINDEX', key, -1)
-while oldest and tonumber(oldest) <= now - window do
+while oldest and (tonumber(oldest) <= now - window or tonumber(oldest) > now + window) do
   redis.call('RPOP', key)
   oldest = redis.call('LINDEX', key, -1)
 end

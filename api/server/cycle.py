@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +46,7 @@ class Cycle(RequestResponseCycle):
 
     # The status and the headers, until the first part of the body is there.
     _head: tuple[int, list[tuple[bytes, bytes]]] | None = None
+    _ends_with_connection = False
 
     def __init__(
         self, protocol: HttpToolsProtocol, close: Callable[[], None], *, keep_alive: bool
@@ -92,20 +94,29 @@ class Cycle(RequestResponseCycle):
         if message["type"] == "http.response.start" and not self.response_started:
             if self._takes_head(message["status"], list(message.get("headers", ()))):
                 return
-        elif self._head is not None and message["type"] == "http.response.body":
-            self._write(*self._head, message["body"])
-            self._head = None
-            if not message.get("more_body", False):
-                self._complete()
-            return
+        elif message["type"] == "http.response.body":
+            if self._ends_with_connection and not message.get("more_body", False):
+                self.expected_content_length = len(message["body"])
+            if self._head is not None:
+                self._write(*self._head, message["body"])
+                self._head = None
+                if not message.get("more_body", False):
+                    self._complete()
+                return
         await super().send(message)
 
     def _takes_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> bool:
-        """Keep a head until the first part of its body is there, if the response has a length."""
+        """Keep a head until the first part of its body is there, if the response has a length.
+
+        Or none in HTTP/1.0, which knows no chunks: its body ends with the connection (RFC 9112, 6.1
+        and 6.3).
+        """
         values = dict(headers)
         length = values.get(b"content-length", b"0" if status in _BODILESS else None)
         if length is None:
-            return False
+            if self.scope["http_version"] != "1.0":
+                return False
+            length, self._ends_with_connection, self.keep_alive = b"%d" % sys.maxsize, True, False
         self._head = status, headers
         self.response_started = True
         self.waiting_for_100_continue = False

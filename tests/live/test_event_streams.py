@@ -35,6 +35,28 @@ async def test_the_first_event_comes_at_once_and_then_each_change(
     assert [each["version"] for each in await events.apply()] == [2]
 
 
+async def test_a_stream_in_http_1_0_has_no_chunks(instance: Instance, ada: Person) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(instance.url).port)
+    writer.write(
+        b"GET /tasks/events HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n\r\n"
+        % ada.token.encode()
+    )
+    async with asyncio.timeout(GIVE_UP):
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        first = await reader.readuntil(b"\n\n")
+        await ada.create_task("water the plants")
+        second = await reader.readuntil(b"\n\n")
+        instance.hub.cut()
+        rest = await reader.read()
+    writer.close()
+
+    assert b"\r\nconnection: close\r\n" in head
+    assert b"transfer-encoding" not in head
+    assert first.startswith(b"retry: ")
+    assert b"water the plants" in second
+    assert b"0\r\n" not in rest
+
+
 async def test_a_deletion_is_sent_with_its_time_in_the_contracts_form(
     instance: Instance, sql: asyncpg.Connection, ada: Person, listen: Listen
 ) -> None:

@@ -180,3 +180,19 @@ async def test_an_emptied_script_cache_costs_one_more_trip_and_no_failure(
 
     assert standing.remaining == 99
     assert not windows.is_degraded
+
+
+async def test_a_clock_that_goes_back_keeps_a_budget_spent_for_two_windows_at_most(
+    windows: RedisSlidingWindow, redis: Redis
+) -> None:
+    now = int((await redis.time())[0])
+    for seconds_ahead in (50, 3600):
+        hits = [(now + seconds_ahead) * 1_000_000] * MINUTE.amount
+        await redis.rpush(f"of {seconds_ahead}", *hits)
+
+    recent = await windows.hit("of 50", MINUTE, 1)
+    long_ago = await windows.hit("of 3600", MINUTE, 1)
+
+    assert not recent.allowed
+    assert recent.seconds_until_allowed <= 2 * MINUTE.seconds
+    assert long_ago.allowed
