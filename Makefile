@@ -46,7 +46,7 @@ test: .venv/installed ## The behaviour suite, on a PostgreSQL of its own (ARGS="
 	@.venv/bin/pytest -n $(AT_ONCE) -m "not node and not browser and not pgbouncer and not drill and not slow and not proxies" $(ARGS)
 
 test-proxies: .venv/installed ## With Debian's nginx-light and apache2: behind these proxies
-	@.venv/bin/pytest -n $(AT_ONCE) -m proxies -rs $(ARGS)
+	@.venv/bin/pytest -n 2 -m proxies -rs $(ARGS)
 
 test-slow: .venv/installed ## What starts many processes, waits for real timers or takes long: the wheel, attacks, planted faults
 	@.venv/bin/pytest -n $(AT_ONCE) -m slow $(ARGS)
