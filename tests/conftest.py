@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -90,6 +92,22 @@ async def sql(shared_database: SharedDatabase) -> AsyncIterator[asyncpg.Connecti
     yield connection
     if not connection.is_closed():
         await connection.reset()
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Signals as before the test: a command ignores those that it handled to the process's end."""
+    if sys.platform == "win32":
+        yield
+        return
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    handlers = [signal.getsignal(number) for number in numbers]
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    for number, handler in zip(numbers, handlers, strict=True):
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 @pytest.fixture(autouse=True)
