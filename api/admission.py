@@ -27,7 +27,7 @@ from api.rate_limit.budget import Budget, address_payer, viewer_payer
 from api.request import context_of
 from api.state import state_of
 from persistence.database import Database
-from persistence.errors import SessionUnconfirmed, Unavailable
+from persistence.errors import SessionUnconfirmed
 from persistence.pool import UNIDENTIFIED
 from persistence.sessions.checks import TableSessionCheck
 from persistence.sessions.layouts import is_layout_outdated
@@ -161,24 +161,18 @@ class Admission:
             result = await work()
         except SessionUnconfirmed:
             raise
-        except Unavailable as error:
-            # The table of sessions may have changed; ``authenticate`` looks at it again.
-            if is_layout_outdated(error):
-                raise SessionUnconfirmed from error
-            if not session_check.is_confirmed:
-                raise
-            failure = error
         except Exception as error:
             failure = error
+        # GraphQL reports what fails in its result: an outage that it met is known from here alone.
         outage = self.database.outage
-        if outage and not (session_check.is_confirmed or session_check.is_failed):
-            # A part of a GraphQL operation has met it; to look the session up would, too.
-            if is_layout_outdated(outage):
-                raise SessionUnconfirmed
-            raise outage
+        if outage and is_layout_outdated(outage):
+            # The table of sessions may have changed; ``authenticate`` looks at it again.
+            raise SessionUnconfirmed from outage
         # A part of a GraphQL operation may have met what another part did not.
-        if not session_check.is_confirmed or session_check.is_failed:
+        if session_check.is_failed:
             raise SessionUnconfirmed
+        if not session_check.is_confirmed:
+            raise outage or SessionUnconfirmed()
         await self._spend(payer, cost)
         if failure:
             raise failure

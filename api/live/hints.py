@@ -159,7 +159,7 @@ class _Subscriber(RedisConnection):
         self.echoes = 0
         self._arrival = asyncio.Event()
         self._deliver: Callable[[str], bool] | None = None
-        self._failure: hiredis.ReplyError | None = None
+        self._failure: Exception | None = None
 
     def listen(self, deliver: Callable[[str], bool]) -> None:
         """Subscribe; from then on only messages arrive.
@@ -177,6 +177,7 @@ class _Subscriber(RedisConnection):
         Raises:
             TimeoutError: there was none.
             hiredis.ReplyError: Redis does not let this connection subscribe.
+            Exception: whatever ended the connection.
         """
         async with asyncio.timeout(seconds):
             while self.echoes <= number:
@@ -195,5 +196,13 @@ class _Subscriber(RedisConnection):
                     self.echoes += 1
                     self._arrival.set()
             case hiredis.ReplyError() as error:
-                self._failure = error
-                self._arrival.set()
+                self._note_failure(error)
+
+    def _close(self, error: Exception | None) -> None:
+        super()._close(error)
+        self._note_failure(error or ConnectionResetError("Redis closed the connection"))
+
+    def _note_failure(self, error: Exception) -> None:
+        # The first one is the reason of those that follow.
+        self._failure = self._failure or error
+        self._arrival.set()

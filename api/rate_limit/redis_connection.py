@@ -167,9 +167,10 @@ class RedisConnection(asyncio.Protocol):
         """Called by the event loop: give each reply to the command that is its turn."""
         self._unread += len(data)
         try:
-            if _LONG_ARRAY.search(self._tail + data):
+            recent = self._tail + data
+            if _LONG_ARRAY.search(recent):
                 raise hiredis.ProtocolError("a reply of 10,000 parts or more")
-            self._tail = (self._tail + data)[-8:]
+            self._tail = recent[-8:]
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
                 self._unread = 0

@@ -14,8 +14,8 @@ from types import FrameType
 def interrupt_once() -> Iterator[None]:
     """Raise ``KeyboardInterrupt`` at the first Ctrl-C, and ignore further ones.
 
-    Otherwise a second one would interrupt what a command does to end, with a traceback. Of other
-    signals those are ignored after the block that it has handled.
+    Otherwise a second one would interrupt what a command does to end, with a traceback. After the
+    block its process ends: SIGTERM and SIGHUP are ignored as well then, if the block handled them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -78,6 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         # A time-out of the socket is one of each read: who sends a byte a second would never end.
         self._end = threading.Timer(SCRAPE_SECONDS, self._give_up)
+        self._end.daemon = True
         self._end.start()
         super().setup()
 

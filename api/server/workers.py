@@ -85,8 +85,7 @@ class Workers:
                 if _HANGUP in self._signals:
                     self._signals.remove(_HANGUP)
                     self._reload()
-                for index, worker in enumerate(self._workers):
-                    self._keep_alive(index, worker)
+                self._keep_all_alive()
             self._stop(wakeup)
         return self._exit_code
 
@@ -121,6 +120,10 @@ class Workers:
 
     # --- A worker ends ------------------------------------------------------------------------
 
+    def _keep_all_alive(self) -> None:
+        for index, worker in enumerate(self._workers):
+            self._keep_alive(index, worker)
+
     def _keep_alive(self, index: int, worker: Worker) -> None:
         """Notice that a worker has ended or hangs, and replace it after a pause."""
         if worker not in self._pauses:
@@ -133,6 +136,7 @@ class Workers:
             self._workers[index] = self._start()
 
     def _kill_if_hung(self, worker: Worker) -> None:
+        """Kill a worker that does not answer: it would hold up a reload or the end for ever."""
         worker.check()
         if worker.is_hung and worker.process.is_alive():
             _log.error("worker %d does not answer, and is killed", worker.process.pid)
@@ -221,8 +225,7 @@ class Workers:
                     self._workers.append(old)
                     return True
                 self._kill_if_hung(old)
-                for place, worker in enumerate(self._workers):
-                    self._keep_alive(place, worker)
+                self._keep_all_alive()
             self._log_end(old)
         self._short_lives = 0
         return True

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import asyncpg
 import pytest
@@ -18,6 +19,7 @@ from persistence.redis_url import parse_redis_url
 from tests.control import GIVE_UP
 from tests.live.clients import Listen
 from tests.live.instances import Instance, Serve, person_of
+from tests.log_lines import records_of
 
 
 @pytest.fixture
@@ -166,6 +168,53 @@ async def test_hints_come_back_after_another_server_answered_in_place_of_redis(
     await instance.close()
 
     assert set(received) == {"ada"}
+
+
+async def test_the_log_says_why_hints_are_lost_and_they_come_back(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hints, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(hints, "RECONNECT_SECONDS", 0.05)
+    begun = 0
+
+    def begin() -> None:
+        nonlocal begun
+        begun += 1
+
+    instance = hints.RedisHints(parse_redis_url(valkey.url), lambda _: None, begin)
+    instance.open()
+    async with Redis.from_url(valkey.url) as redis, asyncio.timeout(GIVE_UP):
+        while begun == 0:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)
+        await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        while begun == 1:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)
+    await instance.close()
+
+    [warning] = [record.getMessage() for record in records_of(caplog, "twofold.live")]
+    assert "ConnectionResetError: Redis closed the connection, at 127.0.0.1" in warning
+
+
+async def test_only_its_own_pings_tell_an_instance_that_it_gets_hints(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(hints, "TIMEOUT", 0.3)
+    instance = hints.RedisHints(parse_redis_url(valkey.url), lambda _: None, lambda: None)
+    async with Redis.from_url(valkey.url) as redis, asyncio.timeout(GIVE_UP):
+        # It may publish elsewhere alone, so that no ping comes back.
+        monkeypatch.setattr(hints, "CHANNEL", "twofold:elsewhere")
+        monkeypatch.setattr(hints._Subscriber, "listen", _listen_to_others)
+        instance.open()
+        while not instance.are_lost:
+            await redis.publish("twofold:changes", "another:ada")
+            await asyncio.sleep(0.01)
+    await instance.close()
+
+
+def _listen_to_others(self: Any, deliver: Callable[[str], bool]) -> None:
+    self._deliver = deliver
+    self._transport.write(b"SUBSCRIBE twofold:changes\r\n")
 
 
 async def test_without_redis_a_change_through_another_instance_comes_with_the_check(
