@@ -126,6 +126,8 @@ class RedisHints:
                 if is_new:
                     # What others published before was lost.
                     self._receive_all()
+                if self.are_lost:
+                    _log.info("hints of other instances arrive again")
                 self.are_lost = is_new = False
                 await asyncio.sleep(PING_SECONDS)
 

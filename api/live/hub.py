@@ -150,6 +150,8 @@ class Hub:
             try:
                 async with asyncio.timeout(self._check_seconds + MAX_DATABASE_AWAY):
                     await self._check()
+                if failing_since is not None:
+                    _log.info("streams are checked again")
                 failing_since = None
             except Exception as error:
                 expected = isinstance(error, Unavailable | UnusableSessions | TimeoutError)

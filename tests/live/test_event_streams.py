@@ -15,6 +15,7 @@ from api.live import hub
 from tests.control import GIVE_UP
 from tests.live.clients import Listen
 from tests.live.instances import Instance, Serve, person_of, served_until_the_database_is_away
+from tests.log_lines import records_of
 from tests.people import Person
 
 
@@ -281,6 +282,28 @@ async def test_heartbeats_go_on_while_the_database_does_not_answer(
                 assert await anext(events.lines) == ":"
 
     assert [task["title"] for task in await events.apply()] == ["late"]
+
+
+async def test_the_log_says_while_streams_are_not_checked(
+    serve: Serve, sql: asyncpg.Connection, listen: Listen, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "twofold.live")
+    instance = await serve(live_check_seconds=1, request_deadline_seconds=0.5)
+    events = await listen(instance, await person_of(instance, sql))
+    await events.apply()
+
+    def last() -> str:
+        return "".join(each.getMessage() for each in records_of(caplog, "twofold.live")[-1:])
+
+    async def until_logged(beginning: str) -> None:
+        async with asyncio.timeout(10):
+            while not last().startswith(beginning):  # noqa: ASYNC110  # no event
+                await asyncio.sleep(0.01)
+
+    async with sql.transaction():
+        await sql.execute("LOCK TABLE feeds IN ACCESS EXCLUSIVE MODE")
+        await until_logged("streams are not checked: database: ")
+    await until_logged("streams are checked again")
 
 
 @pytest.mark.parametrize("is_hinted", [True, False])

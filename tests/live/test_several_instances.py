@@ -175,6 +175,7 @@ async def test_the_log_says_why_hints_are_lost_and_they_come_back(
 ) -> None:
     monkeypatch.setattr(hints, "PING_SECONDS", 0.05)
     monkeypatch.setattr(hints, "RECONNECT_SECONDS", 0.05)
+    caplog.set_level("INFO", "twofold.live")
     begun = 0
 
     def begin() -> None:
@@ -191,8 +192,9 @@ async def test_the_log_says_why_hints_are_lost_and_they_come_back(
             await asyncio.sleep(0.01)
     await instance.close()
 
-    [warning] = [record.getMessage() for record in records_of(caplog, "twofold.live")]
-    assert "ConnectionResetError: Redis closed the connection, at 127.0.0.1" in warning
+    messages = [record.getMessage() for record in records_of(caplog, "twofold.live")]
+    assert "ConnectionResetError: Redis closed the connection, at 127.0.0.1" in messages[0]
+    assert messages[1:] == ["hints of other instances arrive again"]
 
 
 async def test_only_its_own_pings_tell_an_instance_that_it_gets_hints(
