@@ -8,6 +8,7 @@ Its way to a connection also costs 150 µs of CPU a statement, as much as all th
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections import deque
 from collections.abc import Coroutine
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from persistence.connection import Connection, connect
+from persistence.driver_errors import connection_lost
 from persistence.slots import Slots
 from persistence.urls import parse_database_url
 
@@ -29,6 +31,13 @@ MAX_WAITING_STATEMENTS: Final = 250
 
 MAX_WAITING_UNIDENTIFIED_STATEMENTS: Final = 5_000
 """Statements of requests without a viewer yet that may wait: the session look-ups of everybody."""
+
+RECONNECT_SECONDS: Final = 0.1
+"""Seconds between two attempts to connect to a server that is down or starts.
+
+If each statement that waits tried by itself, 200 of them would start 500 processes a second on a
+PostgreSQL that recovers, as each refusal is one.
+"""
 
 UNIDENTIFIED: Final = ""
 """The share of requests that are not authenticated yet."""
@@ -88,6 +97,8 @@ class Pool:
         self._idle: deque[Connection] = deque()
         self._leases = 0
         self._waiting = 0
+        self._refusal: Exception | None = None
+        self._reconnect_at = 0.0
         self.waits = 0
         self.wait_seconds = 0.0
         self._is_closed = False
@@ -223,6 +234,26 @@ class Pool:
         share.release()
         self._leave(share)
 
+    async def _open(self) -> Connection:
+        """Open a connection; fail at once while the server is known to refuse them."""
+        if self._refusal:
+            now = time.monotonic()
+            if now < self._reconnect_at:
+                raise copy.copy(self._refusal)
+            self._reconnect_at = now + RECONNECT_SECONDS
+        try:
+            connection = await connect(self._database)
+            if connection.is_closed():
+                raise ConnectionResetError("the connection was lost as soon as it was made")
+        except Exception as error:
+            if connection_lost(error):
+                # Without its traceback, which holds the frames of the request.
+                self._refusal = copy.copy(error)
+                self._reconnect_at = time.monotonic() + RECONNECT_SECONDS
+            raise
+        self._refusal = None
+        return connection
+
     def _take_idle(self) -> Connection | None:
         """The connection used last, unless it is closed or needs a check or a replacement."""
         if not self._idle:
@@ -284,7 +315,7 @@ class Lease:
 
         Raises:
             TimeoutError: the server did not answer in time.
-            OSError: it cannot be reached.
+            OSError: it cannot be reached, or could not be a moment ago.
             asyncpg.PostgresError: it refuses us.
         """
         pool = self._pool
@@ -300,10 +331,7 @@ class Lease:
                 # The others may be lost as well, and each ping without a reply takes long.
                 break
         if self.connection is None:
-            connection = await connect(pool._database)
-            if connection.is_closed():
-                raise ConnectionResetError("the connection was lost as soon as it was made")
-            self.connection = connection
+            self.connection = await pool._open()
         return self.connection
 
     def give_back(self) -> None:

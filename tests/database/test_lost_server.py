@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 
 from persistence import database
@@ -14,7 +16,7 @@ from persistence.database import Database
 from persistence.driver_errors import connection_lost
 from persistence.embedded.postgres import Postgres
 from persistence.errors import Unavailable
-from persistence.pool import Pool
+from persistence.pool import RECONNECT_SECONDS, Pool
 from persistence.sql import Statement
 from persistence.urls import DatabaseURL
 from tests.conftest import run_sql
@@ -139,6 +141,46 @@ async def test_connections_that_are_lost_as_soon_as_they_are_made_are_replaced(
 
     assert await Database(pool, 10).write(ONE)
     assert made == 5
+
+
+async def test_a_server_that_recovers_is_not_asked_by_each_statement_that_waits(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = 0
+    began = time.monotonic()
+
+    async def recover(database: DatabaseURL) -> Connection:
+        nonlocal refused
+        if time.monotonic() < began + 1:
+            refused += 1
+            raise asyncpg.CannotConnectNowError("the database system is starting up")
+        return await connect(database)
+
+    monkeypatch.setattr("persistence.pool.connect", recover)
+
+    async with a_pool(url, size=10) as pool:
+        reads = [Database(pool, 10).read(ONE) for _ in range(100)]
+
+        assert len(await asyncio.gather(*reads)) == 100
+
+    # The first of all connections are opened together.
+    assert 1 < refused <= 10 + 1 / RECONNECT_SECONDS
+
+
+async def test_the_log_says_why_a_server_refuses_all_connections(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: DatabaseURL) -> Connection:
+        raise asyncpg.CannotConnectNowError("the database system is starting up")
+
+    monkeypatch.setattr("persistence.pool.connect", refuse)
+    monkeypatch.setattr(database, "RETRY_FOR", 0.05)
+    reason = "database: CannotConnectNowError: the database system is starting up"
+
+    async with a_pool(url) as pool:
+        for _ in range(2):  # The second one is in the time in which nothing is tried.
+            with pytest.raises(Unavailable, match=f"^{reason}$"):
+                await Database(pool, 10).read(ONE)
 
 
 async def test_a_closed_idle_connection_is_replaced_without_a_failed_write(
