@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
@@ -113,9 +114,22 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
         return True
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  # asyncpg's
-        """Cancel the running statement and close the connection, within ``CANCEL_TIMEOUT``."""
-        with suppress(TimeoutError, OSError):
-            await super().close(timeout=CANCEL_TIMEOUT)
+        """Cancel the running statement and close the connection, within ``CANCEL_TIMEOUT``.
+
+        asyncpg asks for the cancellation on another connection. If that arrives before the
+        statement does, the server ignores it, and the statement would wait for a lock for as long
+        as somebody holds it, and be executed then. So half-way it is asked for again.
+        """
+        again = asyncio.create_task(self._cancel_later(CANCEL_TIMEOUT / 2))
+        try:
+            with suppress(TimeoutError, OSError):
+                await super().close(timeout=CANCEL_TIMEOUT)
+        finally:
+            again.cancel()
+
+    async def _cancel_later(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self._cancel(asyncio.get_running_loop().create_future())
 
 
 async def connect(database: DatabaseURL) -> Connection:

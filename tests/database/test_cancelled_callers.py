@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import pytest
+from asyncpg import connect_utils
 
 from persistence.database import Database
 from persistence.errors import Unavailable
@@ -57,3 +59,25 @@ async def test_nothing_goes_on_in_the_server_once_the_deadline_has_passed(
 
     await asyncio.sleep(0.05)
     assert await running(url, "pg_sleep") == 0
+
+
+async def test_a_cancellation_that_arrives_before_its_statement_is_asked_for_again(
+    url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel = connect_utils._cancel
+    times = 0
+
+    async def lose_the_first(**options: Any) -> None:
+        nonlocal times
+        times += 1
+        if times > 1:
+            await cancel(**options)
+
+    monkeypatch.setattr(connect_utils, "_cancel", lose_the_first)
+
+    with pytest.raises(Unavailable, match="TimeoutError"):
+        await Database(pool, 0.2).write(SLEEP, seconds=2 * GIVE_UP)
+
+    await until_running(url, "pg_sleep", 0)
+    assert times == 2
+    assert await Database(pool, 5).write(ONE)
