@@ -163,7 +163,7 @@ async def test_a_server_that_recovers_is_not_asked_by_each_statement_that_waits(
 
         assert len(await asyncio.gather(*reads)) == 100
 
-    # The first of all connections are opened together.
+    # All ten connections of the pool are tried at the same moment, before the first refusal.
     assert 1 < refused <= 10 + 1 / RECONNECT_SECONDS
 
 

@@ -296,7 +296,7 @@ async def test_the_log_says_while_streams_are_not_checked(
         return "".join(each.getMessage() for each in records_of(caplog, "twofold.live")[-1:])
 
     async def until_logged(beginning: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(GIVE_UP):
             while not last().startswith(beginning):  # noqa: ASYNC110  # no event
                 await asyncio.sleep(0.01)
 
